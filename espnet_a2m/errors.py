@@ -1,0 +1,51 @@
+"""Errors a user can mend, and how a script shows them."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+
+class UserError(ValueError):
+    """Something the user can mend: the message names the file, the entry and the fix.
+
+    `main_guard` prints it as "ERROR: ..." without a traceback.
+    """
+
+
+class DataError(UserError):
+    """A data directory, or audio it points to, is not as it must be."""
+
+
+def main_guard(main: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a script's `main`: user errors become "ERROR: ..." and exit status 1.
+
+    Caught are `UserError` and what the operating system refuses (a missing file, no
+    permission, a full disk). Anything else is a defect and keeps its traceback.
+    """
+
+    @functools.wraps(main)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return main(*args, **kwargs)
+        except UserError as error:
+            message = str(error)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            message = f"{where}{error.strerror or error}"
+        except KeyboardInterrupt:
+            print("Interrupted.", file=sys.stderr)
+            sys.exit(130)
+        print(f"ERROR: {message}", file=sys.stderr)
+        sys.exit(1)
+
+    return guarded
+
+
+def few(names: Iterable[str], count: int = 3) -> str:
+    """The first `count` of `names` in words: "a, b, c and 5 more"."""
+    names = list(names)
+    rest = len(names) - count
+    return ", ".join(names[:count]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,57 @@
+#!/usr/bin/env python3
+"""Check data directories before hours are spent on them.
+
+Usage: check_data_dir.py [--need text] DIR...
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from espnet_a2m.datadir import DataDir, DataError, main_guard
+
+
+def check(path: str, need: list[str], audio: bool = True) -> int:
+    """Check one directory and return its number of utterances.
+
+    Raises:
+        DataError: the first mistake found, with its file, entry and fix.
+    """
+    data = DataDir.load(path, need=("wav.scp", "utt2spk", *need))
+    if audio:
+        data.check_audio_exists()
+    return len(data.utts)
+
+
+@main_guard
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("dirs", nargs="+", metavar="DIR", help="data directories")
+    parser.add_argument(
+        "--need",
+        action="append",
+        default=[],
+        metavar="TABLE",
+        help="table that must be there, e.g. text; may be repeated",
+    )
+    parser.add_argument(
+        "--skip_audio", action="store_true", help="don't look for the audio files"
+    )
+    args = parser.parse_args(argv)
+    errors = []
+    for path in args.dirs:
+        try:
+            count = check(path, args.need, not args.skip_audio)
+            print(f"{path}: {count} utterances, well-formed")
+        except DataError as error:
+            errors.append(str(error))
+    for message in errors[:-1]:
+        print(f"ERROR: {message}", file=sys.stderr)
+    if errors:
+        raise DataError(errors[-1])
+
+
+if __name__ == "__main__":
+    main()
