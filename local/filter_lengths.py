@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""Drop utterances that are too short, too long or have no text (stage 4).
+
+Usage: filter_lengths.py --min_wav_duration 0.1 --max_wav_duration 20 SRC DST
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from espnet_a2m.datadir import DataDir, DataError, main_guard, write_data_dir
+
+
+def seconds_of(source: DataDir, fs: int) -> dict[str, float]:
+    """Duration of every utterance, from `utt2num_samples`.
+
+    Raises:
+        DataError: on a number of samples that is none.
+    """
+    seconds = {}
+    for utt, samples in source.tables["utt2num_samples"].items():
+        if not samples.isdigit():
+            raise DataError(
+                f"{source.path}/utt2num_samples: {utt}: {samples!r} is no number of "
+                "samples; run the formatting (stage 3) again"
+            )
+        seconds[utt] = int(samples) / fs
+    return seconds
+
+
+def why_dropped(
+    seconds: float, text: str | None, shortest: float, longest: float, max_text: int
+) -> str | None:
+    """The reason to drop an utterance, or None to keep it (bounds are kept)."""
+    if seconds < shortest:
+        return f"shorter than {shortest:g} s"
+    if seconds > longest:
+        return f"longer than {longest:g} s"
+    if text is not None and not text:
+        return "empty text"
+    if text is not None and 0 < max_text < len(text):
+        return f"more than {max_text} characters"
+    return None
+
+
+def read_fs(source: str, fs: int | None) -> int:
+    """The sampling rate in Hz: as given, or as stage 3 noted it in SRC/fs."""
+    note = Path(source) / "fs"
+    noted = note.read_text().strip() if note.is_file() else ""
+    if fs is None and not noted.isdigit():
+        raise DataError(f"{note}: no sampling rate there; give --fs")
+    if fs is not None and noted.isdigit() and fs != int(noted):
+        raise DataError(f"{note}: says {noted} Hz, --fs says {fs}; format SRC again")
+    return int(noted) if fs is None else fs
+
+
+@main_guard
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--min_wav_duration", type=float, default=0.1, metavar="S")
+    parser.add_argument("--max_wav_duration", type=float, default=20.0, metavar="S")
+    parser.add_argument(
+        "--max_text", type=int, default=0, help="most characters of text; 0: any"
+    )
+    parser.add_argument("--fs", type=int, help="Hz; default: what stage 3 noted")
+    parser.add_argument("src", metavar="SRC", help="formatted data directory")
+    parser.add_argument("dst", metavar="DST", help="data directory to write")
+    args = parser.parse_args(argv)
+    need = ("wav.scp", "utt2spk", "utt2num_samples")
+    source = DataDir.load(args.src, need, allow_empty_text=True)
+    if source.segments is not None:
+        raise DataError(f"{args.src}: has segments; format it first (stage 3)")
+    seconds = seconds_of(source, read_fs(args.src, args.fs))
+    texts = source.tables.get("text")
+    bounds = (args.min_wav_duration, args.max_wav_duration, args.max_text)
+    dropped: dict[str, list[float]] = {}
+    kept = []
+    for utt in source.utts:
+        text = None if texts is None else texts[utt]
+        reason = why_dropped(seconds[utt], text, *bounds)
+        if reason is None:
+            kept.append(utt)
+        else:
+            dropped.setdefault(reason, []).append(seconds[utt])
+    for reason, durations in sorted(dropped.items()):
+        hours = sum(durations) / 3600
+        print(f"{args.src}: dropped {len(durations)} ({hours:.3f} h): {reason}")
+    if not kept:
+        raise DataError(
+            f"{args.src}: none of {len(source.utts)} utterances is left; widen "
+            "--min_wav_duration and --max_wav_duration, or check the transcripts"
+        )
+    write_data_dir(
+        args.dst,
+        {utt: source.wav_scp[utt] for utt in kept},
+        {n: {utt: table[utt] for utt in kept} for n, table in source.tables.items()},
+    )
+    for note in ("audio_format", "feats_type", "fs"):
+        if (Path(args.src) / note).is_file():
+            (Path(args.dst) / note).write_bytes((Path(args.src) / note).read_bytes())
+    hours = sum(seconds[utt] for utt in kept) / 3600
+    print(f"{args.dst}: kept {len(kept)} of {len(source.utts)} ({hours:.3f} h)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""Add speed-perturbed copies of every utterance to a data directory (stage 2).
+
+Usage: perturb_speed.py --factors "0.9 1.0 1.1" data/train data/train_sp
+
+As in ESPnet, the copies and their speakers are named sp0.9-<id>; factor 1.0 keeps the
+names. No audio is written: the factors go to `utt2speed`, which format_wav.py applies.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from espnet_a2m.datadir import (
+    DataDir,
+    DataError,
+    Segment,
+    few,
+    main_guard,
+    write_data_dir,
+)
+
+SLOWEST, FASTEST = 0.5, 2.0
+
+
+def parse_factors(text: str) -> list[str]:
+    """Split "0.9 1.0 1.1" into factors, keeping how they are written (ids show it).
+
+    Raises:
+        DataError: on something that is no factor, or one that is there twice.
+    """
+    factors = text.replace(",", " ").split()
+    values = []
+    for factor in factors:
+        try:
+            value = float(factor)
+        except ValueError:
+            value = 0.0
+        if not SLOWEST <= value <= FASTEST:
+            raise DataError(
+                f"speed factor {factor!r}: expected a number from {SLOWEST} to "
+                f"{FASTEST}, e.g. --factors '0.9 1.0 1.1'"
+            )
+        values.append(value)
+    if not factors or len(set(values)) < len(values):
+        raise DataError(f"speed factors {text!r}: expected one or more, all different")
+    return factors
+
+
+def perturb(source: DataDir, factors: list[str], target: str) -> int:
+    """Write to `target` one copy of `source` per factor; return the utterance count.
+
+    Raises:
+        DataError: when a new name is one that the source already uses.
+    """
+    wav_scp: dict[str, str] = {}
+    segments: dict[str, Segment] = {}
+    tables: dict[str, dict[str, str]] = {name: {} for name in source.tables}
+    tables["utt2speed"] = {}
+    for factor in factors:
+        prefix = "" if float(factor) == 1.0 else f"sp{factor}-"
+        taken = [u for u in source.utts if prefix + u in tables["utt2speed"]]
+        if taken:
+            raise DataError(
+                f"{source.path}: {few(prefix + u for u in taken)} is already an "
+                "utterance there; is the directory speed-perturbed already?"
+            )
+        for utt in source.utts:
+            tables["utt2speed"][prefix + utt] = factor
+            if source.segments is not None:
+                segments[prefix + utt] = source.segments[utt]
+            for name, table in source.tables.items():
+                value = prefix + table[utt] if name == "utt2spk" else table[utt]
+                tables[name][prefix + utt] = value
+        if source.segments is None:
+            wav_scp.update((prefix + u, p) for u, p in source.wav_scp.items())
+    write_data_dir(
+        target,
+        source.wav_scp if source.segments is not None else wav_scp,
+        tables,
+        segments if source.segments is not None else None,
+    )
+    return len(tables["utt2speed"])
+
+
+@main_guard
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--factors", default="0.9 1.0 1.1", help='speeds, default "0.9 1.0 1.1"'
+    )
+    parser.add_argument("src", metavar="SRC", help="data directory to read")
+    parser.add_argument("dst", metavar="DST", help="data directory to write")
+    args = parser.parse_args(argv)
+    factors = parse_factors(args.factors)
+    source = DataDir.load(args.src)
+    if "utt2speed" in source.tables or "utt2num_samples" in source.tables:
+        raise DataError(
+            f"{args.src}: has been speed-perturbed or formatted already; give the "
+            "directory that data preparation (stage 1) wrote"
+        )
+    count = perturb(source, factors, args.dst)
+    print(f"{args.dst}: {count} utterances at speeds {', '.join(factors)}")
+
+
+if __name__ == "__main__":
+    main()

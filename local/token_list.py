@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Make the token list, and for BPE its sentencepiece model (stage 5).
+
+Usage: token_list.py --token_type bpe --nbpe 500 --text dump/raw/train/text \
+           --outdir data/token_list/bpe_unigram500
+
+Writes OUTDIR/tokens.txt (<blank>, <unk>, ..., <sos/eos>) and for BPE bpe.model and
+bpe.vocab, as ESPnet's asr.sh does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from espnet_a2m.datadir import DataError, main_guard, read_scp, write_atomic
+
+
+def char_tokens(texts: list[str], symbols: Path | None) -> str:
+    """The list of characters, most frequent first.
+
+    The same as `espnet2.bin.tokenize_text --write_vocabulary true` writes, by the same
+    tokenizer; that program is not called because it imports for 8 s and asks the
+    network for data of its text-to-speech tools.
+    """
+    from espnet2.text.char_tokenizer import CharTokenizer
+
+    tokenizer = CharTokenizer(None if symbols is None else str(symbols))
+    # most_common() keeps the order of appearance among equals, as ESPnet's sort does.
+    counts = Counter(token for text in texts for token in tokenizer.text2tokens(text))
+    characters = [token for token, _ in counts.most_common()]
+    return "\n".join(["<blank>", "<unk>", *characters, "<sos/eos>"]) + "\n"
+
+
+def train_bpe(
+    texts: list[str], nbpe: int, mode: str, symbols: Path | None, outdir: Path
+) -> str:
+    """Train sentencepiece, write its model and vocabulary, return the token list.
+
+    Raises:
+        DataError: the text is too small, or `nbpe` too small, for such a vocabulary.
+    """
+    import sentencepiece
+
+    outdir.mkdir(parents=True, exist_ok=True)
+    special = [] if symbols is None else symbols.read_text(encoding="utf-8").split()
+    with tempfile.TemporaryDirectory(prefix=".bpe.", dir=outdir) as folder:
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(texts),
+                model_prefix=str(Path(folder, "bpe")),
+                vocab_size=nbpe,
+                model_type=mode,
+                character_coverage=1.0,
+                input_sentence_size=100_000_000,
+                user_defined_symbols=special,
+                num_threads=1,
+                minloglevel=2,
+            )
+        except (RuntimeError, OSError) as error:
+            raise DataError(_explain_bpe(str(error), nbpe, texts)) from None
+        vocabulary = Path(folder, "bpe.vocab").read_text(encoding="utf-8")
+        # The model last: where it is, everything is.
+        os.replace(Path(folder, "bpe.vocab"), outdir / "bpe.vocab")
+        os.replace(Path(folder, "bpe.model"), outdir / "bpe.model")
+    pieces = [line.split("\t")[0] for line in vocabulary.splitlines()]
+    pieces = [p for p in pieces if p not in ("<unk>", "<s>", "</s>")]
+    return "\n".join(["<blank>", "<unk>", *pieces, "<sos/eos>"]) + "\n"
+
+
+def _explain_bpe(message: str, nbpe: int, texts: list[str]) -> str:
+    size = f"{len(texts)} sentences with {sum(map(len, texts))} characters"
+    most = re.search(r"value <= (\d+)", message)
+    if most:
+        return (
+            f"--nbpe {nbpe} is more than the text ({size}) allows; give "
+            f"--nbpe {most.group(1)} or less, or more text"
+        )
+    least = re.search(r"smaller than required_chars. \d+ vs (\d+)", message)
+    if least:
+        return (
+            f"--nbpe {nbpe} is too small: the text's characters and the special "
+            f"symbols alone are {least.group(1)}; give more than that"
+        )
+    if "too high" in message or "Vocabulary size" in message:
+        return f"--nbpe {nbpe} is too large for the text ({size}); give less"
+    return f"sentencepiece could not train {nbpe} pieces on {size}: {message.strip()}"
+
+
+@main_guard
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--token_type", choices=("char", "bpe"), required=True)
+    parser.add_argument("--nbpe", type=int, default=500, help="number of BPE pieces")
+    parser.add_argument(
+        "--bpemode", choices=("unigram", "bpe"), default="unigram", help="BPE model"
+    )
+    parser.add_argument(
+        "--non_linguistic_symbols", type=Path, metavar="FILE", help="kept as one token"
+    )
+    parser.add_argument("--text", type=Path, required=True, help="Kaldi text file")
+    parser.add_argument("--outdir", type=Path, required=True)
+    args = parser.parse_args(argv)
+    symbols = args.non_linguistic_symbols
+    if symbols is not None and not symbols.is_file():
+        raise DataError(f"{symbols}: no such file (--non_linguistic_symbols)")
+    if args.nbpe < 1:
+        raise DataError(f"--nbpe {args.nbpe}: expected a positive number")
+    texts = list(read_scp(args.text).values())
+    if args.token_type == "char":
+        tokens = char_tokens(texts, symbols)
+    else:
+        tokens = train_bpe(texts, args.nbpe, args.bpemode, symbols, args.outdir)
+    write_atomic(args.outdir / "tokens.txt", tokens)
+    print(f"{args.outdir}/tokens.txt: {len(tokens.splitlines())} tokens")
+
+
+if __name__ == "__main__":
+    main()
