@@ -1,0 +1,234 @@
+"""The work behind format_wav.py: units of work, the record of what is done, processes.
+
+The unit is a chunk: a few dozen utterances, formatted by one process and noted in the
+journal when all its files have their final names. For archives a chunk is one archive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import multiprocessing
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from espnet_a2m.audio_files import Recording, convert
+from espnet_a2m.datadir import DataError, write_table
+
+FORMATS = {"wav": "WAV", "flac": "FLAC", "wav.ark": "WAV", "flac.ark": "FLAC"}
+CHUNK = 50  # utterances
+VERSION = "1"  # change it when the same input gives other samples
+BYTES_PER_SAMPLE = {"WAV": 2.0, "FLAC": 1.4}  # upper estimates, for speech
+SPARE_BYTES = 64 << 20
+
+
+class Job(NamedTuple):
+    """One utterance: seconds `start` to `end` (None: all) of a file, at a speed."""
+
+    utt: str
+    audio: str
+    start: float
+    end: float | None
+    speed: float
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Jobs for one process; `marks` says by utterance what identifies its result."""
+
+    jobs: tuple[Job, ...]
+    marks: dict[str, str]
+    folder: Path
+    archive: str
+    fs: int
+    fmt: str
+
+
+def _mark(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:20]
+
+
+def make_chunks(jobs: list[Job], folder: Path, fs: int, fmt: str) -> list[Chunk]:
+    """Divide the work, parts of one recording together, always in the same way."""
+    stats: dict[str, tuple[int, int]] = {}
+    for job in jobs:
+        if job.audio not in stats:
+            try:
+                stat = os.stat(job.audio)
+                stats[job.audio] = (stat.st_size, stat.st_mtime_ns)
+            except OSError:
+                stats[job.audio] = (0, 0)  # reported when it is opened
+    ordered = sorted(jobs, key=lambda job: (job.audio, job.start, job.utt))
+    chunks = []
+    for first in range(0, len(ordered), CHUNK):
+        part = tuple(ordered[first : first + CHUNK])
+        marks = {j.utt: _mark(VERSION, j, stats[j.audio], fs, fmt) for j in part}
+        if fmt.endswith(".ark"):  # an archive is made as a whole, or not
+            marks = {utt: _mark(utt, *marks.values()) for utt in marks}
+        archive = f"{first // CHUNK}.ark"
+        chunks.append(Chunk(part, marks, folder, archive, fs, fmt))
+    return chunks
+
+
+class Journal:
+    """What is done: lines "<utt> <mark> <samples> <file in data/>", appended."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries: dict[str, list[str]] = {}
+        self.files = path.parent / "data"
+        lines = path.read_text("utf-8").split("\n")[:-1] if path.exists() else []
+        for line in lines:  # what follows the last newline was cut by a kill
+            utt, *entry = line.split(" ")
+            self.entries[utt] = entry
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_table(path, {u: " ".join(entry) for u, entry in self.entries.items()})
+        self.present = {f.name for f in self.files.glob("*") if f.stat().st_size}
+
+    def has(self, chunk: Chunk) -> bool:
+        """Whether all of a chunk was made, from the same input, and is still there."""
+        for utt, mark in chunk.marks.items():
+            entry = self.entries.get(utt)
+            if entry is None or entry[0] != mark:
+                return False
+            if entry[2].partition(":")[0] not in self.present:
+                return False
+        return True
+
+    def add(self, done: dict[str, list[str]]) -> None:
+        """Note utterances whose files have their final names."""
+        self.entries.update(done)
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.writelines(f"{u} {' '.join(entry)}\n" for u, entry in done.items())
+
+    def close(self, wanted: dict[str, list[str]]) -> None:
+        """Keep exactly `wanted`."""
+        write_table(self.path, {utt: " ".join(entry) for utt, entry in wanted.items()})
+
+
+def check_disk(target: Path, samples: int, fmt: str) -> None:
+    """Raise DataError when the files to be written will not fit on the disk."""
+    target.mkdir(parents=True, exist_ok=True)
+    need = int(samples * BYTES_PER_SAMPLE[FORMATS[fmt]]) + SPARE_BYTES
+    free = shutil.disk_usage(target).free
+    if need > free:
+        raise DataError(
+            f"{target}: about {need / 1e9:.1f} GB will be written but only "
+            f"{free / 1e9:.1f} GB are free; make room, or put the dumps on another "
+            "disk (--dumpdir)"
+        )
+
+
+def _samples(recording: Recording, job: Job, fs: int) -> np.ndarray:
+    info = recording.info
+    start = round(job.start * info.rate)
+    stop = info.frames if job.end is None else round(job.end * info.rate)
+    stop = min(stop, info.frames)
+    if stop <= start:
+        raise DataError(
+            f"{job.audio}: nothing between {job.start} and {job.end} s (zero-length "
+            "audio); correct or remove the utterance"
+        )
+    samples = convert(recording.read(start, stop), info.rate, fs, job.speed)
+    if not len(samples):
+        raise DataError(f"{job.audio}: too short to be resampled; remove the utterance")
+    return samples
+
+
+def run_chunk(chunk: Chunk) -> tuple[dict[str, list[str]], list[str]]:
+    """Format the utterances of a chunk.
+
+    Returns:
+        what to add to the journal (nothing when an archive's chunk has errors), and
+        error messages, each with its utterance.
+    """
+    import soundfile
+
+    done: dict[str, list[str]] = {}
+    errors: list[str] = []
+    is_ark = chunk.fmt.endswith(".ark")
+    container = FORMATS[chunk.fmt]
+    archive = io.BytesIO()
+    with contextlib.ExitStack() as opened:
+        recording: Recording | None = None
+        for job in chunk.jobs:
+            try:
+                if recording is None or recording.path != job.audio:
+                    opened.close()
+                    recording = None
+                    recording = Recording(job.audio)
+                    opened.callback(recording.close)
+                samples = _samples(recording, job, chunk.fs)
+            except DataError as error:
+                errors.append(f"{job.utt}: {error}")
+                continue
+            stream = io.BytesIO()
+            soundfile.write(stream, samples, chunk.fs, "PCM_16", format=container)
+            if is_ark:
+                name = f"{chunk.archive}:{append_entry(archive, job.utt, stream)}"
+            else:
+                name = f"{job.utt}.{chunk.fmt}"
+                _write(chunk.folder / name, stream.getvalue())
+            done[job.utt] = [chunk.marks[job.utt], str(len(samples)), name]
+    if is_ark and errors:
+        return {}, errors
+    if is_ark:
+        _write(chunk.folder / chunk.archive, archive.getvalue())
+    return done, errors
+
+
+def append_entry(archive: io.BytesIO, utt: str, audio: io.BytesIO) -> int:
+    """Append a sound file to a Kaldi archive as kaldiio does; return its offset."""
+    archive.write(utt.encode() + b" ")
+    offset = archive.tell()
+    content = audio.getvalue()
+    archive.write(b"AUDIO\x04" + len(content).to_bytes(4, "little") + content)
+    return offset
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _follow_parent() -> None:
+    """End this process when the one that started it does, even by a kill."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+@contextlib.contextmanager
+def process_pool(
+    nj: int,
+) -> Iterator[ProcessPoolExecutor | ThreadPoolExecutor]:
+    """`nj` processes whose `map` keeps the order; for one, a thread is enough."""
+    pool: ProcessPoolExecutor | ThreadPoolExecutor
+    if nj == 1:
+        pool = ThreadPoolExecutor(1)
+    else:
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(nj, context, initializer=_follow_parent)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
