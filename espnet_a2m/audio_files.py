@@ -169,11 +169,13 @@ def convert(samples: np.ndarray, rate: int, fs: int, speed: float = 1.0) -> np.n
         speed: 1.1 makes speech 10 % faster and higher.
 
     Returns:
-        (about n * fs / (rate * speed),) of the same type.
+        (about n * fs / (rate * speed),) float32, or the input itself.
     """
     played = rate * speed
     if abs(played - fs) < 1e-6 * fs:
         return samples
     import soxr
 
+    if samples.dtype == np.int16:  # soxr would add dither, other at each run
+        samples = samples.astype(np.float32) / 32768
     return soxr.resample(samples, played, fs, quality="HQ")

@@ -69,7 +69,7 @@ def check_headers(jobs: list[Job], fs: int, nj: int) -> int:
     with process_pool(nj) as pool:
         found = pool.map(_info_or_error, paths, chunksize=64)
         bar = tqdm(found, "headers", len(paths), unit="file", disable=len(paths) < 500)
-        for path, info in zip(paths, bar):
+        for path, info in zip(paths, bar, strict=True):
             if isinstance(info, str):
                 errors.append(info)
             else:
@@ -141,7 +141,8 @@ def format_dir(source: DataDir, target: Path, fs: int, fmt: str, nj: int) -> int
             process_pool(nj) as pool,
             tqdm(total=len(jobs), desc=target.name, unit="utt", mininterval=1) as bar,
         ):
-            for chunk, (done, bad) in zip(todo, pool.map(run_chunk, todo)):
+            results = pool.map(run_chunk, todo)
+            for chunk, (done, bad) in zip(todo, results, strict=True):
                 journal.add(done)
                 errors += bad
                 bar.update(len(chunk.jobs))
