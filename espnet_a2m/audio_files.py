@@ -179,3 +179,11 @@ def convert(samples: np.ndarray, rate: int, fs: int, speed: float = 1.0) -> np.n
     if samples.dtype == np.int16:  # soxr would add dither, other at each run
         samples = samples.astype(np.float32) / 32768
     return soxr.resample(samples, played, fs, quality="HQ")
+
+
+def to_pcm16(samples: np.ndarray) -> np.ndarray:
+    """Round float samples in [-1, 1] to int16, clipping; int16 is left as it is."""
+    if samples.dtype == np.int16:
+        return samples
+    scaled = np.rint(samples.astype(np.float64) * 32768)
+    return np.clip(scaled, -32768, 32767).astype(np.int16)

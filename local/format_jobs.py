@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from espnet_a2m.audio_files import Recording, convert
+from espnet_a2m.audio_files import Recording, convert, to_pcm16
 from espnet_a2m.datadir import DataError, write_table
 
 FORMATS = {"wav": "WAV", "flac": "FLAC", "wav.ark": "WAV", "flac.ark": "FLAC"}
@@ -141,7 +141,7 @@ def _samples(recording: Recording, job: Job, fs: int) -> np.ndarray:
     samples = convert(recording.read(start, stop), info.rate, fs, job.speed)
     if not len(samples):
         raise DataError(f"{job.audio}: too short to be resampled; remove the utterance")
-    return samples
+    return to_pcm16(samples)
 
 
 def run_chunk(chunk: Chunk) -> tuple[dict[str, list[str]], list[str]]:
