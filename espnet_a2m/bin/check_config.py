@@ -1,0 +1,37 @@
+"""Check the keys of ESPnet configurations before training starts."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from espnet_a2m.errors import main_guard
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The options of this command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--task",
+        required=True,
+        choices=["asr", "ssl", "decode"],
+        help="What will read them: espnet2.bin.asr_train, espnet_a2m.bin.ssl_train "
+        "or espnet2.bin.asr_inference",
+    )
+    parser.add_argument("config", nargs="+", help="YAML files, as given to --config")
+    return parser
+
+
+@main_guard
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Print one line for each good file; stop at the first bad one."""
+    args = get_parser().parse_args(cmd)
+    from espnet_a2m.config_check import check_config
+
+    for path in args.config:
+        check_config(path, args.task)
+        print(f"{path}: all keys are known")
+
+
+if __name__ == "__main__":
+    main()
