@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Ask2Mask on the Asterisk core sounds: ./run.sh --help
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+. ./path.sh
+. ./cmd.sh
+
+"${A2M_ROOT}/local/a2m.sh" \
+    --train_set train_sup \
+    --valid_set dev \
+    --pretrain_set pretrain \
+    --test_sets "test_clean test_far" \
+    --target_lang en \
+    --scorer_config ../../../conf/tiny/asr_ctc_conformer.yaml \
+    --ssl_config ../../../conf/tiny/ssl_w2vbert_conformer.yaml \
+    --asr_config ../../../conf/tiny/asr_ctc_conformer.yaml \
+    --inference_config ../../../conf/decode_ctc.yaml \
+    "$@"

@@ -1,0 +1,91 @@
+"""Reach into an unmodified ESPnet encoder: its masked input and its layers.
+
+Every ESPnet encoder ends its input layer (``encoder.embed``) with the module
+that adds positions. What enters that module is the subsampled feature
+sequence: it is read and masked there, so that any encoder works with its own
+subsampling and masked frames keep their positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from espnet_a2m.frame_grid import TimeConv
+
+
+def positional_encoding(encoder: torch.nn.Module) -> torch.nn.Module:
+    """The module that adds positions at the end of the encoder's input layer.
+
+    Raises:
+        ValueError: The encoder has none, so there is no place to mask.
+    """
+    embed = getattr(encoder, "embed", None)
+    if isinstance(embed, torch.nn.Module):
+        for module in embed.modules():
+            name = type(module).__name__
+            if name.endswith(("PositionalEncoding", "PositionalEmbedding")):
+                return module
+    raise ValueError(
+        f"encoder {type(encoder).__name__}: its input layer adds no positions, so "
+        "there is nowhere to mask; set encoder_conf.input_layer to conv2d or linear"
+    )
+
+
+def input_convs(encoder: torch.nn.Module) -> list[TimeConv]:
+    """(kernel, stride, padding) along time of the encoder's subsampling.
+
+    ESPnet's input layers register their convolutions in the order in which
+    they are applied, and time is the first convolved axis.
+    """
+    position_modules = set(positional_encoding(encoder).modules())
+    embed: torch.nn.Module = encoder.embed  # type: ignore[assignment]
+    return [
+        (module.kernel_size[0], module.stride[0], int(module.padding[0]))
+        for module in embed.modules()
+        if isinstance(module, torch.nn.Conv1d | torch.nn.Conv2d)
+        and module not in position_modules
+    ]
+
+
+@contextmanager
+def tap(
+    encoder: torch.nn.Module,
+    mask_input: Callable[[torch.Tensor], torch.Tensor],
+    layers: Iterable[int],
+) -> Iterator[dict[int, torch.Tensor]]:
+    """While open, the encoder's forward masks its input and shows its layers.
+
+    Args:
+        encoder: Any ESPnet encoder with ``embed`` and ``encoders``.
+        mask_input: Gets the subsampled features (B, T, D), returns what the
+            encoder shall see in their place.
+        layers: Layers to record, counted from 1.
+
+    Yields:
+        A dictionary, filled by the forward pass: layer -> (B, T, D) output.
+    """
+    outputs: dict[int, torch.Tensor] = {}
+
+    def replace(module, args):
+        return (mask_input(args[0]), *args[1:])
+
+    def record(layer):
+        def hook(module, args, output):
+            hidden = output[0]  # (x, mask), where x may be (x, positions)
+            outputs[layer] = hidden[0] if isinstance(hidden, tuple) else hidden
+
+        return hook
+
+    stack: torch.nn.ModuleList = encoder.encoders  # type: ignore[assignment]
+    handles = [positional_encoding(encoder).register_forward_pre_hook(replace)]
+    handles += [
+        stack[layer - 1].register_forward_hook(record(layer)) for layer in layers
+    ]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,110 @@
+"""Where frames sit in time: rates, receptive fields and offsets, in one place.
+
+Every module that turns a sequence into a shorter one (STFT, convolution) maps
+one grid of frame centres to another. Following them from the waveform gives,
+for the scorer and for the encoder alike, the sample at which each frame is
+centred, so that confidences can be carried from one to the other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+#: (kernel, stride, padding) along time
+TimeConv = tuple[int, int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameGrid:
+    """Frame ``i`` is centred at sample ``offset + i * stride``.
+
+    Attributes:
+        fs: Sampling rate of the waveform in Hz.
+        offset: Centre of frame 0 in samples.
+        stride: Distance between frames in samples.
+    """
+
+    fs: int
+    offset: float
+    stride: int
+
+    def after(self, convs: Iterable[TimeConv]) -> FrameGrid:
+        """The grid of the frames that leave ``convs`` when these enter."""
+        offset, stride = self.offset, self.stride
+        for kernel, step, padding in convs:
+            offset += stride * ((kernel - 1) / 2 - padding)
+            stride *= step
+        return dataclasses.replace(self, offset=offset, stride=stride)
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames whose whole receptive field lies in ``num_samples`` samples.
+
+        Exact for centre-padded STFT followed by unpadded convolutions, and
+        within one frame for the other front ends.
+        """
+        return max(0, int((num_samples - 2 * self.offset) // self.stride) + 1)
+
+    def save(self, path: str | Path) -> None:
+        """Write as JSON, whole or not at all."""
+        temporary = f"{path}.tmp"
+        with open(temporary, "w", encoding="utf-8") as f:
+            json.dump(dataclasses.asdict(self), f)
+            f.write("\n")
+        os.replace(temporary, path)
+
+    @classmethod
+    def load(cls, source: str | Path | dict[str, Any]) -> FrameGrid:
+        """Read what :meth:`save` wrote, or take its dictionary.
+
+        Raises:
+            ValueError: The file is missing or is not a frame grid.
+        """
+        try:
+            if isinstance(source, dict):
+                return cls(**source)
+            return cls(**json.loads(Path(source).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as e:
+            raise ValueError(
+                f"{source}: not a frame grid ({e}). It is written beside "
+                "confidence.scp when a set is scored (stage 8): score it again"
+            ) from e
+
+
+def conv_lengths(lengths: torch.Tensor, convs: Iterable[TimeConv]) -> torch.Tensor:
+    """Number of frames after ``convs``; 0 where the input is too short.
+
+    Args:
+        lengths: (B,) numbers of input frames.
+        convs: (kernel, stride, padding) of each convolution.
+    """
+    for kernel, stride, padding in convs:
+        lengths = (lengths + 2 * padding - kernel).div(
+            stride, rounding_mode="floor"
+        ) + 1
+        lengths = lengths.clamp(min=0)
+    return lengths
+
+
+def frontend_grid(frontend: torch.nn.Module) -> FrameGrid:
+    """The grid of an ESPnet front end's frames.
+
+    Raises:
+        ValueError: The front end's frame rate is not known here.
+    """
+    from espnet2.asr.frontend.default import DefaultFrontend
+
+    if isinstance(frontend, DefaultFrontend) and frontend.apply_stft:
+        fs = int(frontend.logmel.mel_options["sr"])
+        offset = 0.0 if frontend.stft.center else frontend.stft.win_length / 2
+        return FrameGrid(fs=fs, offset=offset, stride=frontend.hop_length)
+    raise ValueError(
+        f"{type(frontend).__name__}: its frame rate is not known; "
+        "use `frontend: default` (log-mel from the waveform)"
+    )

@@ -1,0 +1,1 @@
+"""Objectives of masked speech modelling, one per file, and what they share."""

@@ -1,0 +1,117 @@
+"""Contrastive loss of wav2vec 2.0 (eq. 3 there) over a batch's masked frames."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from espnet_a2m.losses.objective import LossTerm, Objective
+from espnet_a2m.losses.quantizer import Codes, GumbelQuantizer
+
+
+def sample_negatives(count: torch.Tensor, max_count: int, num: int) -> torch.Tensor:
+    """Draw distractors among the other masked frames of the same utterance.
+
+    Args:
+        count: (B,) numbers of masked frames.
+        max_count: M, the padded number.
+        num: K, distractors per frame, drawn with replacement.
+
+    Returns:
+        (B, M, K) indices in ``[0, count)``, never the frame's own unless the
+        utterance has no other masked frame.
+    """
+    others = (count - 1).clamp(min=1)[:, None, None]
+    u = torch.rand((count.size(0), max_count, num), device=count.device)
+    index = (u * others).long().clamp(max=others - 1)
+    own = torch.arange(max_count, device=count.device)[:, None]
+    index = index + (index >= own)
+    return torch.where(count[:, None, None] > 1, index, 0)
+
+
+def contrastive_logits(
+    predicted: torch.Tensor,
+    codes: Codes,
+    targets: torch.Tensor,
+    negatives: torch.Tensor,
+    logit_temp: float,
+) -> torch.Tensor:
+    """Cosine similarities of predictions with their target and distractors.
+
+    All pairs of masked frames are compared in one product and the K + 1 wanted
+    columns gathered, so that no (B, M, K, C) tensor is ever formed.
+
+    Args:
+        predicted: (B, M, C) from the context network.
+        codes: The codes behind ``targets``.
+        targets: (B, M, C) projected code vectors.
+        negatives: (B, M, K) indices of the distractors.
+        logit_temp: Temperature of the similarities.
+
+    Returns:
+        (B, M, 1 + K) logits, the target first; -inf where a distractor has the
+        target's code.
+    """
+    similarity = torch.bmm(
+        F.normalize(predicted.float(), dim=-1),
+        F.normalize(targets.float(), dim=-1).transpose(1, 2),
+    )
+    similarity = similarity / logit_temp
+    same = (codes.ids[:, :, None] == codes.ids[:, None]).all(-1)  # (B, M, M)
+    distractors = similarity.gather(2, negatives)
+    distractors = distractors.masked_fill(same.gather(2, negatives), -torch.inf)
+    target = similarity.diagonal(dim1=1, dim2=2)[..., None]
+    return torch.cat([target, distractors], dim=-1)
+
+
+class ContrastiveLoss(Objective):
+    """Tell the code of a masked frame from those of other masked frames.
+
+    Args:
+        input_size: D, width of the encoder's layers.
+        quantizer: The quantiser that makes the codes.
+        layer: Layer whose output predicts, counted from 1.
+        weight: Weight of this loss in the sum.
+        num_negatives: K, distractors per frame.
+        logit_temp: Temperature of the cosine similarities.
+        final_dim: Width of the space in which predictions and codes meet.
+    """
+
+    name = "contrastive"
+
+    def __init__(
+        self,
+        input_size: int,
+        quantizer: GumbelQuantizer,
+        layer: int,
+        weight: float = 1.0,
+        num_negatives: int = 100,
+        logit_temp: float = 0.1,
+        final_dim: int = 256,
+    ):
+        super().__init__(layer, weight)
+        self.num_negatives = num_negatives
+        self.logit_temp = logit_temp
+        self.project_hidden = torch.nn.Linear(input_size, final_dim)
+        self.project_code = torch.nn.Linear(quantizer.codebook_dim, final_dim)
+
+    def forward(
+        self, hidden: torch.Tensor, codes: Codes, valid: torch.Tensor
+    ) -> LossTerm:
+        """See :meth:`Objective.forward`."""
+        count = valid.sum(1)
+        logits = contrastive_logits(
+            self.project_hidden(hidden),
+            codes,
+            self.project_code(codes.vectors),
+            sample_negatives(count, valid.size(1), self.num_negatives),
+            self.logit_temp,
+        )
+        frame_loss = -logits.log_softmax(-1)[..., 0]
+        # right only where there was something to confuse the target with
+        contested = logits[..., 1:].isfinite().any(-1)
+        correct = (logits[..., :1] > logits[..., 1:]).all(-1) & contested & valid
+        return LossTerm(
+            frame_loss=frame_loss.masked_fill(~valid, 0.0),
+            stats={"acc_contrastive": correct.sum() / count.sum().clamp(min=1)},
+        )

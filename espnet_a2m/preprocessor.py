@@ -1,0 +1,80 @@
+"""Checks every utterance as it is read, then ESPnet's own augmentation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from espnet2.train.preprocessor import CommonPreprocessor
+
+from espnet_a2m.errors import DataError
+from espnet_a2m.frame_grid import FrameGrid
+
+
+def check_speech(utt_id: str, speech: np.ndarray) -> None:
+    """Raise :class:`DataError` unless ``speech`` is (N,) finite samples."""
+    if speech.ndim != 1:
+        raise DataError(
+            f"wav.scp: utterance {utt_id} has {speech.shape[1]} channels; "
+            "pre-training takes one: format the audio again (stage 3)"
+        )
+    if len(speech) == 0:
+        raise DataError(f"wav.scp: utterance {utt_id} has no samples: remove it")
+    if not np.isfinite(speech).all():
+        raise DataError(
+            f"wav.scp: utterance {utt_id} has NaN or infinite samples: repair or "
+            "remove it"
+        )
+
+
+def check_confidence(
+    utt_id: str, confidence: np.ndarray, num_samples: int, grid: FrameGrid
+) -> None:
+    """Raise :class:`DataError` unless (T,) ``confidence`` fits the audio."""
+    fix = "score the set again (stage 8)"
+    name = f"confidence.scp: utterance {utt_id}"
+    if not np.isfinite(confidence).all():
+        raise DataError(f"{name} has NaN or infinite values: {fix}")
+    if confidence.size and not 0 <= confidence.min() <= confidence.max() <= 1:
+        raise DataError(
+            f"{name} has values in [{confidence.min():g}, {confidence.max():g}], "
+            f"outside [0, 1]: {fix}"
+        )
+    expected = grid.num_frames(num_samples)
+    if abs(len(confidence) - expected) > 1 or len(confidence) == 0:
+        raise DataError(
+            f"{name} has {len(confidence)} frames, but its {num_samples} samples "
+            f"make {expected}: they do not belong together; {fix}"
+        )
+
+
+class A2MPreprocessor(CommonPreprocessor):
+    """ESPnet's augmentation behind checks that name the utterance.
+
+    Args:
+        train: Augment (rir, noise) or not.
+        confidence_grid: Frame grid of the ``confidence`` stream, if there is one.
+        **kwargs: Of ESPnet's ``CommonPreprocessor``.
+    """
+
+    def __init__(self, train: bool, confidence_grid: FrameGrid | None, **kwargs: Any):
+        super().__init__(train=train, token_type=None, **kwargs)
+        self.confidence_grid = confidence_grid
+
+    def __call__(self, uid: str, data: dict) -> dict:
+        """Check and augment one utterance.
+
+        Raises:
+            DataError: The audio or its confidences cannot be trained on.
+        """
+        check_speech(uid, data["speech"])
+        if "confidence" in data:
+            if self.confidence_grid is None:
+                raise DataError(
+                    "a stream named confidence is given without --confidence_grid: "
+                    "give the grid.json that lies beside confidence.scp"
+                )
+            confidence = np.asarray(data["confidence"], dtype=np.float32).reshape(-1)
+            check_confidence(uid, confidence, len(data["speech"]), self.confidence_grid)
+            data["confidence"] = confidence
+        return super().__call__(uid, data)

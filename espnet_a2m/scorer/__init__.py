@@ -1,0 +1,1 @@
+"""Whom we ask: recognisers that say how confident they are of every frame."""

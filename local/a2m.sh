@@ -1,0 +1,318 @@
+#!/usr/bin/env bash
+# Ask2Mask from a corpus to RESULTS.md: the stages that all recipes share. Run by
+# egs2/<corpus>/a2m1/run.sh in its own directory; --help lists the options.
+set -euo pipefail
+
+shared=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)  # this directory
+# shellcheck source=local/parse_options.sh
+. "${shared}/parse_options.sh"
+# shellcheck source=local/steps.sh
+. "${shared}/steps.sh"
+
+option_list='
+# Stages
+stage | 1 | first stage to run
+stop_stage | 16 | last stage to run
+skip_stages | | stages to leave out, such as "2 9"
+skip_data_prep | false | leave out stages 1-5
+skip_train | false | leave out stages 6-13
+skip_eval | false | leave out stages 14-15
+skip_packing | true | leave out stage 16
+# Machine
+ngpu | 0 | GPUs of the training stages; 0 trains on the CPU
+nj | 2 | parallel jobs of the data stages
+inference_nj | 2 | parallel jobs of decoding
+num_threads | 2 | CPU threads of training and scoring
+python | python3 | Python interpreter
+dumpdir | dump | formatted audio
+expdir | exp | models and results
+# Data (stages 1-5)
+train_set | train_sup | transcribed training set: the scorer, fine-tuning
+valid_set | dev | validation set of every training
+pretrain_set | pretrain | pre-training audio; transcripts are not read
+test_sets | test | sets to decode
+local_data_opts | | options for local/data.sh
+speed_perturb_factors | | such as "0.9 1.0 1.1", of train_set only
+audio_format | flac | flac, wav, flac.ark or wav.ark
+fs | 16000 | sampling rate in Hz
+min_wav_duration | 0.1 | shortest utterance in seconds
+max_wav_duration | 30 | longest utterance in seconds; test sets keep all
+token_type | char | char or bpe
+nbpe | 300 | number of BPE pieces
+# Scorer (stages 6-8)
+scorer_config | conf/train_scorer.yaml | ESPnet ASR configuration with CTC
+scorer_args | | options for espnet2.bin.asr_train
+scorer_tag | ctc | names the experiment
+scorer_exp | | directory of an ESPnet ASR model of your own: leaves out 6-7
+scorer_model | | its checkpoint, or any checkpoint beside its config.yaml
+inference_scorer_model | valid.loss.ave.pth | checkpoint of scorer_exp
+blank | include | blank in the maximum of eq. 2: include, exclude, renormalise
+target_lang | | utt2lang value to tell from the others in the report
+num_plots | 4 | utterances whose confidences are drawn
+# Pre-training (stages 9-11)
+ssl_config | conf/train_ssl.yaml | configuration of espnet_a2m.bin.ssl_train
+ssl_args | | options for espnet_a2m.bin.ssl_train
+ssl_tag | atm | names the experiment
+inference_ssl_model | valid.acc_masked_prediction.best.pth | checkpoint to fine-tune
+# Fine-tuning (stages 12-13)
+asr_config | conf/train_asr.yaml | ESPnet ASR configuration
+asr_args | | options for espnet2.bin.asr_train
+asr_tag | | names the experiment; ssl_tag when empty
+# Decoding (stages 14-16)
+inference_config | conf/decode.yaml | configuration of espnet2.bin.asr_inference
+inference_args | | options for espnet2.bin.asr_inference
+inference_asr_model | valid.loss.ave.pth | checkpoint to decode with
+eval_scorer | true | decode with the scorer too: the model trained from scratch
+'
+parse_options "$@"
+asr_tag=${asr_tag:-${ssl_tag}}
+export OMP_NUM_THREADS=${num_threads} PYTHONUNBUFFERED=1
+
+# --- Names ----------------------------------------------------------------------
+train_dir=${dumpdir}/raw/${train_set}${speed_perturb_factors:+_sp}
+valid_dir=${dumpdir}/raw/${valid_set}
+pretrain_dir=${dumpdir}/raw/${pretrain_set}
+token_dir=data/token_list/${token_type}$([ "${token_type}" != bpe ] || echo "_${nbpe}")
+token_list=${token_dir}/tokens.txt
+own_scorer=${scorer_exp}${scorer_model}
+scorer_exp=${scorer_exp:-${expdir}/scorer_${scorer_tag}}
+scorer_model=${scorer_model:-${scorer_exp}/${inference_scorer_model}}
+scorer_stats=${expdir}/scorer_stats
+confidence_dir=${expdir}/confidence_$([ -z "${own_scorer}" ] || echo own_)${scorer_tag}
+[ "${blank}" = include ] || confidence_dir+=_${blank}
+ssl_stats=${expdir}/ssl_stats
+ssl_exp=${expdir}/ssl_${ssl_tag}
+asr_stats=${expdir}/asr_stats
+asr_exp=${expdir}/asr_${asr_tag}
+inference_tag=$(basename "${inference_config}" .yaml)
+
+# Options that several stages give to ESPnet's programs
+sound=sound
+[[ ${audio_format} != *ark ]] || sound=kaldi_ark
+labelled=(
+    --train_data_path_and_name_and_type "${train_dir}/wav.scp,speech,${sound}"
+    --train_data_path_and_name_and_type "${train_dir}/text,text,text"
+    --valid_data_path_and_name_and_type "${valid_dir}/wav.scp,speech,${sound}"
+    --valid_data_path_and_name_and_type "${valid_dir}/text,text,text"
+)
+scored=(
+    --train_data_path_and_name_and_type "${pretrain_dir}/wav.scp,speech,${sound}"
+    --train_data_path_and_name_and_type
+    "${confidence_dir}/${pretrain_set}/confidence.scp,confidence,kaldi_ark"
+    --valid_data_path_and_name_and_type "${valid_dir}/wav.scp,speech,${sound}"
+    --valid_data_path_and_name_and_type
+    "${confidence_dir}/${valid_set}/confidence.scp,confidence,kaldi_ark"
+    --confidence_grid "${confidence_dir}/${pretrain_set}/grid.json"
+)
+tokens=(--token_type "${token_type}" --token_list "${token_list}")
+[ "${token_type}" != bpe ] || tokens+=(--bpemodel "${token_dir}/bpe.model")
+gpus=(--ngpu "${ngpu}")
+[ "${ngpu}" -lt 2 ] || gpus+=(--multiprocessing_distributed true)
+
+train_asr() {  # STATS EXP CONFIG NORMALIZE_STATS OPTIONS...
+    local stats=$1 exp=$2 config=$3 normalize=$4
+    shift 4
+    ${cuda_cmd} --gpu "${ngpu}" "${exp}/train.log" \
+        "${python}" -m espnet2.bin.asr_train --config "${config}" \
+        "${tokens[@]}" "${gpus[@]}" "${labelled[@]}" \
+        --train_shape_file "${stats}/train/speech_shape" \
+        --valid_shape_file "${stats}/valid/speech_shape" \
+        --normalize_conf "stats_file=${normalize}" \
+        --resume true --output_dir "${exp}" "$@"
+}
+
+collect_stats() {  # MODULE OUT CONFIG OPTIONS...
+    local module=$1 out=$2 config=$3
+    shift 3
+    rm -rf "${out}.tmp"
+    ${train_cmd} "${out}.log" "${python}" -m "${module}" --config "${config}" \
+        --collect_stats true --normalize none --ngpu 0 --output_dir "${out}.tmp" "$@"
+    rm -rf "${out}"
+    mv "${out}.tmp" "${out}"
+}
+
+# --- Stages ---------------------------------------------------------------------
+if want 1 "data: local/data.sh"; then
+    # shellcheck disable=SC2086
+    local/data.sh ${local_data_opts}
+    "${python}" "${shared}/check_data_dir.py" --need text \
+        "data/${train_set}" "data/${valid_set}" $(prefix data/ ${test_sets})
+    "${python}" "${shared}/check_data_dir.py" "data/${pretrain_set}"
+fi
+
+if want 2 "speed perturbation of ${train_set}: ${speed_perturb_factors:-none}"; then
+    need "data/${train_set}/wav.scp" 1
+    [ -z "${speed_perturb_factors}" ] ||
+        "${python}" "${shared}/perturb_speed.py" --factors "${speed_perturb_factors}" \
+            "data/${train_set}" "data/${train_set}_sp"
+fi
+
+if want 3 "format audio: ${audio_format}, ${fs} Hz"; then
+    for dir in "${train_dir}" "${valid_dir}" "${pretrain_dir}" $(prefix "${dumpdir}/raw/" ${test_sets}); do
+        name=$(basename "${dir}")
+        need "data/${name}/wav.scp" 1
+        out=${dir}
+        [[ " ${test_sets} " == *" ${name} "* ]] || out=${dumpdir}/raw/org/${name}
+        "${python}" "${shared}/format_wav.py" --fs "${fs}" --nj "${nj}" \
+            --audio_format "${audio_format}" "data/${name}" "${out}"
+    done
+fi
+
+if want 4 "length filter: ${min_wav_duration} to ${max_wav_duration} s"; then
+    for dir in "${train_dir}" "${valid_dir}" "${pretrain_dir}"; do
+        org=${dumpdir}/raw/org/$(basename "${dir}")
+        need "${org}/wav.scp" 3
+        "${python}" "${shared}/filter_lengths.py" --min_wav_duration "${min_wav_duration}" \
+            --max_wav_duration "${max_wav_duration}" "${org}" "${dir}"
+    done
+fi
+
+if want 5 "token list: ${token_type}"; then
+    need "${train_dir}/text" 4
+    step "${token_dir}" "${train_dir}/text" \
+        "${python}" "${shared}/token_list.py" --token_type "${token_type}" \
+        --nbpe "${nbpe}" --text "${train_dir}/text" --outdir "${token_dir}"
+fi
+
+if [ -n "${own_scorer}" ]; then
+    echo "Stages 6-7 left out: the scorer is ${scorer_model}"
+else
+    if want 6 "scorer statistics"; then
+        need "${token_list}" 5
+        need "${valid_dir}/text" 4
+        "${python}" -m espnet_a2m.bin.check_config --task asr "${scorer_config}"
+        step "${scorer_stats}" "${train_dir}/wav.scp ${valid_dir}/wav.scp ${token_list} ${scorer_config}" \
+            collect_stats espnet2.bin.asr_train "${scorer_stats}" "${scorer_config}" \
+            "${tokens[@]}" "${labelled[@]}"
+    fi
+
+    if want 7 "scorer training: ${scorer_exp}/train.log"; then
+        need "${scorer_stats}/train/feats_stats.npz" 6
+        # shellcheck disable=SC2086
+        step "${scorer_exp}" "${scorer_stats}/train/speech_shape ${train_dir}/text ${scorer_config}" \
+            resume_training "${scorer_exp}" \
+            train_asr "${scorer_stats}" "${scorer_exp}" "${scorer_config}" \
+            "${scorer_stats}/train/feats_stats.npz" ${scorer_args}
+    fi
+fi
+
+if want 8 "confidences of ${pretrain_set} and ${valid_set}: ${confidence_dir}"; then
+    need "${scorer_model}" 7
+    for dir in "${pretrain_dir}" "${valid_dir}"; do
+        need "${dir}/wav.scp" 4
+        out=${confidence_dir}/$(basename "${dir}")
+        step "${out}" "${dir}/wav.scp ${scorer_model}" \
+            "${python}" -m espnet_a2m.bin.score --asr_model_file "${scorer_model}" \
+            --data "${dir}" --output_dir "${out}" --blank "${blank}" \
+            --ngpu "$((ngpu > 0))" --num_threads "${num_threads}"
+    done
+    "${python}" -m espnet_a2m.bin.confidence_report --data "${pretrain_dir}" \
+        --confidence "${confidence_dir}/${pretrain_set}" \
+        --outdir "${confidence_dir}/report" --utts "${num_plots}" \
+        ${target_lang:+--target_lang "${target_lang}"}
+fi
+
+if want 9 "pseudo-labels"; then
+    echo "Not needed: w2v-BERT makes its own targets. HuBERT's k-means labels are" \
+        "not implemented yet."
+fi
+
+if want 10 "pre-training statistics"; then
+    for dir in "${pretrain_dir}" "${valid_dir}"; do
+        need "${confidence_dir}/$(basename "${dir}")/confidence.scp" 8
+    done
+    "${python}" -m espnet_a2m.bin.check_config --task ssl "${ssl_config}"
+    step "${ssl_stats}" "${pretrain_dir}/wav.scp ${confidence_dir}/${pretrain_set}/confidence.scp ${ssl_config}" \
+        collect_stats espnet_a2m.bin.ssl_train "${ssl_stats}" "${ssl_config}" \
+        "${scored[@]}"
+fi
+
+train_ssl() {
+    # shellcheck disable=SC2086
+    ${cuda_cmd} --gpu "${ngpu}" "${ssl_exp}/train.log" \
+        "${python}" -m espnet_a2m.bin.ssl_train --config "${ssl_config}" \
+        "${gpus[@]}" "${scored[@]}" \
+        --train_shape_file "${ssl_stats}/train/speech_shape" \
+        --valid_shape_file "${ssl_stats}/valid/speech_shape" \
+        --normalize_conf "stats_file=${ssl_stats}/train/feats_stats.npz" \
+        --resume true --output_dir "${ssl_exp}" ${ssl_args}
+}
+
+if want 11 "pre-training: ${ssl_exp}/train.log"; then
+    need "${ssl_stats}/train/feats_stats.npz" 10
+    step "${ssl_exp}" "${ssl_stats}/train/speech_shape ${confidence_dir}/${pretrain_set}/utt2conf ${ssl_config} =${ssl_args}" \
+        train_ssl
+    "${python}" -m espnet_a2m.bin.plot_curves "${ssl_exp}"
+fi
+
+if want 12 "fine-tuning statistics"; then
+    need "${token_list}" 5
+    "${python}" -m espnet_a2m.bin.check_config --task asr "${asr_config}"
+    step "${asr_stats}" "${train_dir}/wav.scp ${valid_dir}/wav.scp ${token_list} ${asr_config}" \
+        collect_stats espnet2.bin.asr_train "${asr_stats}" "${asr_config}" \
+        "${tokens[@]}" "${labelled[@]}"
+fi
+
+fine_tune() {
+    local pretrained=${ssl_exp}/${inference_ssl_model}
+    local init=(--init_param "${pretrained}:frontend:frontend" "${pretrained}:encoder:encoder")
+    "${python}" -m espnet_a2m.bin.check_init --config "${asr_config}" \
+        "${tokens[@]}" --normalize_conf "stats_file=${ssl_stats}/train/feats_stats.npz" \
+        "${init[@]}"
+    # the encoder expects the features as they were normalised in pre-training
+    # shellcheck disable=SC2086
+    train_asr "${asr_stats}" "${asr_exp}" "${asr_config}" \
+        "${ssl_stats}/train/feats_stats.npz" "${init[@]}" ${asr_args}
+}
+
+if want 13 "fine-tuning: ${asr_exp}/train.log"; then
+    need "${ssl_exp}/${inference_ssl_model}" 11
+    need "${asr_stats}/train/speech_shape" 12
+    step "${asr_exp}" "${ssl_exp}/${inference_ssl_model} ${asr_stats}/train/speech_shape ${train_dir}/text ${asr_config} =${asr_args}" \
+        resume_training "${asr_exp}" fine_tune
+fi
+
+evaluated=("${asr_exp}")
+[ -n "${own_scorer}" ] || [ "${eval_scorer}" != true ] || evaluated+=("${scorer_exp}")
+
+if want 14 "decoding"; then
+    for exp in "${evaluated[@]}"; do
+        need "${exp}/${inference_asr_model}" 13
+        for name in ${test_sets}; do
+            need "${dumpdir}/raw/${name}/wav.scp" 3
+            out=${exp}/${inference_tag}/${name}
+            # shellcheck disable=SC2086
+            step "${out}" "${exp}/${inference_asr_model} ${dumpdir}/raw/${name}/wav.scp ${inference_config}" \
+                "${python}" "${shared}/decode.py" --nj "${inference_nj}" --outdir "${out}" \
+                --data "${dumpdir}/raw/${name}" --type "${sound}" -- \
+                --config "${inference_config}" --ngpu "${ngpu}" \
+                --asr_train_config "${exp}/config.yaml" \
+                --asr_model_file "${exp}/${inference_asr_model}" ${inference_args}
+        done
+    done
+fi
+
+if want 15 "scoring: RESULTS.md"; then
+    for exp in "${evaluated[@]}"; do
+        for name in ${test_sets}; do
+            out=${exp}/${inference_tag}/${name}
+            need "${out}/text" 14
+            for unit in word char; do
+                "${python}" -m espnet_a2m.bin.report score --ref "${dumpdir}/raw/${name}/text" \
+                    --hyp "${out}/text" --unit "${unit}" \
+                    --outdir "${out}/score_$([ ${unit} = word ] && echo wer || echo cer)"
+            done
+        done
+    done
+    "${python}" -m espnet_a2m.bin.report results "${evaluated[@]}" --output RESULTS.md
+fi
+
+if want 16 "packing"; then
+    need "${asr_exp}/${inference_asr_model}" 13
+    "${python}" -m espnet2.bin.pack asr \
+        --asr_train_config "${asr_exp}/config.yaml" \
+        --asr_model_file "${asr_exp}/${inference_asr_model}" \
+        --option "${ssl_stats}/train/feats_stats.npz" \
+        --outpath "${asr_exp}/${asr_tag}.zip"
+    echo "packed: ${asr_exp}/${asr_tag}.zip"
+fi

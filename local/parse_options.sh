@@ -1,0 +1,74 @@
+# Command-line options from one list, to be sourced.
+#
+#   option_list='name | default | help
+#   ...'
+#   parse_options "$@"
+#
+# sets a variable for each name, prints the list for --help, takes --a-b v,
+# --a_b v and --a_b=v, and dies on an unknown option with the nearest name.
+# Lines that start with # are headings. A default may refer to earlier options.
+
+each_option() {  # calls $1 with name, default, help of each option
+    local name default help
+    while IFS='|' read -r name default help; do
+        read -r name <<<"${name}"
+        read -r default <<<"${default}"
+        read -r help <<<"${help}"
+        [ -z "${name}" ] || "$1" "${name}" "${default}" "${help}"
+    done <<<"${option_list}"
+}
+
+option_default() {
+    [ "${1:0:1}" != "#" ] || return 0
+    printf -v "$1" '%s' "$2"
+    option_names+=("$1")
+}
+
+option_help() {
+    case "$1" in
+        \#*) printf '\n%s\n' "${1#\# }" ;;
+        *) printf '  --%-24s %s%s\n' "$1" "$3" "${2:+ [$2]}" ;;
+    esac
+}
+
+unknown_option() {
+    local nearest
+    nearest=$(python3 -c 'import difflib, sys
+print(*difflib.get_close_matches(sys.argv[1], sys.argv[2:], 1))' \
+        "$1" "${option_names[@]}")
+    echo "ERROR: unknown option --$1${nearest:+; did you mean --${nearest}?}" \
+        "(--help lists them all)" >&2
+    exit 2
+}
+
+parse_options() {
+    option_names=()
+    each_option option_default
+    local name value
+    while [ $# -gt 0 ]; do
+        case "$1" in
+            -h | --help)
+                echo "Usage: $0 [--option value]..."
+                each_option option_help
+                exit 0
+                ;;
+            --*=*) name=${1%%=*} value=${1#*=} ; shift ;;
+            --*)
+                name=$1
+                if [ $# -lt 2 ]; then
+                    echo "ERROR: $1 needs a value" >&2
+                    exit 2
+                fi
+                value=$2 ; shift 2
+                ;;
+            *)
+                echo "ERROR: $1 is not an option (--help lists them)" >&2
+                exit 2
+                ;;
+        esac
+        name=${name#--}
+        name=${name//-/_}
+        [[ " ${option_names[*]} " == *" ${name} "* ]] || unknown_option "${name}"
+        printf -v "${name}" '%s' "${value}"
+    done
+}

@@ -1,0 +1,73 @@
+# What the stages of a2m.sh are made of, to be sourced.
+
+want() {  # NUMBER TITLE: is this stage to be run? says so if it is
+    local n=$1
+    [ "${n}" -ge "${stage}" ] && [ "${n}" -le "${stop_stage}" ] || return 1
+    [[ " ${skip_stages} " != *" ${n} "* ]] || return 1
+    if [ "${n}" -le 5 ]; then
+        [ "${skip_data_prep}" != true ] || return 1
+    elif [ "${n}" -le 13 ]; then
+        [ "${skip_train}" != true ] || return 1
+    elif [ "${n}" -le 15 ]; then
+        [ "${skip_eval}" != true ] || return 1
+    else
+        [ "${skip_packing}" != true ] || return 1
+    fi
+    echo "$(date '+%F %T') stage ${n}: $2"
+}
+
+need() {  # FILE STAGE: the file that an earlier stage makes is there
+    if [ ! -e "$1" ]; then
+        echo "ERROR: $1 is missing: run stage $2 first (--stage $2)" >&2
+        exit 1
+    fi
+}
+
+prefix() {  # PREFIX NAME...: each name with the prefix
+    local prefix=$1 name
+    shift
+    for name in "$@"; do echo "${prefix}${name}"; done
+}
+
+# step OUT "INPUT..." COMMAND...
+# Runs the command unless it has made OUT already from inputs of this content.
+# An input that starts with = is taken as text, not as a file. A training that
+# was begun from other inputs is not gone on with: that would mix the two.
+step() {
+    local out=$1 inputs=$2 made=$1/.made begun=$1/.begun state input
+    shift 2
+    state=$(
+        printf '%s\n' "$*"
+        for input in ${inputs}; do
+            case "${input}" in
+                =*) echo "${input}" ;;
+                *) cksum <"${input}" ;;
+            esac
+        done
+    )
+    if [ -e "${made}" ] && [ "$(cat "${made}")" = "${state}" ]; then
+        echo "${out}: up to date (remove ${made} to make it again)"
+        return
+    fi
+    if [ -e "${out}/checkpoint.pth" ] && [ "$(cat "${begun}")" != "${state}" ]; then
+        echo "ERROR: ${out} was trained from other data, options or configuration:" \
+            "remove it, or name a new experiment (--*_tag)" >&2
+        exit 1
+    fi
+    rm -f "${made}"
+    mkdir -p "${out}"
+    echo "${state}" >"${begun}"
+    "$@"
+    mkdir -p "${out}"
+    echo "${state}" >"${made}.tmp"
+    mv "${made}.tmp" "${made}"
+}
+
+# resume_training EXP COMMAND...: a training that was killed while it wrote its
+# checkpoint starts anew; any other goes on from its last epoch.
+resume_training() {
+    local exp=$1
+    shift
+    "${python}" "${shared}/check_checkpoint.py" "${exp}"
+    "$@"
+}

@@ -1,0 +1,39 @@
+"""Real speech for the tests.
+
+``../shared/data`` beside the repository (or ``A2M_TEST_DATA``) may hold LibriSpeech
+in its official layout; what needs it is skipped where it is absent.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import soundfile
+
+ROOT = Path(__file__).resolve().parent.parent
+TEST_DATA = Path(os.environ.get("A2M_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def librispeech() -> dict[str, tuple[Path, str]]:
+    """Utterance id -> (flac file, transcript) of LibriSpeech's dev-clean-2."""
+    root = TEST_DATA / "LibriSpeech" / "dev-clean-2"
+    if not root.is_dir():
+        pytest.skip(f"no LibriSpeech at {root} (set A2M_TEST_DATA)")
+    utterances = {}
+    for table in sorted(root.rglob("*.trans.txt")):
+        for line in table.read_text(encoding="utf-8").splitlines():
+            utt_id, text = line.split(" ", 1)
+            utterances[utt_id] = (table.parent / f"{utt_id}.flac", text)
+    return utterances
+
+
+@pytest.fixture(scope="session")
+def short_utterances(librispeech) -> list[tuple[str, Path, str]]:
+    """(id, flac file, transcript) of LibriSpeech utterances, the shortest first."""
+    by_length = sorted(
+        librispeech, key=lambda u: soundfile.info(librispeech[u][0]).frames
+    )
+    return [(utt_id, *librispeech[utt_id]) for utt_id in by_length]
