@@ -1,0 +1,91 @@
+"""Decode G.722 prompts to 16 kHz flac files, in parallel; what is there is kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from espnet_a2m.datadir import DataError
+
+FS = 16000
+SAMPLES_PER_BYTE = 2  # 64 kbit/s at 16 kHz
+
+
+def g722_samples(path: Path) -> int:
+    """Length of a G.722 file in samples."""
+    return path.stat().st_size * SAMPLES_PER_BYTE
+
+
+def read_g722(path: Path) -> np.ndarray:
+    """Decode a G.722 file to int16 samples at 16 kHz.
+
+    Raises:
+        DataError: the decoder refuses it, or gives another length.
+    """
+    import av
+
+    try:
+        with av.open(str(path), format="g722") as container:
+            frames = [f.to_ndarray().reshape(-1) for f in container.decode(audio=0)]
+    except av.FFmpegError as error:
+        raise DataError(f"{path}: cannot be decoded as G.722 ({error})") from None
+    samples = np.concatenate(frames) if frames else np.zeros(0, np.int16)
+    if len(samples) != g722_samples(path) or samples.dtype != np.int16:
+        raise DataError(
+            f"{path}: decoded to {len(samples)} {samples.dtype} samples, expected "
+            f"{g722_samples(path)}; remove downloads/ and run again"
+        )
+    return samples
+
+
+def write_flac(path: Path, samples: np.ndarray) -> None:
+    """Write int16 samples at 16 kHz under a temporary name, then rename."""
+    import soundfile
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        soundfile.write(temporary, samples, FS, "PCM_16", format="FLAC")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _decode(pair: tuple[Path, Path]) -> None:
+    source, target = pair
+    write_flac(target, read_g722(source))
+
+
+def _is_done(source: Path, target: Path) -> bool:
+    import soundfile
+
+    if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
+        return False
+    return soundfile.info(str(target)).frames == g722_samples(source)
+
+
+def decode_all(pairs: Iterable[tuple[Path, Path]], nj: int) -> int:
+    """Decode (g722, flac) pairs that are not yet done; return how many were.
+
+    Raises:
+        DataError: see `read_g722`.
+    """
+    todo = [pair for pair in pairs if not _is_done(*pair)]
+    for folder in {target.parent for _, target in todo}:
+        folder.mkdir(parents=True, exist_ok=True)
+    bar = tqdm(total=len(todo), desc="decode", unit="prompt", disable=not todo)
+    if nj == 1 or len(todo) < 50:
+        for pair in todo:
+            _decode(pair)
+            bar.update()
+    else:
+        with ProcessPoolExecutor(nj, get_context("spawn")) as pool:
+            for _ in pool.map(_decode, todo, chunksize=20):
+                bar.update()
+    bar.close()
+    return len(todo)

@@ -1,0 +1,282 @@
+#!/usr/bin/env python3
+"""Get the Asterisk core sounds: from a directory, by apt, or from their project.
+
+Usage: get_sounds.py [--asterisk_dir DIR] [--downloads downloads]
+
+Afterwards DOWNLOADS/sounds/{en,es,fr,it,ru} are links to folders with <prompt>.g722
+files, and DOWNLOADS/sounds/core-sounds-en.txt (or .txt.gz) to the transcripts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from pathlib import Path
+
+from archives import unpack
+from tqdm import tqdm
+
+from espnet_a2m.datadir import DataError, main_guard
+
+LANGUAGES = ("en", "es", "fr", "it", "ru")
+TRANSCRIPTS = ("core-sounds-en.txt", "core-sounds-en.txt.gz")
+DEB_PACKAGES = ["asterisk-core-sounds-en"] + [
+    f"asterisk-core-sounds-{language}-g722" for language in LANGUAGES
+]
+BASE_URL = "https://downloads.asterisk.org/pub/telephony/sounds/releases"
+VERSION = "1.6.1"
+SOURCES = ("apt", "tarballs")
+
+# Folder names: Debian's (en_US_f_Allison), an installed Asterisk's (en), the tarballs'.
+FOLDER = re.compile(
+    r"(?:asterisk-core-sounds-)?(en|es|fr|it|ru)"
+    r"(?:_(?:US|MX|CA|IT|RU)(?:_.*)?|-g722.*)?$"
+)
+
+
+def locate(roots: list[Path]) -> dict[str, Path]:
+    """Find the folder of each language, and the transcripts (key "transcripts")."""
+    found: dict[str, Path] = {}
+    for root in roots:
+        for folder, subfolders, files in os.walk(root):
+            subfolders.sort()
+            for name in TRANSCRIPTS:
+                if name in files:
+                    found.setdefault("transcripts", Path(folder, name))
+            match = FOLDER.fullmatch(Path(folder).resolve().name)
+            if match and os.path.exists(os.path.join(folder, "digits", "1.g722")):
+                found.setdefault(match[1], Path(folder))
+    return found
+
+
+def missing(found: dict[str, Path]) -> list[str]:
+    """What `locate` did not find, in words."""
+    lacks = [f"{x} sounds (g722)" for x in LANGUAGES if x not in found]
+    return lacks + ([] if "transcripts" in found else [TRANSCRIPTS[0]])
+
+
+def link(found: dict[str, Path], sounds: Path) -> None:
+    """Make the links of DOWNLOADS/sounds, each atomically."""
+    sounds.mkdir(parents=True, exist_ok=True)
+    for old in sounds.iterdir():
+        old.unlink()
+    for language in LANGUAGES:
+        (sounds / language).symlink_to(found[language].resolve())
+    transcripts = found["transcripts"]
+    (sounds / transcripts.name).symlink_to(transcripts.resolve())
+
+
+def from_directory(folder: Path, downloads: Path) -> dict[str, Path]:
+    """Use unpacked sounds, .deb or .tar.gz files of a directory.
+
+    Raises:
+        DataError: something is missing there.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such directory (--asterisk_dir)")
+    archives = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.name.startswith("asterisk-core-sounds-")
+        and path.name.endswith((".deb", ".tar.gz"))
+    ]
+    roots = [unpack(path, downloads / "unpacked") for path in archives]
+    found = locate([folder, *roots])
+    if lacks := missing(found):
+        raise DataError(
+            f"{folder}: lacks {', '.join(lacks)}; expected there: unpacked sounds "
+            "(.../en_US_f_Allison/digits/1.g722 or .../en/digits/1.g722, ...), or the "
+            f"files asterisk-core-sounds-*.deb or asterisk-core-sounds-*-g722-{VERSION}"
+            ".tar.gz of en, es, fr, it and ru"
+        )
+    return found
+
+
+def _apt_config(apt: Path) -> Path:
+    """A configuration with folders of our own; sources and keys are the machine's."""
+    for folder in ("state/lists/partial", "cache/archives/partial", "log"):
+        (apt / folder).mkdir(parents=True, exist_ok=True)
+    config = apt / "apt.conf"
+    config.write_text(
+        f'Dir::State "{apt}/state";\n'
+        f'Dir::State::Lists "{apt}/state/lists";\n'
+        'Dir::State::status "/var/lib/dpkg/status";\n'
+        f'Dir::Cache "{apt}/cache";\n'
+        f'Dir::Log "{apt}/log";\n'
+        f'APT::Sandbox::User "{getpass.getuser()}";\n'
+        'Acquire::Languages "none";\n'
+        'Acquire::Retries "2";\n'
+        # What the machine does after its own updates is not for ours.
+        "#clear APT::Update::Pre-Invoke;\n"
+        "#clear APT::Update::Post-Invoke;\n"
+        "#clear APT::Update::Post-Invoke-Success;\n"
+    )
+    return config
+
+
+def _apt_get(
+    command: list[str], arguments: list[str], folder: str
+) -> tuple[int, list[str]]:
+    """Run apt-get in `folder`; return its exit status and what it complained about."""
+    result = subprocess.run(
+        [*command, *arguments],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    lines = [line for line in result.stderr.splitlines() if line[:2] in ("W:", "E:")]
+    return result.returncode, lines
+
+
+def by_apt(downloads: Path) -> list[Path]:
+    """Download the Debian packages without root and without installing anything.
+
+    Raises:
+        DataError: no apt, no network, or no such packages.
+    """
+    if shutil.which("apt-get") is None:
+        raise DataError("there is no apt-get on this machine")
+    archives = downloads / "archives"
+    archives.mkdir(parents=True, exist_ok=True)
+
+    def debs(package: str) -> list[Path]:
+        return sorted(archives.glob(f"{package}_*.deb"))
+
+    wanted = [package for package in DEB_PACKAGES if not debs(package)]
+    if wanted:
+        apt = (downloads / "apt").resolve()
+        command = ["apt-get", "-q", "-c", str(_apt_config(apt))]
+        with tempfile.TemporaryDirectory(dir=downloads) as folder:
+            print("Fetching the package lists and the sounds (58 MB) by apt-get ...")
+            complaints = _apt_get(command, ["update"], folder)[1]
+            status, more = _apt_get(command, ["download", *wanted], folder)
+            if status:
+                raise DataError("apt-get: " + "; ".join(complaints[:2] + more[-1:]))
+            for path in Path(folder).glob("*.deb"):
+                os.replace(path, archives / path.name)
+        shutil.rmtree(apt, ignore_errors=True)
+    return [debs(package)[-1] for package in DEB_PACKAGES]
+
+
+def by_tarballs(downloads: Path, base_url: str = BASE_URL) -> list[Path]:
+    """Download the Asterisk project's own 16 kHz tarballs.
+
+    Raises:
+        DataError: no network, or no such files.
+    """
+    archives = downloads / "archives"
+    archives.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for language in tqdm(LANGUAGES, "tarballs", unit="file"):
+        name = f"asterisk-core-sounds-{language}-g722-{VERSION}.tar.gz"
+        path = archives / name
+        if not path.exists():
+            try:
+                download(f"{base_url}/{name}", path)
+            except (OSError, ValueError) as error:  # URLError is an OSError
+                reason = getattr(error, "reason", error)
+                raise DataError(f"{base_url}/{name}: {reason}") from None
+        paths.append(path)
+    return paths
+
+
+def download(url: str, path: Path) -> None:
+    """Download to a temporary name, then rename. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with (
+            urllib.request.urlopen(url, timeout=60) as source,
+            temporary.open("wb") as target,
+        ):
+            shutil.copyfileobj(source, target)
+            expected = source.headers.get("Content-Length")
+        if expected is not None and temporary.stat().st_size != int(expected):
+            raise OSError("the connection broke off")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def get_sounds(
+    downloads: Path,
+    asterisk_dir: Path | None = None,
+    sources: tuple[str, ...] = SOURCES,
+    base_url: str = BASE_URL,
+) -> Path:
+    """Make DOWNLOADS/sounds, trying one source after the other; return it.
+
+    Raises:
+        DataError: nothing worked; says what was tried and what to do.
+    """
+    sounds = downloads / "sounds"
+    if asterisk_dir is not None:
+        link(from_directory(asterisk_dir, downloads), sounds)
+        return sounds
+    if sounds.is_dir() and not missing(locate_links(sounds)):
+        return sounds
+    tried = []
+    for source in sources:
+        try:
+            if source == "apt":
+                paths = by_apt(downloads)
+            else:
+                paths = by_tarballs(downloads, base_url)
+            found = locate([unpack(path, downloads / "unpacked") for path in paths])
+            if lacks := missing(found):
+                raise DataError(f"what was downloaded lacks {', '.join(lacks)}")
+            link(found, sounds)
+            return sounds
+        except DataError as error:
+            tried.append(f"{source}: {error}")
+            print(f"WARNING: {tried[-1]}", file=sys.stderr)
+    raise DataError(
+        "the Asterisk core sounds could not be had.\n  Tried "
+        + "\n  Tried ".join(tried)
+        + "\n  On a machine with a network, run `apt-get download "
+        + " ".join(DEB_PACKAGES)
+        + f"` (Debian, Ubuntu) or download asterisk-core-sounds-{{{','.join(LANGUAGES)}"
+        f"}}-g722-{VERSION}.tar.gz from {base_url}, copy the files into one directory "
+        "here and give it as --asterisk_dir DIR"
+    )
+
+
+def locate_links(sounds: Path) -> dict[str, Path]:
+    """What an earlier run linked and is still there."""
+    found = {x: sounds / x for x in LANGUAGES if (sounds / x / "digits").is_dir()}
+    for name in TRANSCRIPTS:
+        if (sounds / name).is_file():
+            found["transcripts"] = sounds / name
+    return found
+
+
+@main_guard
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--asterisk_dir", type=Path, help="unpacked sounds, or their .deb or .tar.gz"
+    )
+    parser.add_argument("--downloads", type=Path, default=Path("downloads"))
+    parser.add_argument(
+        "--sources", default=" ".join(SOURCES), help="what to try, in this order"
+    )
+    parser.add_argument("--base_url", default=BASE_URL, help="where the tarballs are")
+    args = parser.parse_args(argv)
+    sources = tuple(args.sources.split())
+    if unknown := set(sources) - set(SOURCES):
+        raise DataError(f"--sources {unknown.pop()}: expected {' '.join(SOURCES)}")
+    sounds = get_sounds(args.downloads, args.asterisk_dir, sources, args.base_url)
+    print(f"Asterisk core sounds: {sounds}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+#!/usr/bin/env python3
+"""Make the data directories of the Asterisk recipe from DOWNLOADS/sounds.
+
+Usage: prepare_sets.py [--subset 0.1] [--nj 2]
+
+Writes data/{train_sup,dev,test_clean,test_far,pretrain}; the audio goes to
+DOWNLOADS/flac and DOWNLOADS/far. What is there already is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shutil
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+import rooms
+import split
+from decode import FS, decode_all, g722_samples, read_g722, write_flac
+from get_sounds import LANGUAGES, TRANSCRIPTS, locate_links, missing
+from tqdm import tqdm
+from transcripts import is_speech, read_transcripts, spoken_texts
+
+from espnet_a2m.datadir import DataError, main_guard, write_data_dir
+
+SHORTEST = 0.1  # seconds; one of the Russian files is empty
+SETS = ("train_sup", "dev", "test_clean", "test_far", "pretrain")
+# What version 1.6.1 of the sounds gives: prompts, minutes.
+EXPECTED = {"English": (551, 24.3), "other languages": (2194, 100.7)}
+
+
+@dataclass
+class Corpus:
+    """The spoken prompts: file and seconds by language and prompt; English texts."""
+
+    files: dict[str, dict[str, Path]] = field(default_factory=dict)
+    seconds: dict[str, dict[str, float]] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+
+
+def utt_id(language: str, prompt: str) -> str:
+    """en, digits/1 -> en_digits_1."""
+    return f"{language}_{prompt.replace('/', '_')}"
+
+
+def read_corpus(sounds: Path) -> Corpus:
+    """List the prompts that are speech.
+
+    Raises:
+        DataError: the sounds are not there.
+    """
+    found = locate_links(sounds)
+    if lacks := missing(found):
+        raise DataError(
+            f"{sounds}: lacks {', '.join(lacks)}; run local/get_sounds.py first"
+        )
+    corpus = Corpus()
+    for language in LANGUAGES:
+        folder = sounds / language
+        files = {
+            path.relative_to(folder).with_suffix("").as_posix(): path
+            for path in sorted(folder.glob("**/*.g722"))
+        }
+        seconds = {prompt: g722_samples(path) / FS for prompt, path in files.items()}
+        spoken = [p for p in files if is_speech(p) and seconds[p] >= SHORTEST]
+        corpus.files[language] = {prompt: files[prompt] for prompt in spoken}
+        corpus.seconds[language] = {prompt: seconds[prompt] for prompt in spoken}
+    name = next(name for name in TRANSCRIPTS if (sounds / name).is_file())
+    texts = spoken_texts(read_transcripts(sounds / name))
+    corpus.texts = {p: t for p, t in texts.items() if p in corpus.files["en"]}
+    if not corpus.texts:
+        raise DataError(f"{sounds}: no English sound has a transcript in {name}")
+    return corpus
+
+
+def report_counts(corpus: Corpus) -> None:
+    """Print how much speech there is, and warn when it is not what is expected."""
+    english = {"en": corpus.seconds["en"]}
+    other = {x: s for x, s in corpus.seconds.items() if x != "en"}
+    for name, part in (("English", english), ("other languages", other)):
+        count = sum(map(len, part.values()))
+        minutes = sum(sum(seconds.values()) for seconds in part.values()) / 60
+        print(f"{name}: {count} spoken prompts, {minutes:.1f} min")
+        expected = EXPECTED[name]
+        if (count, round(minutes, 1)) != expected:
+            print(
+                f"WARNING: {name}: expected {expected[0]} prompts, {expected[1]} min "
+                f"(version 1.6.1), found {count}, {minutes:.1f} min",
+                file=sys.stderr,
+            )
+
+
+def choose(corpus: Corpus, share: float) -> dict[str, list[tuple[str, str]]]:
+    """The (language, prompt) pairs of every set, and of the babble."""
+    sets = split.split(corpus.texts, corpus.seconds["en"])
+    held_out = {corpus.texts[p] for s in (split.DEV, split.TEST) for p in sets[s]}
+    chosen = {
+        name: [("en", p) for p in split.subset(prompts, share, 8)]
+        for name, prompts in sets.items()
+    }
+    # English without a transcript would be kept out too: who knows what it says.
+    allowed = [p for p, text in corpus.texts.items() if text not in held_out]
+    train = {prompt for _, prompt in chosen[split.TRAIN]}
+    pretrain = [("en", p) for p in {*train, *split.subset(allowed, share, 8)}]
+    chosen["babble"] = []
+    for language in LANGUAGES[1:]:
+        babble = split.babble(corpus.seconds[language], language)
+        chosen["babble"] += [(language, prompt) for prompt in babble]
+        rest = corpus.files[language].keys() - set(babble)
+        pretrain += [(language, p) for p in split.subset(rest, share, 8)]
+    chosen["pretrain"] = sorted(pretrain)
+    return chosen
+
+
+def write_set(path: Path, audio: dict[str, Path], texts: dict[str, str] | None) -> None:
+    """Write a data directory; the language, which is the speaker, starts each id."""
+    languages = {utt: utt.partition("_")[0] for utt in audio}
+    tables = {"utt2spk": languages, "utt2lang": languages}
+    write_data_dir(path, audio, tables | ({} if texts is None else {"text": texts}))
+
+
+_babble: dict[str, list] = {}  # of a process: float samples by language
+
+
+def _start(babble: list[tuple[str, Path]]) -> None:
+    _babble.clear()
+    for language, path in babble:
+        _babble.setdefault(language, []).append(read_g722(path) / 32768)
+
+
+def _simulate(job: tuple[str, Path, Path]) -> str:
+    utt, source, target = job
+    scene = rooms.simulate(utt, read_g722(source) / 32768, _babble)
+    write_flac(target, scene.mixed())
+    return utt
+
+
+def simulate_far(
+    jobs: list[tuple[str, Path, Path]], babble: list[tuple[str, Path]], nj: int
+) -> None:
+    """Write the far-field version of prompts: (utt, g722, flac) jobs."""
+    todo = [job for job in jobs if not job[2].exists()]
+    bar = tqdm(total=len(todo), desc="rooms", unit="utt", disable=not todo)
+    if todo:
+        pool = ProcessPoolExecutor(nj, get_context("spawn"), _start, (babble,))
+        with pool:
+            for _ in pool.map(_simulate, todo):
+                bar.update()
+    bar.close()
+
+
+def babble_mark(babble: list[tuple[str, Path]]) -> str:
+    """Name of the folder of far-field audio: another one when its making changes."""
+    sizes = [(language, p.stem, p.stat().st_size) for language, p in babble]
+    content = Path(rooms.__file__).read_bytes() + repr(sizes).encode()
+    return hashlib.sha256(content).hexdigest()[:8]
+
+
+def prepare(downloads: Path, data: Path, share: float, nj: int) -> None:
+    """Make every set. Raises DataError when the sounds are missing or damaged."""
+    corpus = read_corpus(downloads / "sounds")
+    report_counts(corpus)
+    chosen = choose(corpus, share)
+
+    def source(pair: tuple[str, str]) -> Path:
+        return corpus.files[pair[0]][pair[1]]
+
+    def flac(pair: tuple[str, str]) -> Path:
+        return downloads / "flac" / f"{utt_id(*pair)}.flac"
+
+    babble = [(language, source((language, p))) for language, p in chosen["babble"]]
+    needed = {p for name, pairs in chosen.items() if name != "babble" for p in pairs}
+    decode_all(((source(pair), flac(pair)) for pair in sorted(needed)), nj)
+    folder = downloads / "far" / babble_mark(babble)
+    for old in (downloads / "far").glob("*"):
+        if old.name != folder.name:
+            shutil.rmtree(old)
+    folder.mkdir(parents=True, exist_ok=True)
+    far = {pair: folder / f"{utt_id(*pair)}.flac" for pair in chosen["test_clean"]}
+    simulate_far([(utt_id(*p), source(p), far[p]) for p in far], babble, nj)
+    chosen["test_far"] = chosen["test_clean"]
+    for name in SETS:
+        pairs = chosen[name]
+        audio = {utt_id(*p): far[p] if name == "test_far" else flac(p) for p in pairs}
+        texts = {utt_id(*p): corpus.texts[p[1]] for p in pairs if p[0] == "en"}
+        write_set(data / name, audio, None if name == "pretrain" else texts)
+        minutes = sum(corpus.seconds[x][p] for x, p in pairs) / 60
+        print(f"{data / name}: {len(pairs)} utterances, {minutes:.1f} min")
+
+
+@main_guard
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--downloads", type=Path, default=Path("downloads"))
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument(
+        "--subset", type=float, default=1.0, help="part of every set, e.g. 0.1"
+    )
+    parser.add_argument("--nj", type=int, default=2, help="processes")
+    args = parser.parse_args(argv)
+    if not 0 < args.subset <= 1 or args.nj < 1:
+        raise DataError("--subset must be in (0, 1], --nj at least 1")
+    prepare(args.downloads, args.data, args.subset, args.nj)
+
+
+if __name__ == "__main__":
+    main()
