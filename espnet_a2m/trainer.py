@@ -87,10 +87,10 @@ class A2MTrainer(Trainer):
             copy_whole(checkpoint, checkpoint.with_name(BACKUP))
         # ESPnet seeds every process alike, which would repeat masks and crops
         set_all_random_seed(options.seed + reporter.get_epoch() + 1000 * rank)
-        fs = getattr(model, "module", model).fs
+        inner: Any = getattr(model, "module", model)  # inside DDP or not
         return super().train_one_epoch(
             model=model,
-            iterator=TimedIterator(iterator, reporter, fs),
+            iterator=TimedIterator(iterator, reporter, inner.fs),
             reporter=reporter,
             options=options,
             distributed_option=distributed_option,

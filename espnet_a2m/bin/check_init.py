@@ -16,7 +16,7 @@ from espnet_a2m.errors import UserError, few, main_guard
 def match_keys(
     init_param: str, state: Mapping[str, Any], target: Mapping[str, Any]
 ) -> tuple[list[str], list[str]]:
-    """Keys of ``target`` that ``<path>:<src>:<dst>`` fills, and that it should but can't.
+    """Keys of ``target`` that ``<path>:<src>:<dst>`` fills, and those it leaves out.
 
     Args:
         init_param: As ESPnet takes it.
