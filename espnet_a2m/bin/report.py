@@ -1,0 +1,66 @@
+"""Error rates: which scorer there is, scoring of a set, and RESULTS.md.
+
+  report tools
+  report score --ref data/test/text --hyp exp/m/decode/test/text \
+      --outdir exp/m/decode/test/score_wer --unit word
+  report results exp/m exp/n --output RESULTS.md
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from espnet_a2m.errors import main_guard
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The options of the three commands."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    tools = commands.add_parser("tools", help="Say what will score; fail when nothing")
+    score = commands.add_parser("score", help="WER or CER of a decoded set")
+    score.add_argument("--ref", required=True, help="Reference text of the set")
+    score.add_argument("--hyp", required=True, help="Decoded text")
+    score.add_argument("--outdir", required=True, help="For *.trn and result.*")
+    score.add_argument("--unit", required=True, choices=["word", "char"])
+    for command in (tools, score):
+        command.add_argument(
+            "--sctk",
+            default="auto",
+            choices=["auto", "none"],
+            help="auto: sclite where it is, else jiwer; none: jiwer",
+        )
+
+    results = commands.add_parser("results", help="Tables of scored experiments")
+    results.add_argument("experiments", nargs="+", metavar="EXPDIR")
+    results.add_argument("--output", default="RESULTS.md")
+    return parser
+
+
+@main_guard
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Run one of the commands."""
+    args = get_parser().parse_args(cmd)
+    if args.command == "tools":
+        from espnet_a2m.wer import describe_scorer
+
+        print(f"scoring by {describe_scorer(args.sctk)}")
+    elif args.command == "score":
+        from espnet_a2m.wer import score
+
+        row = score(args.ref, args.hyp, args.outdir, args.unit, args.sctk)
+        name = {"word": "WER", "char": "CER"}[args.unit]
+        print(f"{name} {row['Err']:.1f} %: {args.outdir}/result.txt")
+    else:
+        from espnet_a2m.results import write_results
+
+        print(write_results(args.experiments, args.output), end="")
+        print(f"written to {args.output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""RESULTS.md: ESPnet's tables of error rates, and a summary to read at a glance."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import platform
+import re
+import subprocess
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from espnet_a2m.errors import UserError
+from espnet_a2m.kaldi_table import PathLike, write_atomic
+
+COLUMNS = ("Snt", "Wrd", "Corr", "Sub", "Del", "Ins", "Err", "S.Err")
+MEASURES = {"WER": "score_wer", "CER": "score_cer", "TER": "score_ter"}
+RESAMPLES = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What one decoded set scored.
+
+    Attributes:
+        experiment: Folder of the model.
+        decoding: Name of the decoding folder in it.
+        dataset: Test set.
+        measure: WER, CER or TER.
+        row: ESPnet's columns.
+        interval: 95 % confidence interval of ``Err``, where known.
+        scorer: What scored.
+    """
+
+    experiment: Path
+    decoding: str
+    dataset: str
+    measure: str
+    row: dict[str, float]
+    interval: tuple[float, float] | None
+    scorer: str
+
+
+def bootstrap_interval(utterances: Iterable[tuple[int, int]]) -> tuple[float, float]:
+    """95 % confidence interval of the error rate, resampling utterances.
+
+    Bisani and Ney, ICASSP 2004: the test set is drawn again with replacement.
+
+    Args:
+        utterances: (tokens of the reference, errors) of each.
+
+    Returns:
+        The 2.5th and 97.5th percentile of the error rate, in percent.
+    """
+    words, errors = np.array(list(utterances), dtype=float).T
+    rng = np.random.default_rng(0)
+    rates = []
+    for _ in range(RESAMPLES):
+        drawn = rng.integers(len(words), size=len(words))
+        rates.append(100 * errors[drawn].sum() / max(words[drawn].sum(), 1))
+    low, high = np.percentile(rates, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def read_result(directory: Path, experiment: Path, measure: str) -> Result | None:
+    """Read one ``score_*`` folder; None where nothing was scored.
+
+    ESPnet's own folders hold sclite's ``result.txt`` alone: of these, the totals.
+    """
+    names = (experiment, directory.parent.parent.name, directory.parent.name, measure)
+    if (directory / "result.json").exists():
+        try:
+            saved = json.loads((directory / "result.json").read_text(encoding="utf-8"))
+            row = {column: saved[column] for column in COLUMNS}
+            interval = bootstrap_interval(saved["utterances"].values())
+        except (ValueError, KeyError, TypeError) as e:
+            raise UserError(
+                f"{directory}/result.json: not a result ({e!r}); score the set again"
+            ) from e
+        return Result(*names, row, interval, saved["scorer"])
+    if (directory / "result.txt").exists():
+        text = (directory / "result.txt").read_text(encoding="utf-8", errors="replace")
+        total = re.search(r"\| *Sum/Avg *\|([^|]*)\|([^|]*)\|", text)
+        numbers = (total[1] + total[2]).split() if total else []
+        if len(numbers) == len(COLUMNS):
+            row = dict(zip(COLUMNS, map(float, numbers), strict=True))
+            return Result(*names, row, None, "sclite")
+        raise UserError(f"{directory}/result.txt: no line Sum/Avg; score the set again")
+    return None
+
+
+def find_results(experiments: Iterable[PathLike]) -> list[Result]:
+    """All results in ``<experiment>/<decoding>/<set>/score_{wer,cer,ter}``.
+
+    Raises:
+        UserError: An experiment holds none.
+    """
+    results = []
+    for name in experiments:
+        experiment = Path(name)
+        found = [
+            result
+            for measure, folder in MEASURES.items()
+            for directory in sorted(experiment.glob(f"*/*/{folder}"))
+            if (result := read_result(directory, experiment, measure))
+        ]
+        if not found:
+            raise UserError(
+                f"{experiment}: no results in it; decode (stage 14) and score "
+                "(stage 15) first"
+            )
+        results += found
+    return results
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _git(*command: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", *command], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "not in a git repository"
+
+
+def environment() -> str:
+    """What the results were made with, as ESPnet lists it."""
+    now = datetime.datetime.now().astimezone()
+    return (
+        "## Environments\n\n"
+        f"- date: `{now:%a %b %d %H:%M:%S %Z %Y}`\n"
+        f"- python version: `{platform.python_version()}`\n"
+        f"- espnet version: `espnet {_version('espnet')}`\n"
+        f"- espnet_a2m version: `{_version('espnet_a2m')}`\n"
+        f"- pytorch version: `pytorch {_version('torch')}`\n"
+        f"- Git hash: `{_git('rev-parse', 'HEAD')}`\n"
+        f"  - Commit date: `{_git('log', '-1', '--format=%cd')}`\n"
+    )
+
+
+def summary(results: list[Result], with_interval: bool = True) -> str:
+    """Experiments side by side: a row each, a column per test set and measure."""
+    decodings = {r.decoding for r in results}
+    rows: dict[str, dict[str, str]] = {}
+    for r in results:
+        name = r.experiment.name + (f" ({r.decoding})" if len(decodings) > 1 else "")
+        cell = f"{r.row['Err']:.1f}"
+        if with_interval and r.interval:
+            cell += " [{:.1f}, {:.1f}]".format(*r.interval)
+        rows.setdefault(name, {})[f"{r.dataset} {r.measure}"] = cell
+    columns = sorted({c for row in rows.values() for c in row}, key=_column_order)
+    table = [["experiment", *columns]]
+    table += [[name, *(row.get(c, "") for c in columns)] for name, row in rows.items()]
+    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+    lines = [
+        "| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |"
+        for line in table
+    ]
+    lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
+    return "\n".join(lines) + "\n"
+
+
+def _column_order(column: str) -> tuple[str, int]:
+    dataset, measure = column.rsplit(" ", 1)
+    return dataset, list(MEASURES).index(measure)
+
+
+def tables(results: list[Result]) -> str:
+    """ESPnet's table of each experiment and measure."""
+    parts = []
+    for experiment in dict.fromkeys(r.experiment for r in results):
+        parts.append(f"## {experiment}\n")
+        for measure in MEASURES:
+            rows = [
+                r
+                for r in results
+                if r.experiment == experiment and r.measure == measure
+            ]
+            if not rows:
+                continue
+            parts.append(f"### {measure}\n\n|dataset|{'|'.join(COLUMNS)}|")
+            parts.append("|---" * (len(COLUMNS) + 1) + "|")
+            for r in rows:
+                counts = "|".join(f"{r.row[c]:.0f}" for c in COLUMNS[:2])
+                rates = "|".join(f"{r.row[c]:.1f}" for c in COLUMNS[2:])
+                parts.append(f"|{r.decoding}/{r.dataset}|{counts}|{rates}|")
+            parts.append("")
+    return "\n".join(parts)
+
+
+def write_results(experiments: Iterable[PathLike], output: PathLike) -> str:
+    """Write RESULTS.md; returns the summary for the terminal.
+
+    Raises:
+        UserError: An experiment holds no results.
+    """
+    results = find_results(experiments)
+    short = summary(results)
+    scorers = ", ".join(sorted({r.scorer.split(" (")[0] for r in results}))
+    write_atomic(
+        output,
+        f"# RESULTS\n\n{environment()}\n## Summary\n\n"
+        f"Error rates in percent, scored by {scorers}; in brackets 95 % confidence "
+        f"intervals (bootstrap over utterances).\n\n{short}\n{tables(results)}",
+    )
+    return short

@@ -1,0 +1,259 @@
+"""Word and character error rates by sclite where it is, else by jiwer.
+
+Both are given the same tokens. As in ESPnet's ``asr.sh``, case does not count, and
+characters are scored with ``<space>`` for the blank between words.
+
+The scorers agree on the number of errors but for rare utterances: jiwer finds the
+fewest errors, sclite the alignment of least cost with 4 for a substitution and 3 for
+a deletion or an insertion, which can have an error more in a long, very wrong
+hypothesis. They may split the same errors differently.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from espnet_a2m.errors import DataError, UserError, few
+from espnet_a2m.kaldi_table import PathLike, read_scp, write_atomic
+
+UNITS = ("word", "char")
+SPACE = "<space>"
+# sclite gives these a meaning of its own (alternatives, comments, null words), or
+# drops them; their full-width twins are scored as they stand.
+SPECIAL = str.maketrans({c: chr(ord(c) + 0xFEE0) for c in ";{}*@\\"})
+# An utterance id stands in parentheses at the end of its line.
+SPECIAL_ID = str.maketrans({c: chr(ord(c) + 0xFEE0) for c in "()"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    """Of one utterance, tokens that are correct, and errors by kind."""
+
+    corr: int
+    sub: int
+    dele: int
+    ins: int
+
+    @property
+    def words(self) -> int:
+        """Tokens of the reference."""
+        return self.corr + self.sub + self.dele
+
+    @property
+    def errors(self) -> int:
+        """Substitutions, deletions and insertions."""
+        return self.sub + self.dele + self.ins
+
+
+def find_sclite() -> str | None:
+    """Path of sclite: in PATH, $SCTK_ROOT/bin or where Debian's ``sctk`` has it."""
+    places = ["/usr/lib/sctk/bin"]
+    if root := os.environ.get("SCTK_ROOT"):
+        places.insert(0, os.path.join(root, "bin"))
+    return shutil.which("sclite") or shutil.which(
+        "sclite", path=os.pathsep.join(places)
+    )
+
+
+def describe_scorer(sctk: str = "auto") -> str:
+    """What will score, in words; ``sctk`` is ``auto`` or ``none`` (always jiwer)."""
+    if sctk == "auto" and (sclite := find_sclite()):
+        return f"sclite ({sclite})"
+    try:
+        from importlib.metadata import version
+
+        name = f"jiwer {version('jiwer')}"
+    except ImportError as e:
+        raise UserError(
+            "nothing to score with: neither sclite (apt install sctk, or set "
+            "SCTK_ROOT) nor jiwer (pip install jiwer) is installed"
+        ) from e
+    why = "as asked" if sctk == "none" else "sclite was not found"
+    return f"{name} ({why})"
+
+
+def tokens(text: str, unit: str) -> list[str]:
+    """What is scored of a transcript: lower-case words, or characters and <space>."""
+    words = text.lower().translate(SPECIAL).split()
+    if unit == "word":
+        return words
+    return [SPACE if c == " " else c for c in " ".join(words)]
+
+
+def read_pair(ref: PathLike, hyp: PathLike) -> tuple[dict[str, str], dict[str, str]]:
+    """Transcripts of a reference and a hypothesis ``text``; both may have empty lines.
+
+    Raises:
+        DataError: A hypothesis is missing, or belongs to no reference.
+    """
+    refs, hyps = read_scp(ref, allow_empty=True), read_scp(hyp, allow_empty=True)
+    if missing := [utt for utt in refs if utt not in hyps]:
+        raise DataError(
+            f"{hyp}: {len(missing)} of {len(refs)} utterances of {ref} have no "
+            f"hypothesis: {few(missing)}; decode them (an empty hypothesis is a line "
+            "with the utterance id alone)"
+        )
+    if extra := [utt for utt in hyps if utt not in refs]:
+        raise DataError(
+            f"{hyp}: {len(extra)} hypotheses are of utterances that {ref} lacks: "
+            f"{few(extra)}; decode the same set"
+        )
+    if not any(text.split() for text in refs.values()):
+        raise DataError(f"{ref}: not one word in all its transcripts")
+    return refs, hyps
+
+
+def trn_id(utt: str, speaker: str) -> str:
+    """Id of an utterance in sclite's ``trn`` format."""
+    return f"{speaker}-{utt}".translate(SPECIAL_ID)
+
+
+def write_trn(path: PathLike, texts: Mapping[str, list[str]]) -> None:
+    """Write tokens in sclite's ``trn`` format: trn id -> tokens."""
+    lines = (f"{' '.join(words)} ({key})".lstrip() for key, words in texts.items())
+    write_atomic(path, "".join(f"{line}\n" for line in lines))
+
+
+def run_sclite(sclite: str, outdir: Path) -> tuple[dict[str, Counts], str]:
+    """Score ``ref.trn`` and ``hyp.trn``: counts by trn id, and sclite's reports.
+
+    Raises:
+        UserError: sclite failed.
+    """
+    command = [sclite, "-s", "-e", "utf-8", "-r", "ref.trn", "trn"]
+    command += ["-h", "hyp.trn", "trn", "-i", "rm", "-o", "all", "stdout"]
+    done = subprocess.run(command, cwd=outdir, capture_output=True, check=False)
+    report = done.stdout.decode("utf-8", errors="replace")
+    found = re.findall(
+        r"^id: \((.*)\)\nScores: \(#C #S #D #I\) (\d+) (\d+) (\d+) (\d+)$", report, re.M
+    )
+    if done.returncode or not found:
+        raise UserError(
+            f"{outdir}: {' '.join(command)} failed with status {done.returncode}: "
+            f"{done.stderr.decode(errors='replace').strip()[-500:]}; use --sctk none "
+            "to score by jiwer"
+        )
+    return {key: Counts(*map(int, counts)) for key, *counts in found}, report
+
+
+def run_jiwer(
+    refs: Mapping[str, list[str]], hyps: Mapping[str, list[str]]
+) -> tuple[dict[str, Counts], str]:
+    """Counts by trn id, and the alignments of what is not correct."""
+    import jiwer
+
+    split = jiwer.Compose([jiwer.ReduceToListOfListOfWords(" ")])
+    keys = list(refs)
+    output = jiwer.process_words(
+        [" ".join(refs[key]) for key in keys],
+        [" ".join(hyps[key]) for key in keys],
+        reference_transform=split,
+        hypothesis_transform=split,
+    )
+    counts, lines = {}, []
+    for key, chunks in zip(keys, output.alignments, strict=True):
+        of = dict.fromkeys(("equal", "substitute", "delete", "insert"), 0)
+        lines.append(f"id: ({key})")
+        for c in chunks:
+            size = max(c.ref_end_idx - c.ref_start_idx, c.hyp_end_idx - c.hyp_start_idx)
+            of[c.type] += size
+            if c.type != "equal":
+                was = " ".join(refs[key][c.ref_start_idx : c.ref_end_idx])
+                now = " ".join(hyps[key][c.hyp_start_idx : c.hyp_end_idx])
+                lines.append(f"  {c.type:<10} [{was}] -> [{now}]")
+        counts[key] = Counts(*of.values())
+    return counts, "\n".join(lines) + "\n"
+
+
+def percentages(counts: Mapping[str, Counts]) -> dict[str, float]:
+    """The columns of ESPnet's result table; rates in percent of reference tokens."""
+    words = sum(c.words for c in counts.values())
+    row: dict[str, float] = {"Snt": len(counts), "Wrd": words}
+    for column, field in (
+        ("Corr", "corr"),
+        ("Sub", "sub"),
+        ("Del", "dele"),
+        ("Ins", "ins"),
+        ("Err", "errors"),
+    ):
+        row[column] = 100 * sum(getattr(c, field) for c in counts.values()) / words
+    row["S.Err"] = 100 * sum(c.errors > 0 for c in counts.values()) / len(counts)
+    return row
+
+
+def summary_table(row: Mapping[str, float]) -> str:
+    """The line of totals as sclite prints it, for ESPnet's scripts to find."""
+    rates = " ".join(f"{row[c]:5.1f}" for c in ("Corr", "Sub", "Del", "Ins", "Err"))
+    return (
+        "| SPKR   | # Snt # Wrd | Corr   Sub   Del   Ins   Err S.Err |\n"
+        f"| Sum/Avg| {row['Snt']:5d} {row['Wrd']:5d} | {rates} {row['S.Err']:5.1f} |\n"
+    )
+
+
+def score(
+    ref: PathLike, hyp: PathLike, outdir: PathLike, unit: str, sctk: str = "auto"
+) -> dict[str, float]:
+    """Score a decoded set.
+
+    Writes ``ref.trn``, ``hyp.trn``, ``result.txt`` (the scorer's reports) and, last,
+    ``result.json`` (totals, and [tokens, errors] of each utterance).
+
+    Args:
+        ref: Reference ``text``; ``utt2spk`` beside it names the speakers.
+        hyp: Decoded ``text``.
+        outdir: Where the files go.
+        unit: ``word`` or ``char``.
+        sctk: ``auto``: sclite where it is; ``none``: jiwer.
+
+    Returns:
+        ESPnet's columns, see :func:`percentages`.
+
+    Raises:
+        UserError: Hypotheses are missing or superfluous, or nothing can score.
+    """
+    scorer = describe_scorer(sctk)
+    refs, hyps = read_pair(ref, hyp)
+    utt2spk_file = Path(ref).parent / "utt2spk"
+    utt2spk = read_scp(utt2spk_file) if utt2spk_file.exists() else {}
+    ids = {utt: trn_id(utt, utt2spk.get(utt, utt)) for utt in refs}
+    if len(set(ids.values())) < len(ids):
+        raise DataError(
+            f"{utt2spk_file}: <speaker>-<utterance> is not unique; rename a speaker"
+        )
+    ref_tokens = {ids[utt]: tokens(text, unit) for utt, text in refs.items()}
+    hyp_tokens = {ids[utt]: tokens(hyps[utt], unit) for utt in refs}
+    out = Path(outdir)
+    write_trn(out / "ref.trn", ref_tokens)
+    write_trn(out / "hyp.trn", hyp_tokens)
+    sclite = find_sclite() if scorer.startswith("sclite") else None
+    if sclite:
+        counts, report = run_sclite(sclite, out)
+    else:
+        counts, report = run_jiwer(ref_tokens, hyp_tokens)
+    lost = [
+        utt
+        for utt, key in ids.items()
+        if key not in counts or counts[key].words != len(ref_tokens[key])
+    ]
+    if lost:
+        raise UserError(
+            f"{out}: {scorer} did not score {few(lost)} in full; use --sctk none"
+        )
+    row = percentages(counts)
+    head = f"Scored by {scorer}, unit: {unit}\n\n"
+    write_atomic(
+        out / "result.txt", head + ("" if sclite else summary_table(row)) + report
+    )
+    utterances = {
+        utt: [counts[key].words, counts[key].errors] for utt, key in ids.items()
+    }
+    result = {"scorer": scorer, "unit": unit, **row, "utterances": utterances}
+    write_atomic(out / "result.json", json.dumps(result, ensure_ascii=False) + "\n")
+    return row
