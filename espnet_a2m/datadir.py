@@ -122,7 +122,10 @@ class DataDir:
             )
         missing = [n for n in ("wav.scp", *need) if not (path / n).is_file()]
         if missing:
-            raise DataError(f"{path}: {few(dict.fromkeys(missing))} missing")
+            raise DataError(
+                f"{path}: {few(dict.fromkeys(missing))} missing; complete the "
+                "directory, or run the stage that makes it again"
+            )
         wav_scp = read_scp(path / "wav.scp")
         for key, value in wav_scp.items():
             if value.endswith("|") or value.startswith("|"):

@@ -15,7 +15,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,15 +94,19 @@ class Journal:
         write_table(path, {u: " ".join(entry) for u, entry in self.entries.items()})
         self.present = {f.name for f in self.files.glob("*") if f.stat().st_size}
 
-    def has(self, chunk: Chunk) -> bool:
-        """Whether all of a chunk was made, from the same input, and is still there."""
-        for utt, mark in chunk.marks.items():
-            entry = self.entries.get(utt)
-            if entry is None or entry[0] != mark:
-                return False
-            if entry[2].partition(":")[0] not in self.present:
-                return False
-        return True
+    def rest(self, chunk: Chunk) -> Chunk | None:
+        """What of a chunk is not made yet from this input, or is no longer there."""
+        rest = []
+        for job in chunk.jobs:
+            mark, _, name = self.entries.get(job.utt, ["", "", ""])
+            file = name.partition(":")[0]
+            if mark != chunk.marks[job.utt] or file not in self.present:
+                rest.append(job)
+        if not rest:
+            return None
+        if chunk.fmt.endswith(".ark"):  # an archive is made as a whole
+            return chunk
+        return replace(chunk, jobs=tuple(rest))
 
     def add(self, done: dict[str, list[str]]) -> None:
         """Note utterances whose files have their final names."""

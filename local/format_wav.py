@@ -128,7 +128,7 @@ def format_dir(source: DataDir, target: Path, fs: int, fmt: str, nj: int) -> int
     audio_dir = target / "data"
     chunks = make_chunks(jobs_of(source), audio_dir, fs, fmt)
     journal = Journal(target / ".formatted")
-    todo = [chunk for chunk in chunks if not journal.has(chunk)]
+    todo = [rest for chunk in chunks if (rest := journal.rest(chunk))]
     jobs = [job for chunk in todo for job in chunk.jobs]
     if jobs:
         check_disk(target, check_headers(jobs, fs, nj), fmt)

@@ -14,10 +14,11 @@ Usage: local/data.sh [options]
   --base_url URL      where the tarballs are
   --subset S          a part of every set, e.g. 0.1 (default: 1)
   --nj N              processes (default: all processors)
+  --python PYTHON     interpreter (default: python3)
 EOF
 }
 
-downloads=downloads data=data subset=1 nj=$(getconf _NPROCESSORS_ONLN)
+downloads=downloads data=data subset=1 nj=$(getconf _NPROCESSORS_ONLN) python=python3
 get_options=()
 while [ $# -gt 0 ]; do
     [ "$1" = --help ] || [ "$1" = -h ] && { help; exit 0; }
@@ -27,7 +28,7 @@ while [ $# -gt 0 ]; do
     *) name= ;;
     esac
     case $name in
-    asterisk_dir | sources | base_url | downloads | data | subset | nj) ;;
+    asterisk_dir | sources | base_url | downloads | data | subset | nj | python) ;;
     *)
         echo "ERROR: $0: unknown argument $1; see $0 --help" >&2
         exit 1
@@ -48,12 +49,8 @@ here=$(dirname "$0")
 root=$(cd "$here/../../../.." && pwd)
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 export OMP_NUM_THREADS=1
-python=${PYTHON:-python3}
 
 "$python" "$here/get_sounds.py" --downloads "$downloads" \
     ${get_options[@]+"${get_options[@]}"}
 "$python" "$here/prepare_sets.py" --downloads "$downloads" --data "$data" \
     --subset "$subset" --nj "$nj"
-"$python" "$root/local/check_data_dir.py" --need text \
-    "$data"/{train_sup,dev,test_clean,test_far}
-"$python" "$root/local/check_data_dir.py" "$data/pretrain"
