@@ -48,7 +48,7 @@ class Segment(NamedTuple):
 
 
 def read_segments(path: PathLike) -> dict[str, Segment]:
-    """Read `segments`. Raises DataError as `read_scp`, or on times that make no sense."""
+    """Read `segments`. Raises DataError as `read_scp`, and on senseless times."""
     segments = {}
     for utt, value in read_scp(path).items():
         try:
