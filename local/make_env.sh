@@ -103,12 +103,12 @@ hold_pyworlds_place() {
 install_all() {
   set -e
   "$python" -m venv --without-pip "$env"
-  "$env/bin/python" -m pip --version 2>/dev/null || local/bootstrap_pip.sh "$env"
-  "$env/bin/python" -m pip install --no-compile "$pip_version"
+  "$env/bin/python" -m pip install --no-compile "$pip_version" 2>/dev/null ||
+    local/bootstrap_pip.sh "$env" "$pip_version"
   hold_pyworlds_place
   "$env/bin/python" -m pip install --no-compile -e ".[$extras]"
   "$env/bin/python" -m pip check
-  "$env/bin/python" -c 'import espnet_a2m, espnet2.bin.asr_train, espnet2.bin.ssl_train'
+  "$env/bin/python" -c 'import espnet_a2m, espnet2.bin.asr_train'
 }
 
 report_progress() { # one line every half minute while process $1 lives
