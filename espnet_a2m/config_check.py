@@ -11,7 +11,7 @@ import difflib
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,15 @@ FIXED_CLASSES = {
 }
 # YAML 1.1 takes a number with an exponent for a string unless it has a dot.
 FLOAT_WITHOUT_DOT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+# What the tasks pass to these themselves.
+GIVEN = {
+    "encoder_conf": ("input_size",),
+    "preencoder_conf": ("input_size",),
+    "ctc_conf": ("odim", "encoder_output_size"),
+    "collate_fn_conf": ("fs", "random_crop"),
+    "optim_conf": ("params",),
+    "scheduler_conf": ("optimizer",),
+}
 
 
 class ConfigError(UserError):
@@ -43,7 +52,9 @@ def nearest(name: object, known: Iterable[object]) -> str:
     return f"did you mean {close[0]!r}?" if close else "choose of " + ", ".join(names)
 
 
-def check_kwargs(cls: Any, kwargs: Mapping[str, Any], where: str) -> None:
+def check_kwargs(
+    cls: Any, kwargs: Mapping[str, Any], where: str, given: Collection[str] = ()
+) -> None:
     """Refuse keyword arguments that ``cls`` does not take.
 
     A class that takes ``**kwargs`` takes anything and is not checked.
@@ -52,6 +63,7 @@ def check_kwargs(cls: Any, kwargs: Mapping[str, Any], where: str) -> None:
         cls: A class or function.
         kwargs: What it is to be called with; may be only a part of it.
         where: What the arguments were read from, for the message.
+        given: Arguments that the caller adds itself; they may not be in ``kwargs``.
 
     Raises:
         ConfigError: A key is unknown (the message has the nearest one that is known),
@@ -60,7 +72,11 @@ def check_kwargs(cls: Any, kwargs: Mapping[str, Any], where: str) -> None:
     parameters = inspect.signature(cls).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return
-    known = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL]
+    known = [
+        p.name
+        for p in parameters
+        if p.kind is not p.VAR_POSITIONAL and p.name not in given
+    ]
     for key, value in kwargs.items():
         if key not in known:
             raise ConfigError(
@@ -158,7 +174,7 @@ def _check_value(action: argparse.Action, value: Any, where: str) -> None:
             value = action.type(value)
         except (TypeError, ValueError, argparse.ArgumentTypeError) as e:
             raise ConfigError(f"{where}: {value!r} is not a valid value ({e})") from e
-    if action.choices is not None and value not in action.choices:
+    if action.choices is not None and value not in (action.default, *action.choices):
         if isinstance(value, list | dict):
             return  # ESPnet's own nested options
         raise ConfigError(
@@ -203,16 +219,18 @@ def _check_classes(
         choice = config.get(name, defaults[name])
         if choice is not None:
             # ESPnet's own default need not be lower case
-            check_kwargs(classes[str(choice).lower()], conf, where)
+            cls = classes[str(choice).lower()]
+            check_kwargs(cls, conf, where, GIVEN.get(option, ()))
         elif conf:
             raise ConfigError(
-                f"{where} has no effect without `{name}:`: {nearest(name, classes)}"
+                f"{where} has no effect without `{name}:`, one of {', '.join(classes)}"
             )
-    for option, cls in FIXED_CLASSES.items():
-        if hasattr(module, cls):
+    for option, class_name in FIXED_CLASSES.items():
+        if hasattr(module, class_name):
             where = f"{path}: {option}"
+            conf = _mapping(config.get(option), where)
             check_kwargs(
-                getattr(module, cls), _mapping(config.get(option), where), where
+                getattr(module, class_name), conf, where, GIVEN.get(option, ())
             )
     if "loss" in config and hasattr(module, "loss_choices"):
         _check_losses(config["loss"], module.loss_choices.classes, f"{path}: loss")

@@ -1,0 +1,303 @@
+"""What the scorer thinks of a set, in numbers: before pre-training relies on it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from espnet_a2m.errors import DataError
+from espnet_a2m.frame_grid import FrameGrid
+from espnet_a2m.masking import span_mask
+from espnet_a2m.scored_set import ScoredSet
+
+PERCENTILES = (5, 25, 50, 75, 95)
+ALL = "all"  # stands for all languages together
+
+
+def auc(positive: Sequence[float], negative: Sequence[float]) -> float:
+    """Area under the ROC curve: P(positive > negative) + P(equal) / 2; NaN if empty."""
+    from scipy.stats import rankdata
+
+    n, m = len(positive), len(negative)
+    if not n or not m:
+        return float("nan")
+    ranks = rankdata(np.concatenate([positive, negative]))  # ties share their mean
+    return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
+
+
+def start_divergence(confidence: np.ndarray) -> float:
+    """KL divergence, in nats, of p(i = t) = s_t / sum s from uniform over T frames."""
+    total = confidence.sum()
+    if total <= 0:
+        return 0.0  # no frame is preferred
+    p = confidence[confidence > 0] / total
+    # the rounding error of the logarithms can make it -1e-16
+    return max(0.0, float((p * np.log(p * len(confidence))).sum()))
+
+
+def speech_frames(
+    speech: np.ndarray, grid: FrameGrid, num_frames: int, range_db: float = 30.0
+) -> np.ndarray:
+    """Which frames hold speech, by energy alone.
+
+    The detector of Kinnunen and Li (Speech Communication 52(1), 2010): a
+    frame is speech when its energy is at most ``range_db`` below the loudest frame's
+    and above -55 dB of full scale. It takes babble and music for speech.
+
+    Args:
+        speech: (N,) samples in [-1, 1].
+        grid: Where the frames are; each takes one stride around its centre.
+        num_frames: T.
+
+    Returns:
+        (T,) boolean.
+    """
+    centre = grid.offset + grid.stride * np.arange(num_frames)
+    begin = np.clip(centre - grid.stride / 2, 0, len(speech)).astype(int)
+    end = np.clip(centre + grid.stride / 2, 0, len(speech)).astype(int)
+    total = np.concatenate([[0.0], np.cumsum(speech.astype(np.float64) ** 2)])
+    power = (total[end] - total[begin]) / np.maximum(end - begin, 1)
+    level = 10 * np.log10(np.maximum(power, 1e-12))
+    return (level >= level.max() - range_db) & (level > -55.0)
+
+
+def draw_mask(
+    confidence: np.ndarray | None,
+    num_frames: int,
+    mask_prob: float,
+    mask_length: int,
+    seed: int,
+) -> np.ndarray:
+    """(T,) boolean mask as pre-training draws it; uniform without confidences."""
+    guide = None if confidence is None else torch.from_numpy(confidence)[None].float()
+    mask = span_mask(
+        torch.tensor([num_frames]),
+        num_frames,
+        mask_prob,
+        mask_length,
+        guide,
+        torch.Generator().manual_seed(seed),
+    )
+    return mask[0].numpy()
+
+
+def _summary(values: np.ndarray) -> dict[str, float]:
+    result = {"mean": float(values.mean())}
+    result.update(
+        {f"p{q}": float(np.percentile(values, q)) for q in PERCENTILES},
+    )
+    return result
+
+
+def _histogram_summary(counts: np.ndarray) -> dict[str, float]:
+    """Mean and percentiles of frames, ``counts[k]`` of them with confidence k / 255."""
+    levels = np.arange(256) / 255
+    share = counts.cumsum() / counts.sum()
+    result = {"mean": float((counts * levels).sum() / counts.sum())}
+    for q in PERCENTILES:
+        result[f"p{q}"] = float(levels[np.searchsorted(share, q / 100)])
+    return result
+
+
+def language_auc(
+    utts: Mapping[str, tuple[float, float]],
+    language: Mapping[str, str],
+    target: str,
+    min_seconds: float,
+    exclude: Collection[str] = (),
+) -> dict[str, dict[str, float]]:
+    """How well utterance confidence tells ``target`` from each other language.
+
+    Args:
+        utts: Utterance -> (confidence, seconds).
+        language: Utterance -> language.
+        target: The language the scorer was made for.
+        min_seconds: Only utterances longer than this count.
+        exclude: Utterances left out, such as the scorer's training data.
+
+    Returns:
+        Other language, or ``all`` -> auc, and the numbers of utterances.
+    """
+    by_language: dict[str, list[float]] = {}
+    for utt, (s_u, seconds) in utts.items():
+        if seconds > min_seconds and utt not in exclude:
+            by_language.setdefault(language[utt], []).append(s_u)
+    ours = by_language.pop(target, [])
+    by_language = dict(sorted(by_language.items()))
+    if len(by_language) > 1:
+        by_language[ALL] = [s for scores in by_language.values() for s in scores]
+    return {
+        other: {"auc": auc(ours, scores), "target": len(ours), "other": len(scores)}
+        for other, scores in by_language.items()
+        if ours
+    }
+
+
+def utterance_scores(scored: ScoredSet) -> dict[str, tuple[float, float]]:
+    """Utterance -> (confidence, seconds), reading all confidences of a set."""
+    scores = {}
+    for utt in scored.audio:
+        s_t = scored.confidence(utt)
+        scores[utt] = (float(s_t.mean()), scored.seconds(utt, len(s_t)))
+    return scores
+
+
+def mask_report(
+    scored: ScoredSet, utts: Sequence[str], mask_prob: float, mask_length: int
+) -> dict[str, Any]:
+    """Speech share and mean confidence of all frames, and of guided and uniform masks.
+
+    Args:
+        scored: The set; audio of ``utts`` is read.
+        utts: Utterances to draw a mask for.
+        mask_prob: Share of frames to mask.
+        mask_length: Frames in a span.
+    """
+    totals = {kind: np.zeros(3) for kind in ("all", "uniform", "guided")}
+    for seed, utt in enumerate(utts):
+        s_t = scored.confidence(utt)
+        is_speech = speech_frames(scored.speech(utt), scored.grid, len(s_t))
+        masks = {"all": np.ones(len(s_t), dtype=bool)}
+        for kind, guide in (("uniform", None), ("guided", s_t)):
+            masks[kind] = draw_mask(guide, len(s_t), mask_prob, mask_length, seed)
+        for kind, mask in masks.items():
+            totals[kind] += [mask.sum(), is_speech[mask].sum(), s_t[mask].sum()]
+    report: dict[str, Any] = {"utterances": len(utts), "mask_prob": mask_prob}
+    report["mask_length"] = mask_length
+    for kind, (count, speech, confidence) in totals.items():
+        n = max(count, 1)
+        report[kind] = {"speech_share": speech / n, "confidence": confidence / n}
+    return report
+
+
+def make_report(
+    scored: ScoredSet,
+    target_lang: str | None = None,
+    exclude: Collection[str] = (),
+    heldout: ScoredSet | None = None,
+    min_seconds: float = 1.0,
+    mask_prob: float = 0.4,
+    mask_length: int = 10,
+    mask_utts: int = 300,
+) -> tuple[dict[str, Any], dict[str, tuple[float, float]]]:
+    """All figures of a set.
+
+    Args:
+        scored: The set.
+        target_lang: Value of ``utt2lang`` to tell from the others; None: no AUC.
+        exclude: Utterances the scorer was trained on; AUC is also given without.
+        heldout: A set of the target language that the scorer was not trained on; AUC
+            is also given with its utterances for those of ``scored``.
+        min_seconds: Utterances up to this length do not count for AUC.
+        mask_prob: Share of frames to mask.
+        mask_length: Frames in a span.
+        mask_utts: Utterances, drawn at random, whose masks are compared.
+
+    Returns:
+        The report for JSON, and utterance -> (confidence, seconds).
+
+    Raises:
+        DataError: Bad confidences, or ``target_lang`` does not occur.
+    """
+    if target_lang and target_lang not in scored.language.values():
+        raise DataError(
+            f"{scored.data}/utt2lang: no utterance of --target_lang {target_lang}; "
+            f"it has {', '.join(sorted(set(scored.language.values()))) or 'none'}"
+        )
+    utts: dict[str, tuple[float, float]] = {}
+    counts: dict[str, np.ndarray] = {}
+    divergences = []
+    for utt in scored.audio:
+        s_t = scored.confidence(utt)
+        utts[utt] = (float(s_t.mean()), scored.seconds(utt, len(s_t)))
+        divergences.append(start_divergence(s_t))
+        # one byte per frame: the histogram is exact
+        seen = np.bincount(np.rint(s_t * 255).astype(int), minlength=256)
+        for language in {ALL, scored.language.get(utt, ALL)}:
+            counts[language] = counts.get(language, 0) + seen
+
+    report: dict[str, Any] = {"data": str(scored.data), "sets": {}}
+    for language in sorted(counts, key=lambda name: (name != ALL, name)):
+        members = np.array(
+            [
+                value
+                for utt, value in utts.items()
+                if language in (ALL, scored.language.get(utt))
+            ]
+        )
+        report["sets"][language] = {
+            "utterances": len(members),
+            "hours": float(members[:, 1].sum() / 3600),
+            "utterance": _summary(members[:, 0]),
+            "frame": _histogram_summary(counts[language]),
+        }
+    report["start_divergence_nats"] = float(np.mean(divergences))
+    if target_lang:
+        pair = (utts, scored.language, target_lang, min_seconds)
+        report["target_lang"], report["min_seconds"] = target_lang, min_seconds
+        report["auc"] = language_auc(*pair)
+        if exclude:
+            report["excluded"] = len(set(exclude) & set(utts))
+            report["auc_without_excluded"] = language_auc(*pair, exclude)
+        if heldout:
+            ours = utterance_scores(heldout)
+            others = {u: v for u, v in utts.items() if pair[1][u] != target_lang}
+            spoken = {**scored.language, **dict.fromkeys(ours, target_lang)}
+            report["heldout"] = str(heldout.data)
+            report["auc_heldout"] = language_auc(
+                {**others, **ours}, spoken, target_lang, min_seconds
+            )
+    rng = np.random.default_rng(0)
+    some = rng.permutation(list(utts))[:mask_utts].tolist()
+    report["masks"] = mask_report(scored, some, mask_prob, mask_length)
+    return report, utts
+
+
+def _table_row(name: str, of: Mapping[str, Any]) -> str:
+    keys = ("mean", *(f"p{q}" for q in PERCENTILES))
+    columns = [
+        " ".join(f"{of[kind][key]:5.3f}" for key in keys)
+        for kind in ("utterance", "frame")
+    ]
+    head = f"{name:<10} {of['utterances']:>8} {of['hours']:>7.2f}"
+    return f"{head} | {columns[0]} | {columns[1]}"
+
+
+def format_report(report: Mapping[str, Any]) -> str:
+    """The report as lines to read."""
+    head = " ".join(f"{key:>5}" for key in ("mean", *(f"{q}%" for q in PERCENTILES)))
+    lines = [
+        f"Confidences of {report['data']}",
+        f"{'':<27} | {'of utterances':<35} | of frames",
+        f"{'set':<10} {'utts':>8} {'hours':>7} | {head} | {head}",
+        *(_table_row(name, of) for name, of in report["sets"].items()),
+    ]
+    for key, note in (
+        ("auc", ""),
+        ("auc_without_excluded", f", without {report.get('excluded', 0)} seen"),
+        ("auc_heldout", f", those of {report.get('heldout')}"),
+    ):
+        if key in report:
+            pairs = ", ".join(f"{k} {v['auc']:.3f}" for k, v in report[key].items())
+            lines.append(
+                f"AUC of {report['target_lang']} (above {report['min_seconds']:g} s"
+                f"{note}) against: {pairs or '(no utterances left)'}"
+            )
+    masks = report["masks"]
+    lines.append(
+        "KL divergence of the start distribution from uniform: "
+        f"{report['start_divergence_nats']:.4f} nats"
+    )
+    lines.append(
+        f"Masks at {masks['mask_prob']:.0%}, {masks['utterances']} utterances:"
+    )
+    for kind in ("all", "uniform", "guided"):
+        name = "all frames" if kind == "all" else f"{kind} mask"
+        lines.append(
+            f"  {name:<12} speech (by energy) {masks[kind]['speech_share']:6.1%}, "
+            f"mean confidence {masks[kind]['confidence']:.3f}"
+        )
+    return "\n".join(lines) + "\n"

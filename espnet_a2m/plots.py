@@ -1,0 +1,205 @@
+"""Pictures of confidences, masks and training curves. Nothing is computed here."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from espnet_a2m.frame_grid import FrameGrid
+
+matplotlib.use("Agg")  # no display is needed
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import MaxNLocator  # noqa: E402
+
+#: Panel of training curves -> pattern of the statistics that it shows.
+PANELS = {
+    "loss": r"loss(?!_scale).*",
+    "accuracy": r"acc.*",
+    "perplexity": r".*perplexity.*",
+    "error rate": r"(cer|wer|cer_ctc)",
+    "masked fraction": r"masked_fraction",
+    "confidence": r"(confidence|utterance_weight).*",
+    "Gumbel temperature": r"gumbel_temperature",
+    "gradient norm": r"grad_norm.*",
+    "learning rate": r"optim\d+_lr\d+",
+    "seconds of audio per second": r"audio_per_sec.*",
+}
+LOG_SCALE = ("gradient norm",)
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a PNG, whole or not at all; returns ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    figure.savefig(temporary, format="png", dpi=120)
+    os.replace(temporary, path)
+    return path
+
+
+def log_mel(speech: np.ndarray, fs: int, hop: int) -> np.ndarray:
+    """(80, T) log-mel spectrogram in dB; frame i is centred at sample i * hop."""
+    import torch
+    from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
+
+    mel = MelSpectrogram(fs, n_fft=512, win_length=400, hop_length=hop, n_mels=80)
+    decibel = AmplitudeToDB(top_db=80)(mel(torch.from_numpy(speech).float()))
+    return (decibel - decibel.max()).numpy()
+
+
+def spans(mask: np.ndarray) -> list[tuple[int, int]]:
+    """[begin, end) of the runs of True in a (T,) mask."""
+    edges = np.flatnonzero(np.diff(np.r_[False, mask, False].astype(int)))
+    return [(int(b), int(e)) for b, e in edges.reshape(-1, 2)]
+
+
+def draw_utterance(
+    path: Path,
+    title: str,
+    speech: np.ndarray,
+    confidence: np.ndarray,
+    mask: np.ndarray,
+    grid: FrameGrid,
+) -> Path:
+    """Spectrogram with the masked spans over it and the confidence under it.
+
+    Args:
+        path: PNG to write.
+        title: Headline.
+        speech: (N,) samples.
+        confidence: (T,) frame confidences.
+        mask: (T,) boolean, the chosen spans.
+        grid: Where the T frames are in ``speech``.
+
+    Returns:
+        ``path``.
+    """
+    seconds = len(speech) / grid.fs
+    figure = Figure(figsize=(max(6.0, min(18.0, 2.2 * seconds)), 4.8))
+    figure.set_layout_engine("constrained")
+    upper, lower = figure.subplots(
+        2, 1, sharex=True, gridspec_kw={"height_ratios": [2, 1]}
+    )
+    hop = grid.fs // 100
+    mel = log_mel(speech, grid.fs, hop)
+    half = hop / 2 / grid.fs
+    begin, end = -half, (mel.shape[1] - 1) * hop / grid.fs + half
+    upper.imshow(
+        mel,
+        origin="lower",
+        aspect="auto",
+        extent=(begin, end, 0, len(mel)),
+        cmap="magma",
+        vmin=-70,
+    )
+    upper.set_ylabel("mel filter")
+    figures = f"s_u = {confidence.mean():.3f} (red), {mask.mean():.0%} masked (shaded)"
+    upper.set_title(f"{title}: {figures}", fontsize=10)
+    centre = (grid.offset + grid.stride * np.arange(len(confidence))) / grid.fs
+    half = grid.stride / 2 / grid.fs
+    for first, last in spans(mask):
+        for axes, colour in ((upper, "white"), (lower, "tab:blue")):
+            left, right = centre[first] - half, centre[last - 1] + half
+            axes.axvspan(left, right, color=colour, alpha=0.3, linewidth=0)
+    lower.plot(centre, confidence, color="black", linewidth=1.2)
+    lower.axhline(float(confidence.mean()), color="tab:red", linewidth=0.8)
+    lower.set(xlabel="seconds", ylabel="confidence s_t", ylim=(0, 1.05))
+    lower.set_xlim(0, seconds)
+    return save(figure, path)
+
+
+def draw_histogram(
+    path: Path, by_language: Mapping[str, Sequence[float]], title: str
+) -> Path:
+    """Histograms of utterance confidences, a row per language; returns ``path``."""
+    figure = Figure(figsize=(7, 1.2 + 1.1 * len(by_language)))
+    figure.set_layout_engine("constrained")
+    rows = figure.subplots(len(by_language), 1, sharex=True, squeeze=False)[:, 0]
+    everything = np.concatenate([np.asarray(v) for v in by_language.values()])
+    low = math.floor(everything.min() * 20) / 20
+    bins = np.linspace(low, max(1.0, low + 0.05), 61)
+    for axes, (language, values) in zip(rows, by_language.items(), strict=True):
+        axes.hist(values, bins=bins, color="tab:blue")
+        axes.axvline(float(np.mean(values)), color="tab:red", linewidth=1)
+        axes.set_ylabel(f"{language}\n({len(values)})", rotation=0, ha="right")
+        axes.set_yticks([])
+    rows[0].set_title(f"{title} (red: mean)", fontsize=10)
+    rows[-1].set_xlabel("utterance confidence s_u")
+    return save(figure, path)
+
+
+def _draw_panel(
+    axes: Axes, name: str, keys: Sequence[str], stats: Mapping[int, Mapping[str, Any]]
+) -> None:
+    """Statistics ``keys`` over the epochs, one colour each."""
+    for i, key in enumerate(keys):
+        label: str | None = key
+        for part, style in (("train", "-"), ("valid", "--")):
+            points = [
+                (epoch, float(stats[epoch][part][key]))
+                for epoch in sorted(stats)
+                if key in stats[epoch].get(part, {})
+            ]
+            if points:
+                x, y = zip(*points, strict=True)
+                axes.plot(
+                    x, y, style, color=f"C{i % 10}", marker=".", ms=4, label=label
+                )
+                label = None  # in the legend once
+    axes.set_title(name, fontsize=9)
+    axes.set_xlabel("epoch", fontsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.tick_params(labelsize=8)
+    if name in LOG_SCALE:
+        axes.set_yscale("log")
+    axes.legend(fontsize=7)
+
+
+def draw_curves(
+    path: Path, stats: Mapping[int, Mapping[str, Any]], title: str
+) -> Path | None:
+    """Training curves, a panel for each group of statistics that was reported.
+
+    Args:
+        path: PNG to write.
+        stats: Epoch -> ``train`` and ``valid`` -> statistic -> value.
+        title: Headline.
+
+    Returns:
+        ``path``; None when there is nothing to draw.
+    """
+    keys = sorted(
+        {
+            key
+            for epoch in stats.values()
+            for part in ("train", "valid")
+            for key, value in epoch.get(part, {}).items()
+            # ESPnet reports NaN for what a model does not have
+            if isinstance(value, int | float | np.number) and np.isfinite(value)
+        }
+    )
+    panels = {
+        name: shown
+        for name, pattern in PANELS.items()
+        if (shown := [key for key in keys if re.fullmatch(pattern, key)])
+    }
+    if not panels:
+        return None
+    columns = min(3, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(4.6 * columns, 3.2 * rows + 0.4))
+    figure.set_layout_engine("constrained")
+    figure.suptitle(f"{title} (solid: train, dashed: valid)", fontsize=10)
+    grid = figure.subplots(rows, columns, squeeze=False).flat
+    for axes, (name, shown) in zip(grid, panels.items(), strict=False):
+        _draw_panel(axes, name, shown, stats)
+    for axes in list(figure.axes)[len(panels) :]:
+        axes.set_visible(False)
+    return save(figure, path)

@@ -1,0 +1,47 @@
+"""Statistics per epoch, read out of ESPnet's checkpoint."""
+
+from __future__ import annotations
+
+import datetime
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from espnet_a2m.checkpoint import BACKUP, CHECKPOINT, is_whole
+from espnet_a2m.errors import UserError
+
+
+def read_stats(experiment: str | Path) -> dict[int, dict[str, dict[str, Any]]]:
+    """Epoch -> ``train`` or ``valid`` -> statistic -> value, of an experiment.
+
+    Args:
+        experiment: Folder with ``checkpoint.pth``; where that was cut off by a kill,
+            ``checkpoint.previous.pth`` is read.
+
+    Raises:
+        UserError: There is no whole checkpoint, or it is not ESPnet's.
+    """
+    folder = Path(experiment)
+    path = next((p for n in (CHECKPOINT, BACKUP) if is_whole(p := folder / n)), None)
+    if path is None:
+        raise UserError(
+            f"{folder}: no {CHECKPOINT}, or it was cut off: train it first (ESPnet "
+            "writes it at the end of each epoch)"
+        )
+    # Of what can be pickled only tensors and these are let in; mmap leaves the
+    # parameters on disk.
+    scalar = np.float64(0.0).__reduce__()[0]  # how numpy's scalars are pickled
+    allowed: list[Any] = [datetime.timedelta, defaultdict, dict, scalar, np.dtype]
+    allowed += [type(np.dtype(name)) for name in ("f4", "f8", "i4", "i8")]
+    try:
+        with torch.serialization.safe_globals(allowed):
+            states = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        stats = states["reporter"]["stats"]
+        return {int(epoch): dict(parts) for epoch, parts in stats.items()}
+    except Exception as e:
+        raise UserError(
+            f"{path}: not a checkpoint of ESPnet's trainer ({type(e).__name__}: {e})"
+        ) from e

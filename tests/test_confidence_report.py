@@ -1,0 +1,204 @@
+"""The report on a scored set, its pictures, and training curves."""
+
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from espnet_a2m.confidence_report import (
+    auc,
+    draw_mask,
+    format_report,
+    language_auc,
+    make_report,
+    speech_frames,
+    start_divergence,
+)
+from espnet_a2m.errors import DataError, UserError
+from espnet_a2m.frame_grid import FrameGrid
+from espnet_a2m.kaldi_table import write_table
+from espnet_a2m.plots import draw_curves, spans
+from espnet_a2m.scored_set import ScoredSet
+from espnet_a2m.scoring import score_set
+from espnet_a2m.training_stats import read_stats
+
+GRID = FrameGrid(fs=16000, offset=480.0, stride=640)
+PNG = b"\x89PNG"
+
+
+def energy_confidence(speech):
+    """(T,) in [0, 1]: a scorer that trusts what is loud."""
+    starts = GRID.stride * np.arange(GRID.num_frames(len(speech)))
+    rms = np.array([np.sqrt(np.mean(speech[s : s + 960] ** 2)) for s in starts])
+    return (rms / (rms + 0.02)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def scored_dirs(short_utterances, tmp_path_factory):
+    """24 real utterances; those of the first readers are called English."""
+    root = tmp_path_factory.mktemp("scored")
+    chosen = sorted(short_utterances[:24])
+    samples = {utt: soundfile.info(path).frames for utt, path, _ in chosen}
+    write_table(root / "data/wav.scp", {utt: path for utt, path, _ in chosen})
+    write_table(root / "data/utt2num_samples", samples)
+    languages = {utt: "en" if i < 12 else "fr" for i, utt in enumerate(samples)}
+    write_table(root / "data/utt2lang", languages)
+    confidence = root / "confidence"
+    score_set(root / "data/wav.scp", confidence, energy_confidence, GRID, {})
+    return root / "data", confidence
+
+
+def test_auc_is_the_share_of_pairs_in_order():
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 8, 40) / 7, rng.integers(0, 6, 30) / 7  # many ties
+    pairs = np.sign(a[:, None] - b[None, :])
+    assert auc(a, b) == pytest.approx((pairs.mean() + 1) / 2)
+    assert auc([1.0], [0.0]) == 1.0 and auc([0.5], [0.5]) == 0.5
+    assert math.isnan(auc([], [0.5]))
+
+
+def test_language_auc_leaves_out_short_and_excluded():
+    utts = {"a": (0.9, 2.0), "b": (0.1, 2.0), "c": (0.0, 0.5), "d": (0.5, 2.0)}
+    language = {"a": "en", "b": "en", "c": "en", "d": "fr"}
+    pair = (utts, language, "en", 1.0)
+    assert language_auc(*pair)["fr"] == {"auc": 0.5, "target": 2, "other": 1}
+    assert language_auc(*pair, {"b"})["fr"]["auc"] == 1.0
+    assert language_auc(*pair, {"a", "b"}) == {}
+
+
+def test_start_divergence():
+    assert start_divergence(np.full(50, 0.7)) == pytest.approx(0.0, abs=1e-12)
+    assert start_divergence(np.zeros(5)) == 0.0
+    one_hot = np.eye(64)[3]
+    assert start_divergence(one_hot) == pytest.approx(math.log(64))
+    s = np.array([0.2, 0.6])
+    expected = 0.25 * math.log(0.5) + 0.75 * math.log(1.5)
+    assert start_divergence(s) == pytest.approx(expected)
+
+
+def test_speech_frames_find_speech_between_silences(short_utterances):
+    speech, _ = soundfile.read(short_utterances[0][1], dtype="float32")
+    silence = np.zeros(16000, dtype=np.float32)
+    padded = np.concatenate([silence, speech, silence])
+    found = speech_frames(padded, GRID, GRID.num_frames(len(padded)))
+    centre = GRID.offset + GRID.stride * np.arange(len(found))
+    inside = (centre > 16000) & (centre < 16000 + len(speech))
+    assert not found[~inside].any()
+    assert found[inside].mean() > 0.4
+
+
+def test_spans_and_masks():
+    mask = np.array([1, 1, 0, 1, 0, 0, 1], dtype=bool)
+    assert spans(mask) == [(0, 2), (3, 4), (6, 7)]
+    assert spans(np.zeros(3, dtype=bool)) == []
+    s_t = np.r_[np.full(50, 1e-6), np.ones(50)]
+    guided = draw_mask(s_t, 100, 0.4, 10, seed=0)
+    assert guided.sum() == 40 and guided[:50].sum() <= 1
+    assert (guided == draw_mask(s_t, 100, 0.4, 10, seed=0)).all()
+
+
+def test_report_on_real_speech(scored_dirs):
+    scored = ScoredSet.load(*scored_dirs)
+    report, utts = make_report(scored, target_lang="en", heldout=scored)
+    values = np.concatenate([scored.confidence(utt) for utt in scored.audio])
+    frame = report["sets"]["all"]["frame"]
+    assert frame["mean"] == pytest.approx(values.mean(), abs=1e-6)
+    assert frame["p50"] == pytest.approx(np.percentile(values, 50), abs=0.01)
+    counts = {name: s["utterances"] for name, s in report["sets"].items()}
+    assert counts == {"all": 24, "en": 12, "fr": 12}
+    of_language = {
+        name: [utts[u][0] for u in utts if scored.language[u] == name]
+        for name in ("en", "fr")
+    }
+    assert report["auc"]["fr"]["auc"] == pytest.approx(
+        auc(of_language["en"], of_language["fr"])
+    )
+    # energy tells speech from silence: guided masks must see more of it
+    masks = report["masks"]
+    assert masks["guided"]["speech_share"] > masks["uniform"]["speech_share"]
+    assert masks["guided"]["confidence"] > masks["uniform"]["confidence"]
+    assert report["start_divergence_nats"] > 0
+    assert "AUC of en" in format_report(json.loads(json.dumps(report)))
+
+
+def test_command_line_writes_report_and_pictures(scored_dirs, tmp_path):
+    data, confidence = scored_dirs
+    command = [sys.executable, "-m", "espnet_a2m.bin.confidence_report"]
+    command += ["--data", str(data), "--confidence", str(confidence)]
+    command += ["--outdir", str(tmp_path), "--utts", "2", "--target_lang", "en"]
+    command += ["--exclude", str(data / "wav.scp"), "--mask_utts", "5"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    drawn = [line[7:] for line in done.stdout.splitlines() if line[:7] == "drawn: "]
+    assert len(drawn) == 3
+    assert sorted(drawn) == sorted(str(p) for p in tmp_path.glob("*.png"))
+    for path in tmp_path.glob("*.png"):
+        assert path.read_bytes().startswith(PNG)
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report["excluded"] == 24 and report["auc_without_excluded"] == {}
+    assert (tmp_path / "report.txt").read_text(encoding="utf-8") in done.stdout
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_bad_input_is_named(scored_dirs, tmp_path):
+    data, confidence = scored_dirs
+    scored = ScoredSet.load(data, confidence)
+    with pytest.raises(DataError, match=r"utt2lang: .*--target_lang de; it has en, fr"):
+        make_report(scored, target_lang="de")
+
+    first = next(iter(scored.audio))
+    scored.num_samples[first] += 16000
+    with pytest.raises(DataError, match=rf"{first} has \d+ confidences, its \d+ samp"):
+        make_report(scored)
+
+    (tmp_path / "grid.json").write_text((confidence / "grid.json").read_text())
+    rest = {utt: source for utt, source in scored.source.items() if utt != first}
+    write_table(tmp_path / "confidence.scp", rest)
+    with pytest.raises(DataError, match=rf"1 of 24 utterances .* missing: {first};"):
+        ScoredSet.load(data, tmp_path)
+
+
+def test_curves_of_espnets_own_statistics(tmp_path):
+    from espnet2.train.reporter import Reporter
+
+    reporter = Reporter()
+    for epoch in (1, 2, 3):
+        reporter.set_epoch(epoch)
+        for part in ("train", "valid"):
+            with reporter.observe(part) as sub:
+                sub.register(
+                    {"loss": torch.tensor(3.0 / epoch), "acc": 0.1 * epoch},
+                    torch.tensor(2.0),
+                )
+                sub.register({"grad_norm": 10.0})
+                sub.next()
+    checkpoint = tmp_path / "checkpoint.pth"
+    states = {"model": {"w": torch.zeros(3)}, "reporter": reporter.state_dict()}
+    torch.save(states, checkpoint)
+    stats = read_stats(tmp_path)
+    assert float(stats[3]["valid"]["loss"]) == pytest.approx(1.0)
+
+    command = [sys.executable, "-m", "espnet_a2m.bin.plot_curves", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    picture = tmp_path / "images/curves.png"
+    assert done.stdout == f"drawn: {picture}\n"
+    assert picture.read_bytes().startswith(PNG)
+    assert draw_curves(picture, {}, "nothing") is None
+
+    # cut off by a kill: the one before is read
+    checkpoint.rename(tmp_path / "checkpoint.previous.pth")
+    whole = (tmp_path / "checkpoint.previous.pth").read_bytes()
+    checkpoint.write_bytes(whole[: len(whole) // 2])
+    assert sorted(read_stats(tmp_path)) == [1, 2, 3]
+    (tmp_path / "checkpoint.previous.pth").unlink()
+    with pytest.raises(UserError, match="cut off"):
+        read_stats(tmp_path)
+    torch.save({"w": torch.zeros(3)}, checkpoint)
+    with pytest.raises(UserError, match="not a checkpoint of ESPnet's trainer"):
+        read_stats(tmp_path)
