@@ -109,9 +109,9 @@ def build(choices: ClassChoices, args: argparse.Namespace, **given: Any) -> Any:
     if choice is None:
         return None
     cls = choices.get_class(choice)
-    conf = {**given, **getattr(args, f"{choices.name}_conf")}
-    check_kwargs(cls, conf, f"{choices.name}_conf")
-    return cls(**conf)
+    conf = getattr(args, f"{choices.name}_conf")
+    check_kwargs(cls, conf, f"{choices.name}_conf", given=given)
+    return cls(**given, **conf)
 
 
 class A2MTask(SSLTask):
@@ -185,7 +185,7 @@ class A2MTask(SSLTask):
     @classmethod
     def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:
         conf = dict(args.collate_fn_conf)
-        check_kwargs(A2MCollateFn, conf, "collate_fn_conf")
+        check_kwargs(A2MCollateFn, conf, "collate_fn_conf", given=("fs", "random_crop"))
         if args.collect_stats:
             conf["crop_duration"] = None  # lengths are those of the whole audio
         fs = humanfriendly.parse_size(str(args.frontend_conf.get("fs", 16000)))
@@ -242,10 +242,10 @@ class A2MTask(SSLTask):
         losses = []
         for i, loss in enumerate(args.loss):
             loss_cls = loss_choices.get_class(loss["name"])
-            conf = {"input_size": width, "quantizer": quantizer}
-            conf.update(loss.get("conf", {}))
-            check_kwargs(loss_cls, conf, f"loss[{i}].conf")
-            losses.append(loss_cls(**conf))
+            given = {"input_size": width, "quantizer": quantizer}
+            conf = loss.get("conf", {})
+            check_kwargs(loss_cls, conf, f"loss[{i}].conf", given=given)
+            losses.append(loss_cls(**given, **conf))
 
         model = build(
             model_choices,

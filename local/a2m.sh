@@ -67,6 +67,9 @@ eval_scorer | true | decode with the scorer too: the model trained from scratch
 parse_options "$@"
 asr_tag=${asr_tag:-${ssl_tag}}
 export OMP_NUM_THREADS=${num_threads} PYTHONUNBUFFERED=1
+# Keep freed memory: giving it back to the system after every step costs a training
+# step on the CPU several times its arithmetic (glibc only)
+export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000
 
 # --- Names ----------------------------------------------------------------------
 train_dir=${dumpdir}/raw/${train_set}${speed_perturb_factors:+_sp}
@@ -130,6 +133,9 @@ collect_stats() {  # MODULE OUT CONFIG OPTIONS...
     rm -rf "${out}"
     mv "${out}.tmp" "${out}"
 }
+
+[ "${stage}" -gt 15 ] || [ "${stop_stage}" -lt 15 ] || [ "${skip_eval}" = true ] ||
+    "${python}" -m espnet_a2m.bin.report tools  # before hours are spent
 
 # --- Stages ---------------------------------------------------------------------
 if want 1 "data: local/data.sh"; then
@@ -209,6 +215,8 @@ if want 8 "confidences of ${pretrain_set} and ${valid_set}: ${confidence_dir}"; 
     "${python}" -m espnet_a2m.bin.confidence_report --data "${pretrain_dir}" \
         --confidence "${confidence_dir}/${pretrain_set}" \
         --outdir "${confidence_dir}/report" --utts "${num_plots}" \
+        --exclude "${train_dir}/text" \
+        --heldout "${valid_dir}" "${confidence_dir}/${valid_set}" \
         ${target_lang:+--target_lang "${target_lang}"}
 fi
 
@@ -276,6 +284,7 @@ evaluated=("${asr_exp}")
 [ -n "${own_scorer}" ] || [ "${eval_scorer}" != true ] || evaluated+=("${scorer_exp}")
 
 if want 14 "decoding"; then
+    "${python}" -m espnet_a2m.bin.check_config --task decode "${inference_config}"
     for exp in "${evaluated[@]}"; do
         need "${exp}/${inference_asr_model}" 13
         for name in ${test_sets}; do

@@ -35,6 +35,17 @@ apt() { # lists and cache of its own: no lock, no root
     -o "APT::Sandbox::User=$(id -un)" "$@")
 }
 
+lend_distutils() { # pip 22 (Ubuntu 22.04) imports it; Debian splits it off, too
+  local own
+  own=$("$python" -c 'import distutils; print(distutils.__path__[0])' 2>/dev/null) ||
+    return 0 # Python 3.12 has none, and its pip needs none
+  apt download python3-distutils || return 0
+  dpkg-deb -x "$tmp"/python3-distutils_*.deb "$tmp/d"
+  mkdir "$tmp/lent"
+  cp -R "$own" "$tmp/lent/distutils"
+  cp -R "$tmp/d$own/." "$tmp/lent/distutils"
+}
+
 debian_wheel() { # prints its path
   for tool in apt-get dpkg-deb; do
     command -v "$tool" >/dev/null || fail "this Python has no ensurepip, and no $tool."
@@ -43,6 +54,7 @@ debian_wheel() { # prints its path
   apt update >&2 || fail "apt-get update failed: is the network there?"
   apt download python3-pip-whl >&2 || fail "apt-get cannot download python3-pip-whl."
   dpkg-deb -x "$tmp"/python3-pip-whl_*.deb "$tmp/x"
+  lend_distutils >&2
   ls "$tmp"/x/usr/share/python-wheels/pip-*.whl
 }
 
@@ -51,4 +63,4 @@ rm -rf "$tmp"
 trap 'rm -rf "$tmp"' EXIT
 wheel=$(bundled_wheel || true)
 [ -n "$wheel" ] || wheel=$(debian_wheel)
-"$python" "$wheel/pip" install --no-compile "$requirement"
+PYTHONPATH=$tmp/lent "$python" "$wheel/pip" install --no-compile "$requirement"

@@ -34,7 +34,9 @@ purpose() {
   echo "$PWD $extras $(cat setup.py local/make_env.sh | cksum)"
 }
 
-python_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
+python_of() { # "3.11"
+  "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null </dev/null
+}
 
 quick_exit() { # the environment is there and fits
   [ -f "$stamp" ] && [ ! -e "$partial" ] || return 0
@@ -55,6 +57,7 @@ choose_python() {
   version=$(python_of "$python") || die "PYTHON=$python does not run."
   case $version in
     3.10 | 3.11 | 3.12 | 3.13) ;;
+    "") die "PYTHON=$python is no Python." ;;
     *) die "$python is Python $version; 3.10, 3.11, 3.12 or 3.13 is needed (PYTHON=...)." ;;
   esac
 }

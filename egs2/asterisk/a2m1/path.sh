@@ -1,5 +1,5 @@
 # What the recipe needs to find; sourced by run.sh.
-A2M_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
+A2M_ROOT=${A2M_ROOT:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)}
 export A2M_ROOT
 export PYTHONPATH=${A2M_ROOT}${PYTHONPATH:+:${PYTHONPATH}}
 # the environment that `make env` makes, unless one is active

@@ -11,8 +11,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
     --pretrain_set pretrain \
     --test_sets "test_clean test_far" \
     --target_lang en \
-    --scorer_config ../../../conf/tiny/asr_ctc_conformer.yaml \
-    --ssl_config ../../../conf/tiny/ssl_w2vbert_conformer.yaml \
-    --asr_config ../../../conf/tiny/asr_ctc_conformer.yaml \
-    --inference_config ../../../conf/decode_ctc.yaml \
+    --scorer_config "${A2M_ROOT}"/conf/tiny/asr_ctc_conformer.yaml \
+    --ssl_config "${A2M_ROOT}"/conf/tiny/ssl_w2vbert_conformer.yaml \
+    --asr_config "${A2M_ROOT}"/conf/tiny/asr_ctc_conformer.yaml \
+    --inference_config "${A2M_ROOT}"/conf/decode_ctc.yaml \
     "$@"

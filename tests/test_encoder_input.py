@@ -1,0 +1,67 @@
+"""The mask is applied where the encoder adds positions, in any encoder."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from espnet_a2m.encoder_input import input_convs, positional_encoding, tap
+from espnet_a2m.frame_grid import conv_lengths
+
+SMALL = dict(output_size=32, attention_heads=2, num_blocks=2)
+
+
+def encoders():
+    from espnet2.asr.encoder.branchformer_encoder import BranchformerEncoder
+    from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
+    from espnet2.asr.encoder.e_branchformer_encoder import EBranchformerEncoder
+    from espnet2.asr.encoder.transformer_encoder import TransformerEncoder
+
+    return {
+        "conformer": (ConformerEncoder, {"rel_pos_type": "latest"}),
+        "transformer": (TransformerEncoder, {}),
+        "branchformer": (BranchformerEncoder, {}),
+        "e_branchformer": (EBranchformerEncoder, {"rel_pos_type": "latest"}),
+    }
+
+
+def build(name, input_layer):
+    cls, conf = encoders()[name]
+    torch.manual_seed(0)
+    return cls(input_size=80, input_layer=input_layer, **SMALL, **conf).eval()
+
+
+@pytest.mark.parametrize("input_layer", ["linear", "conv2d", "conv2d6", "conv2d8"])
+@pytest.mark.parametrize(
+    "name", ["conformer", "transformer", "branchformer", "e_branchformer"]
+)
+def test_masked_input_hides_the_audio_and_keeps_positions(name, input_layer):
+    encoder = build(name, input_layer)
+    lengths = torch.tensor([200, 120])
+    seen = []
+
+    def mask_everything(features):
+        seen.append(features)
+        return torch.zeros_like(features) + 0.1
+
+    outputs = []
+    for _ in range(2):
+        with tap(encoder, mask_everything, [1, 2]) as layers:
+            outputs.append(encoder(torch.randn(2, 200, 80), lengths)[0])
+        assert [layers[i].shape for i in (1, 2)] == [outputs[-1].shape] * 2
+    # nothing of the audio is left, but the frames still know where they are
+    torch.testing.assert_close(outputs[0], outputs[1])
+    assert outputs[0][0].std(0).max() > 1e-4
+    # the features are those after subsampling, and the lengths are known ahead
+    expected = conv_lengths(lengths, input_convs(encoder))
+    assert seen[0].shape == (2, int(expected[0]), 32)
+    # once closed, nothing of the tap is left
+    x = torch.randn(2, 200, 80)
+    torch.testing.assert_close(encoder(x, lengths)[0], encoder(x, lengths)[0])
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize("name", ["transformer", "branchformer"])
+def test_encoder_without_positions_is_refused(name):
+    with pytest.raises(ValueError, match="input_layer"):
+        positional_encoding(build(name, None))

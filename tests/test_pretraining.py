@@ -1,0 +1,426 @@
+"""Scoring, pre-training and initialisation through the command lines."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+
+from espnet_a2m.checkpoint import BACKUP, CHECKPOINT
+from espnet_a2m.kaldi_table import read_scp, write_table
+
+ROOT = Path(__file__).resolve().parent.parent
+CONF = ROOT / "conf" / "tiny"
+SMALL = [
+    *("--encoder_conf", "output_size=32"),
+    *("--encoder_conf", "linear_units=64"),
+    *("--encoder_conf", "num_blocks=4"),
+]
+QUICK = ["--max_epoch", "2", "--num_workers", "0", "--batch_bins", "400000"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, short_utterances) -> Path:
+    """A formatted data directory of 24 utterances, 70 s."""
+    directory = tmp_path_factory.mktemp("data")
+    chosen = short_utterances[:24]
+    write_table(directory / "wav.scp", {u: path for u, path, _ in chosen})
+    write_table(directory / "text", {u: text for u, _, text in chosen})
+    characters = sorted({c for _, _, text in chosen for c in text if c != " "})
+    tokens = ["<blank>", "<unk>", "<space>", *characters, "<sos/eos>"]
+    (directory / "tokens.txt").write_text("".join(f"{t}\n" for t in tokens))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def scorer(tmp_path_factory, data) -> Path:
+    """A CTC model, trained for one epoch by ESPnet."""
+    from espnet2.bin.asr_train import main
+
+    exp = tmp_path_factory.mktemp("scorer")
+    shapes = exp / "speech_shape"
+    write_table(
+        shapes,
+        {u: soundfile.info(p).frames for u, p in read_scp(data / "wav.scp").items()},
+    )
+    streams = []
+    for part in ("train", "valid"):
+        option = f"--{part}_data_path_and_name_and_type"
+        streams += [option, f"{data}/wav.scp,speech,sound"]
+        streams += [option, f"{data}/text,text,text"]
+        streams += [f"--{part}_shape_file", str(shapes)]
+    main(
+        ["--config", str(CONF / "asr_ctc_conformer.yaml"), "--ngpu", "0", *streams]
+        + ["--token_type", "char", "--token_list", str(data / "tokens.txt")]
+        + ["--normalize", "utterance_mvn", "--output_dir", str(exp)]
+        + [*SMALL, *QUICK, "--max_epoch", "1"]
+    )
+    return exp
+
+
+@pytest.fixture(scope="module")
+def confidence(tmp_path_factory, data, scorer) -> Path:
+    """Confidences of the data directory."""
+    from espnet_a2m.bin.score import main
+
+    output = tmp_path_factory.mktemp("confidence")
+    main(
+        ["--asr_model_file", str(scorer / "1epoch.pth"), "--data", str(data)]
+        + ["--output_dir", str(output)]
+    )
+    return output
+
+
+def ssl_options(data, confidence, exp, *extra) -> list[str]:
+    options = ["--config", str(CONF / "ssl_w2vbert_conformer.yaml"), "--ngpu", "0"]
+    for part in ("train", "valid"):
+        option = f"--{part}_data_path_and_name_and_type"
+        options += [option, f"{data}/wav.scp,speech,sound"]
+        if confidence is not None:
+            options += [option, f"{confidence}/confidence.scp,confidence,kaldi_ark"]
+        options += [f"--{part}_shape_file", str(exp / "speech_shape")]
+    if confidence is not None:
+        options += ["--confidence_grid", str(confidence / "grid.json")]
+    exp.mkdir(parents=True, exist_ok=True)
+    lengths = {
+        u: soundfile.info(p).frames for u, p in read_scp(f"{data}/wav.scp").items()
+    }
+    write_table(exp / "speech_shape", lengths)
+    options += ["--normalize", "utterance_mvn", "--output_dir", str(exp)]
+    return [*options, *SMALL, *QUICK, *map(str, extra)]
+
+
+def pretrain(data, confidence, exp, *extra) -> dict:
+    """Train in this process; the reporter's statistics of the last epoch."""
+    from espnet_a2m.bin.ssl_train import main
+
+    main(ssl_options(data, confidence, exp, *extra))
+    reporter = torch.load(exp / CHECKPOINT, weights_only=False)["reporter"]
+    return reporter["stats"][reporter["epoch"]]
+
+
+# --- Scoring --------------------------------------------------------------------
+
+
+def test_scores_are_those_of_the_model_alone(data, scorer, confidence):
+    from espnet2.tasks.asr import ASRTask
+
+    from espnet_a2m.frame_grid import FrameGrid
+
+    model, _ = ASRTask.build_model_from_file(
+        scorer / "config.yaml", scorer / "1epoch.pth"
+    )
+    model.eval()
+    grid = FrameGrid.load(confidence / "grid.json")
+    utt2conf = read_scp(confidence / "utt2conf")
+    scp = read_scp(confidence / "confidence.scp")
+    audio = read_scp(data / "wav.scp")
+    assert set(scp) == set(audio) == set(utt2conf)
+    for utt_id in list(audio)[::5]:
+        speech, _ = soundfile.read(audio[utt_id], dtype="float32")
+        with torch.no_grad():
+            encoded, _ = model.encode(
+                torch.from_numpy(speech)[None], torch.tensor([len(speech)])
+            )
+            want = model.ctc.softmax(encoded)[0].amax(-1).numpy()
+        stored = kaldiio.load_mat(scp[utt_id])
+        assert stored.shape == (grid.num_frames(len(speech)), 1)
+        np.testing.assert_allclose(stored[:, 0], want, atol=0.5 / 255 + 1e-5)
+        assert float(utt2conf[utt_id]) == pytest.approx(want.mean(), abs=1e-4)
+
+
+def test_scoring_goes_on_where_it_was_killed(
+    data, scorer, confidence, monkeypatch, tmp_path
+):
+    from espnet_a2m import scoring
+    from espnet_a2m.bin.score import main
+
+    monkeypatch.setattr(scoring, "CHUNK_UTTERANCES", 7)
+    options = ["--asr_model_file", str(scorer / "1epoch.pth"), "--data", str(data)]
+    options += ["--output_dir", str(tmp_path)]
+    main(options)
+    want = {
+        u: kaldiio.load_mat(x) for u, x in read_scp(tmp_path / "confidence.scp").items()
+    }
+    # as after a kill in the second chunk: its table is missing, an ark is cut
+    (tmp_path / "confidence.scp").unlink()
+    (tmp_path / "chunks" / "000001.scp").unlink()
+    ark = tmp_path / "chunks" / "000001.ark"
+    ark.write_bytes(ark.read_bytes()[:100])
+    untouched = (tmp_path / "chunks" / "000000.ark").stat().st_mtime_ns
+    main(options)
+    got = {
+        u: kaldiio.load_mat(x) for u, x in read_scp(tmp_path / "confidence.scp").items()
+    }
+    assert got.keys() == want.keys()
+    assert all(np.array_equal(got[u], want[u]) for u in want)
+    assert (tmp_path / "chunks" / "000000.ark").stat().st_mtime_ns == untouched
+    # another blank policy is other scores: everything is made again
+    main([*options, "--blank", "exclude"])
+    assert (tmp_path / "chunks" / "000000.ark").stat().st_mtime_ns != untouched
+
+
+@pytest.mark.parametrize(
+    ("audio", "message"),
+    [
+        (np.zeros((8000, 2)), "dimension"),
+        (np.zeros(0), "empty"),
+        (np.zeros(300), "too short"),
+        (np.array([0.1] * 4000 + [np.nan] * 4000), "NaN"),
+        (None, "cannot be read"),
+    ],
+)
+def test_scoring_names_bad_audio(audio, message, scorer, tmp_path, capsys):
+    from espnet_a2m.bin.score import main
+
+    path = tmp_path / "bad.wav"
+    if audio is None:
+        path.write_bytes(b"RIFF")
+    else:
+        soundfile.write(path, audio, 16000, subtype="FLOAT")
+    write_table(tmp_path / "wav.scp", {"the_bad_one": path})
+    with pytest.raises(SystemExit):
+        main(
+            ["--asr_model_file", str(scorer / "1epoch.pth"), "--data", str(tmp_path)]
+            + ["--output_dir", str(tmp_path / "out")]
+        )
+    error = capsys.readouterr().err
+    assert "the_bad_one" in error and message in error
+    assert not (tmp_path / "out" / "confidence.scp").exists()
+
+
+def test_scorer_that_does_not_fit_is_refused(scorer, tmp_path):
+    from espnet_a2m.errors import UserError
+    from espnet_a2m.scorer.espnet import ESPnetScorer
+
+    state = torch.load(scorer / "1epoch.pth", weights_only=True)
+    state.pop("ctc.ctc_lo.weight")
+    torch.save(state, tmp_path / "model.pth")
+    with pytest.raises(UserError, match="ctc.ctc_lo.weight"):
+        ESPnetScorer(str(tmp_path / "model.pth"), str(scorer / "config.yaml"))
+    with pytest.raises(UserError, match="scorer_model"):
+        ESPnetScorer(str(tmp_path / "absent.pth"))
+
+
+# --- Pre-training ---------------------------------------------------------------
+
+
+def test_atm_reports_what_a_researcher_watches(data, confidence, tmp_path):
+    stats = pretrain(data, confidence, tmp_path / "atm")
+    train = stats["train"]
+    assert train["masked_fraction"] == pytest.approx(0.4, abs=0.01)
+    assert train["confidence_masked"] > train["confidence_all"]
+    for name in (
+        *("loss", "loss_contrastive", "loss_masked_prediction", "loss_diversity"),
+        *("acc_contrastive", "acc_masked_prediction", "majority_share"),
+        *("code_perplexity", "prob_perplexity", "grad_norm", "audio_per_sec"),
+    ):
+        assert np.isfinite(train[name]), name
+    assert 1 <= train["code_perplexity"] <= 256
+    assert stats["valid"]["masked_fraction"] == pytest.approx(0.4, abs=0.01)
+    config = yaml.safe_load((tmp_path / "atm" / "config.yaml").read_text())
+    assert config["confidence_grid"] == {"fs": 16000, "offset": 480.0, "stride": 640}
+
+
+def test_atm_s_scales_by_utterance_confidence(data, confidence, tmp_path):
+    stats = pretrain(
+        *(data, confidence, tmp_path), "--model_conf", "utterance_weight=confidence"
+    )
+    mean = np.mean([float(c) for c in read_scp(confidence / "utt2conf").values()])
+    assert stats["train"]["utterance_weight"] == pytest.approx(mean, abs=0.05)
+
+
+def test_uniform_needs_no_confidences_and_ignores_them(data, confidence, tmp_path):
+    uniform = ("--masking_conf", "guidance=uniform")
+    without = pretrain(data, None, tmp_path / "without", *uniform)
+    with_them = pretrain(data, confidence, tmp_path / "with", *uniform)
+    assert without["train"]["loss"] == with_them["train"]["loss"]
+    models = [
+        torch.load(tmp_path / name / "2epoch.pth", weights_only=True)
+        for name in ("without", "with")
+    ]
+    assert all(torch.equal(models[0][key], models[1][key]) for key in models[0])
+
+
+def test_print_config_and_unknown_options(tmp_path):
+    command = [sys.executable, "-m", "espnet_a2m.bin.ssl_train"]
+    printed = subprocess.run(
+        [*command, "--print_config"], cwd=ROOT, capture_output=True, text=True
+    )
+    config = yaml.safe_load(printed.stdout)
+    assert printed.returncode == 0 and "masking_conf" in config
+    assert "token_list" not in config
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--masking_conf", "mask_lenght=10"], "mask_length"),
+        (["--masking_conf", "guidance=hihg"], "uniform, high"),
+        (["--encoder_conf", "atention_heads=2"], "attention_heads"),
+        (["--model_conf", "utterance_weight=s_u"], "none, confidence"),
+        (
+            [
+                "--quantizer_conf",
+                "codebook_dim=31",
+                "--quantizer_conf",
+                "num_codebooks=2",
+            ],
+            "31",
+        ),
+        (
+            ["--encoder", "transformer", "--encoder_conf", "input_layer=null"],
+            "input_layer",
+        ),
+        (["--collate_fn_conf", "crop_duratoin=3"], "crop_duration"),
+    ],
+)
+def test_bad_options_are_explained(
+    options, message, data, confidence, tmp_path, capsys
+):
+    with pytest.raises((SystemExit, ValueError)) as error:
+        pretrain(data, confidence, tmp_path, *options)
+    assert message in capsys.readouterr().err + str(error.value)
+
+
+def test_guidance_without_confidences_is_refused(data, tmp_path, capsys):
+    with pytest.raises((SystemExit, ValueError)) as error:
+        pretrain(data, None, tmp_path)
+    assert "confidence_grid" in capsys.readouterr().err + str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda c: None, "lacks 1 of 24"),
+        (lambda c: c * np.nan, "NaN"),
+        (lambda c: c + 1.5, "outside [0, 1]"),
+        (lambda c: c[:-3], "do not belong together"),
+    ],
+)
+def test_bad_confidences_are_named(damage, message, data, confidence, tmp_path, capsys):
+    scp = read_scp(confidence / "confidence.scp")
+    victim = list(scp)[7]
+    damaged = damage(kaldiio.load_mat(scp[victim]))
+    if damaged is None:
+        del scp[victim]
+    else:
+        kaldiio.save_ark(str(tmp_path / "bad.ark"), {victim: damaged.astype("f")})
+        scp[victim] = f"{tmp_path}/bad.ark:{len(victim) + 1}"
+    bad = tmp_path / "bad"
+    write_table(bad / "confidence.scp", scp)
+    (bad / "grid.json").write_text((confidence / "grid.json").read_text())
+    with pytest.raises((SystemExit, ValueError)) as error:
+        pretrain(data, bad, tmp_path / "exp")
+    text = capsys.readouterr().err + str(error.value)
+    assert victim in text and message in text and "confidence.scp" in text
+
+
+def start(options) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "espnet_a2m.bin.ssl_train", *options],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.slow
+def test_killed_training_resumes_to_the_same_model(data, confidence, tmp_path):
+    epochs = ("--max_epoch", "4", "--num_workers", "1")
+    pretrain(data, confidence, tmp_path / "whole", *epochs)
+    exp = tmp_path / "killed"
+    options = ssl_options(data, confidence, exp, *epochs)
+    process = start(options)
+    deadline = time.time() + 300
+    while not (exp / "2epoch.pth").exists():
+        assert process.poll() is None and time.time() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    # a kill during the save leaves a part of the checkpoint
+    checkpoint = exp / CHECKPOINT
+    assert (exp / BACKUP).exists()
+    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    assert start(options).wait() == 0
+    whole, resumed = (
+        torch.load(d / "4epoch.pth", weights_only=True)
+        for d in (tmp_path / "whole", exp)
+    )
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    names = [
+        sorted(re.sub(r"\d+epoch", "Nepoch", p.name) for p in d.glob("*.pth"))
+        for d in (tmp_path / "whole", exp)
+    ]
+    assert names[0] == names[1]
+
+
+# --- Initialising a stock ASR model ---------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory, data, confidence) -> Path:
+    exp = tmp_path_factory.mktemp("ssl")
+    pretrain(data, confidence, exp)
+    return exp / "2epoch.pth"
+
+
+def check_init(data, *options):
+    from espnet_a2m.bin.check_init import main
+
+    main(
+        ["--config", str(CONF / "asr_ctc_conformer.yaml"), "--token_type", "char"]
+        + ["--token_list", str(data / "tokens.txt"), "--normalize", "utterance_mvn"]
+        + [*SMALL, *options]
+    )
+
+
+def test_init_param_fills_a_stock_asr_model(data, pretrained, capsys):
+    from espnet2.tasks.asr import ASRTask
+    from espnet2.torch_utils.load_pretrained_model import load_pretrained_model
+
+    init = [f"{pretrained}:frontend:frontend", f"{pretrained}:encoder:encoder"]
+    check_init(data, "--init_param", *init)
+    printed = capsys.readouterr().out
+    assert "matched encoder.encoders.3." in printed and "0 not" in printed
+
+    options = ["--config", str(CONF / "asr_ctc_conformer.yaml"), "--token_type", "char"]
+    options += ["--token_list", str(data / "tokens.txt"), "--output_dir", "unused"]
+    args = ASRTask.get_parser().parse_args(
+        [*options, "--normalize", "utterance_mvn", *SMALL]
+    )
+    model = ASRTask.build_model(args)
+    for param in init:
+        load_pretrained_model(param, model, ignore_init_mismatch=False)
+    state = torch.load(pretrained, weights_only=True)
+    encoder = {k: v for k, v in model.state_dict().items() if k.startswith("encoder.")}
+    assert len(encoder) > 50
+    assert all(torch.equal(v, state[k]) for k, v in encoder.items())
+
+
+@pytest.mark.parametrize(
+    ("param", "options", "message"),
+    [
+        (":encodre:encoder", [], "stay random"),
+        (":encoder:encoder", ["--encoder_conf", "output_size=48"], "same"),
+        (":encoder:encoder", ["--encoder_conf", "num_blocks=5"], "encoders.4"),
+    ],
+)
+def test_init_param_that_does_not_match_is_refused(
+    param, options, message, data, pretrained, capsys
+):
+    with pytest.raises(SystemExit):
+        check_init(data, *options, "--init_param", f"{pretrained}{param}")
+    assert message in capsys.readouterr().err

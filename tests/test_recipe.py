@@ -1,0 +1,188 @@
+"""The Asterisk recipe in miniature, from stage 1 to RESULTS.md, through run.sh."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from espnet_a2m.kaldi_table import read_scp
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = Path(os.environ.get("A2M_CACHE", ROOT / ".cache" / "asterisk"))
+SMALL = "--encoder_conf output_size=48 --encoder_conf linear_units=96"
+QUICK = f"{SMALL} --max_epoch 2 --num_workers 0"
+OPTIONS = {
+    "local_data_opts": f"--subset 0.08 --downloads {CACHE}",
+    "speed_perturb_factors": "0.9 1.0",
+    "scorer_args": QUICK,
+    "ssl_args": QUICK,
+    "asr_args": QUICK,
+    "test_sets": "test_clean test_far",
+    "num_plots": "2",
+}
+
+pytestmark = pytest.mark.slow
+
+
+def run(recipe: Path, **options: str) -> subprocess.CompletedProcess:
+    """Run the recipe's run.sh as a user does, with the miniature's options."""
+    command = ["./run.sh"]
+    for name, value in {**OPTIONS, **options}.items():
+        command += [f"--{name}", value]
+    env = {**os.environ, "A2M_ROOT": str(ROOT)}
+    return subprocess.run(command, cwd=recipe, env=env, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory) -> Path:
+    """A copy of the recipe in which stages 1 to 16 have run."""
+    directory = tmp_path_factory.mktemp("asterisk") / "a2m1"
+    source = ROOT / "egs2" / "asterisk" / "a2m1"
+    directory.mkdir()
+    for name in ("run.sh", "path.sh", "cmd.sh", "local"):
+        if (source / name).is_dir():
+            shutil.copytree(source / name, directory / name)
+        else:
+            shutil.copy(source / name, directory / name)
+    first = run(directory, stop_stage="5")
+    if first.returncode and "apt" in first.stderr and "network" in first.stderr:
+        pytest.skip("neither apt, network nor cached sounds: " + first.stderr[-300:])
+    assert first.returncode == 0, first.stdout + first.stderr
+    rest = run(directory, stage="6", skip_packing="false")
+    assert rest.returncode == 0, rest.stdout[-3000:] + rest.stderr[-3000:]
+    (directory / "stdout").write_text(first.stdout + rest.stdout)
+    return directory
+
+
+def test_every_stage_left_what_it_says(recipe):
+    for path in (
+        *("data/train_sup/text", "data/train_sup_sp/utt2spk", "data/pretrain/wav.scp"),
+        *("dump/raw/train_sup_sp/wav.scp", "dump/raw/test_far/wav.scp"),
+        *("data/token_list/char/tokens.txt", "exp/scorer_stats/train/feats_stats.npz"),
+        *("exp/scorer_ctc/valid.loss.ave.pth", "exp/scorer_ctc/train.log"),
+        *("exp/confidence_ctc/pretrain/confidence.scp", "exp/ssl_atm/train.log"),
+        *("exp/confidence_ctc/dev/utt2conf", "exp/ssl_stats/train/speech_shape"),
+        *("exp/ssl_atm/config.yaml", "exp/asr_atm/valid.loss.ave.pth"),
+        *("exp/asr_atm/decode_ctc/test_far/text", "exp/asr_atm/atm.zip"),
+        *("exp/asr_atm/decode_ctc/test_clean/score_wer/result.txt", "RESULTS.md"),
+    ):
+        assert (recipe / path).stat().st_size > 0, path
+    figures = list((recipe / "exp").rglob("*.png"))
+    assert len(figures) >= 4  # two utterances, the histogram, the curves
+    stdout = (recipe / "stdout").read_text()
+    for number in range(1, 17):
+        assert f"stage {number}: " in stdout
+
+
+def test_results_have_both_models_and_both_test_sets(recipe):
+    results = (recipe / "RESULTS.md").read_text()
+    for name in ("asr_atm", "scorer_ctc"):
+        for test_set in ("test_clean", "test_far"):
+            assert re.search(rf"{name}[\s\S]*{test_set}\|", results), (name, test_set)
+    assert "|dataset|Snt|Wrd|Corr|Sub|Del|Ins|Err|S.Err|" in results
+
+
+def test_scored_sets_have_every_utterance(recipe):
+    for name in ("pretrain", "dev"):
+        audio = read_scp(recipe / "dump" / "raw" / name / "wav.scp")
+        scored = recipe / "exp" / "confidence_ctc" / name
+        assert set(read_scp(scored / "confidence.scp")) == set(audio)
+        assert all(0 <= float(c) <= 1 for c in read_scp(scored / "utt2conf").values())
+
+
+def test_second_run_makes_nothing_again(recipe):
+    def state():
+        return {
+            p: (p.stat().st_mtime_ns, p.stat().st_size)
+            for p in recipe.rglob("*")
+            if p.is_file() and p.suffix in {".pth", ".ark", ".flac", ".zip"}
+        }
+
+    before = state()
+    again = run(recipe)
+    assert again.returncode == 0, again.stderr
+    assert state() == before
+    assert "exp/ssl_atm: up to date" in again.stdout
+
+
+def test_other_options_do_not_mix_into_a_training(recipe):
+    mixed = run(recipe, stage="11", stop_stage="11", ssl_args=f"{QUICK} --seed 5")
+    assert mixed.returncode != 0
+    assert "exp/ssl_atm" in mixed.stderr and "--*_tag" in mixed.stderr
+
+
+def test_own_scorer_replaces_the_recipes(recipe):
+    own = run(
+        recipe,
+        scorer_exp="exp/scorer_ctc",
+        inference_scorer_model="2epoch.pth",
+        stage="6",
+        stop_stage="8",
+    )
+    assert own.returncode == 0, own.stderr
+    assert "Stages 6-7 left out" in own.stdout
+    assert (recipe / "exp/confidence_own_ctc/pretrain/confidence.scp").exists()
+
+
+def test_uniform_and_atm_s_by_configuration_alone(recipe):
+    for tag, option in (
+        ("uniform", "--masking_conf guidance=uniform"),
+        ("atm_s", "--model_conf utterance_weight=confidence"),
+    ):
+        done = run(
+            recipe,
+            ssl_tag=tag,
+            ssl_args=f"{QUICK} {option}",
+            stage="11",
+            stop_stage="11",
+        )
+        assert done.returncode == 0, done.stderr
+        assert (recipe / f"exp/ssl_{tag}/config.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pretrian_set": "x"}, "--pretrain_set"),
+        ({"stage": "7", "expdir": "elsewhere"}, "run stage 6 first"),
+        ({"stage": "11", "ssl_tag": "x", "ssl_args": "--max_epohc 3"}, "max_epohc"),
+        ({"stage": "8", "scorer_model": "none.pth"}, "none.pth"),
+    ],
+)
+def test_mistakes_are_explained(recipe, options, message):
+    failed = run(recipe, **{"stop_stage": "11", **options})
+    assert failed.returncode != 0 and message in failed.stderr
+
+
+def test_failed_stage_shows_its_log(recipe):
+    """The stage that fails says why: the end of the program's log is on stderr."""
+    wav = recipe / "dump" / "raw" / "dev" / "wav.scp"
+    original = wav.read_text()
+    wav.write_text(original.replace(".flac", ".gone"))
+    try:
+        failed = run(recipe, stage="10", stop_stage="10")
+    finally:
+        wav.write_text(original)
+    assert failed.returncode != 0
+    assert "exp/ssl_stats.log" in failed.stderr and ".gone" in failed.stderr
+
+
+def test_help_lists_every_option():
+    recipe = ROOT / "egs2" / "asterisk" / "a2m1"
+    shown = subprocess.run(
+        ["./run.sh", "--help"], cwd=recipe, capture_output=True, text=True
+    )
+    assert shown.returncode == 0
+    driver = (ROOT / "local" / "a2m.sh").read_text()
+    body = driver.split("parse_options", 1)[1]
+    declared = re.findall(r"^  --(\w+) ", shown.stdout, re.M)
+    unused = [name for name in declared if not re.search(rf"\b{name}\b", body)]
+    assert declared and set(unused) <= {
+        *("stage", "stop_stage", "skip_stages", "skip_data_prep"),  # local/steps.sh
+        *("skip_train", "skip_eval", "skip_packing"),
+    }
