@@ -66,7 +66,7 @@ remove_unusable() { # interrupted, moved, or of another Python
   local why=
   [ -e "$env" ] || return 0
   if [ -e "$partial" ]; then
-    why="was interrupted while it was made"
+    why="is unfinished"
   elif ! [ "$(python_of "$env/bin/python")" = "$version" ]; then
     why="is not of Python $version"
   elif [ -f "$stamp" ] && [ "$(cut -d' ' -f1 "$stamp")" != "$PWD" ]; then
