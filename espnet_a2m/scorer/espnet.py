@@ -70,7 +70,9 @@ class ESPnetScorer:
 
     @torch.inference_mode()
     def log_probs(self, speech: np.ndarray) -> torch.Tensor:
-        """(N,) float32 samples -> (T, V) log posteriors."""
+        """(N,) float32 samples -> (T, V) log posteriors; T = 0 if too short."""
+        if self.grid.num_frames(len(speech)) == 0:
+            return torch.empty(0, self.model.vocab_size)
         batch = torch.from_numpy(speech)[None].to(self.device)
         lengths = torch.tensor([batch.size(1)], device=self.device)
         encoded, _ = self.model.encode(batch, lengths)
