@@ -16,7 +16,7 @@ from espnet_a2m.encoder_input import input_convs, tap
 from espnet_a2m.frame_grid import FrameGrid, conv_lengths, frontend_grid
 from espnet_a2m.frontend import ConfidenceFrontend
 from espnet_a2m.losses.objective import Objective
-from espnet_a2m.losses.quantizer import GumbelQuantizer
+from espnet_a2m.losses.quantizer import GumbelQuantizer, standardise
 from espnet_a2m.losses.reduction import UTTERANCE_WEIGHTS, MaskedFrames, reduce
 from espnet_a2m.masking import GuidedMasking
 
@@ -175,7 +175,10 @@ class A2MModel(AbsESPnetModel):
         """From what the encoder was given and answered to the weighted loss."""
         mask, features = masked["mask"], masked["features"]
         frames = MaskedFrames.pack(mask, self.masking.max_count(mask.size(1)))
-        codes = self.quantizer(frames.take(features), frames.valid)
+        # targets only: the input layer learns through the encoder, or it would
+        # learn to make codes that are easily told apart
+        targets = standardise(features.detach(), lengths)
+        codes = self.quantizer(frames.take(targets), frames.valid)
         count = frames.count
         weight = torch.ones_like(count, dtype=torch.float32)
         stats = {}

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Ask2Mask from a corpus to RESULTS.md: the stages that all recipes share. Run by
 # egs2/<corpus>/a2m1/run.sh in its own directory; --help lists the options.
+# shellcheck disable=SC2154  # parse_options sets them
 set -euo pipefail
 
 shared=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)  # this directory
@@ -72,11 +73,13 @@ export OMP_NUM_THREADS=${num_threads} PYTHONUNBUFFERED=1
 export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000
 
 # --- Names ----------------------------------------------------------------------
-train_dir=${dumpdir}/raw/${train_set}${speed_perturb_factors:+_sp}
-valid_dir=${dumpdir}/raw/${valid_set}
-pretrain_dir=${dumpdir}/raw/${pretrain_set}
+raw=${dumpdir}/raw
+train_dir=${raw}/${train_set}${speed_perturb_factors:+_sp}
+valid_dir=${raw}/${valid_set}
+pretrain_dir=${raw}/${pretrain_set}
 token_dir=data/token_list/${token_type}$([ "${token_type}" != bpe ] || echo "_${nbpe}")
 token_list=${token_dir}/tokens.txt
+read -ra tests <<<"${test_sets}"
 own_scorer=${scorer_exp}${scorer_model}
 scorer_exp=${scorer_exp:-${expdir}/scorer_${scorer_tag}}
 scorer_model=${scorer_model:-${scorer_exp}/${inference_scorer_model}}
@@ -142,7 +145,7 @@ if want 1 "data: local/data.sh"; then
     # shellcheck disable=SC2086
     local/data.sh ${local_data_opts}
     "${python}" "${shared}/check_data_dir.py" --need text \
-        "data/${train_set}" "data/${valid_set}" $(prefix data/ ${test_sets})
+        "data/${train_set}" "data/${valid_set}" "${tests[@]/#/data/}"
     "${python}" "${shared}/check_data_dir.py" "data/${pretrain_set}"
 fi
 
@@ -154,11 +157,11 @@ if want 2 "speed perturbation of ${train_set}: ${speed_perturb_factors:-none}"; 
 fi
 
 if want 3 "format audio: ${audio_format}, ${fs} Hz"; then
-    for dir in "${train_dir}" "${valid_dir}" "${pretrain_dir}" $(prefix "${dumpdir}/raw/" ${test_sets}); do
-        name=$(basename "${dir}")
+    # test sets are not length-filtered: they go straight to their place
+    for out in "${raw}/org/$(basename "${train_dir}")" "${raw}/org/${valid_set}" \
+        "${raw}/org/${pretrain_set}" "${tests[@]/#/${raw}/}"; do
+        name=$(basename "${out}")
         need "data/${name}/wav.scp" 1
-        out=${dir}
-        [[ " ${test_sets} " == *" ${name} "* ]] || out=${dumpdir}/raw/org/${name}
         "${python}" "${shared}/format_wav.py" --fs "${fs}" --nj "${nj}" \
             --audio_format "${audio_format}" "data/${name}" "${out}"
     done
@@ -166,7 +169,7 @@ fi
 
 if want 4 "length filter: ${min_wav_duration} to ${max_wav_duration} s"; then
     for dir in "${train_dir}" "${valid_dir}" "${pretrain_dir}"; do
-        org=${dumpdir}/raw/org/$(basename "${dir}")
+        org=${raw}/org/$(basename "${dir}")
         need "${org}/wav.scp" 3
         "${python}" "${shared}/filter_lengths.py" --min_wav_duration "${min_wav_duration}" \
             --max_wav_duration "${max_wav_duration}" "${org}" "${dir}"
@@ -287,13 +290,13 @@ if want 14 "decoding"; then
     "${python}" -m espnet_a2m.bin.check_config --task decode "${inference_config}"
     for exp in "${evaluated[@]}"; do
         need "${exp}/${inference_asr_model}" 13
-        for name in ${test_sets}; do
-            need "${dumpdir}/raw/${name}/wav.scp" 3
+        for name in "${tests[@]}"; do
+            need "${raw}/${name}/wav.scp" 3
             out=${exp}/${inference_tag}/${name}
             # shellcheck disable=SC2086
-            step "${out}" "${exp}/${inference_asr_model} ${dumpdir}/raw/${name}/wav.scp ${inference_config}" \
+            step "${out}" "${exp}/${inference_asr_model} ${raw}/${name}/wav.scp ${inference_config}" \
                 "${python}" "${shared}/decode.py" --nj "${inference_nj}" --outdir "${out}" \
-                --data "${dumpdir}/raw/${name}" --type "${sound}" -- \
+                --data "${raw}/${name}" --type "${sound}" -- \
                 --config "${inference_config}" --ngpu "${ngpu}" \
                 --asr_train_config "${exp}/config.yaml" \
                 --asr_model_file "${exp}/${inference_asr_model}" ${inference_args}
@@ -303,11 +306,11 @@ fi
 
 if want 15 "scoring: RESULTS.md"; then
     for exp in "${evaluated[@]}"; do
-        for name in ${test_sets}; do
+        for name in "${tests[@]}"; do
             out=${exp}/${inference_tag}/${name}
             need "${out}/text" 14
             for unit in word char; do
-                "${python}" -m espnet_a2m.bin.report score --ref "${dumpdir}/raw/${name}/text" \
+                "${python}" -m espnet_a2m.bin.report score --ref "${raw}/${name}/text" \
                     --hyp "${out}/text" --unit "${unit}" \
                     --outdir "${out}/score_$([ ${unit} = word ] && echo wer || echo cer)"
             done

@@ -1,4 +1,5 @@
 # Command-line options from one list, to be sourced.
+# shellcheck shell=bash disable=SC2154  # the caller sets option_list
 #
 #   option_list='name | default | help
 #   ...'

@@ -1,4 +1,5 @@
 # What the stages of a2m.sh are made of, to be sourced.
+# shellcheck shell=bash disable=SC2154  # a2m.sh sets the options
 
 want() {  # NUMBER TITLE: is this stage to be run? says so if it is
     local n=$1
@@ -21,12 +22,6 @@ need() {  # FILE STAGE: the file that an earlier stage makes is there
         echo "ERROR: $1 is missing: run stage $2 first (--stage $2)" >&2
         exit 1
     fi
-}
-
-prefix() {  # PREFIX NAME...: each name with the prefix
-    local prefix=$1 name
-    shift
-    for name in "$@"; do echo "${prefix}${name}"; done
 }
 
 # step OUT "INPUT..." COMMAND...

@@ -13,7 +13,7 @@ from espnet_a2m.losses.contrastive import (
     sample_negatives,
 )
 from espnet_a2m.losses.masked_prediction import MaskedPredictionLoss
-from espnet_a2m.losses.quantizer import GumbelQuantizer
+from espnet_a2m.losses.quantizer import GumbelQuantizer, standardise
 from espnet_a2m.losses.reduction import MaskedFrames, reduce
 
 COUNTS = torch.tensor([9, 5, 1, 0])
@@ -131,7 +131,7 @@ def test_diversity_equals_fairseq_formula(setup):
     """fairseq: (G V - sum_g exp H(mean softmax)) / (G V) over the masked frames."""
     quantizer, features, valid = setup
     codes = quantizer(features, valid)
-    logits = quantizer.logits(quantizer.norm(features[valid])).view(-1, 2, 5)
+    logits = quantizer.logits(features[valid]).view(-1, 2, 5)
     mean = logits.softmax(-1).mean(0)
     perplexity = (-(mean * (mean + 1e-7).log()).sum(-1)).exp().sum()
     torch.testing.assert_close(
@@ -140,6 +140,17 @@ def test_diversity_equals_fairseq_formula(setup):
     used = [np.bincount(codes.ids[valid][:, g], minlength=5) / 15 for g in range(2)]
     want = sum(np.exp(-sum(p * np.log(p) for p in u if p)) for u in used)
     assert codes.code_perplexity == pytest.approx(want, rel=1e-5)
+
+
+def test_standardise_ignores_padding():
+    features = torch.randn(2, 9, 3) * 5 + 7
+    features[1, 4:] = 100.0
+    got = standardise(features, torch.tensor([9, 4]))
+    for row, length in ((0, 9), (1, 4)):
+        want = features[row, :length]
+        want = (want - want.mean(0)) / want.std(0, unbiased=False)
+        torch.testing.assert_close(got[row, :length], want, rtol=1e-4, atol=1e-4)
+    assert standardise(features, torch.tensor([1, 0])).isfinite().all()
 
 
 def test_quantizer_is_straight_through_and_anneals(setup):

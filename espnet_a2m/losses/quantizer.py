@@ -36,6 +36,26 @@ def perplexity(probs: torch.Tensor) -> torch.Tensor:
     return entropy.exp().sum()
 
 
+def standardise(features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Zero mean and unit variance of every dimension over each utterance.
+
+    What an input layer gives at first differs little from frame to frame; without
+    this most frames would share one code from the start and never leave it.
+
+    Args:
+        features: (B, T, D).
+        lengths: (B,) numbers of frames; what lies beyond is not looked at.
+    """
+    frames = torch.arange(features.size(1), device=features.device)
+    inside = (frames < lengths[:, None])[..., None]
+    count = lengths.clamp(min=1)[:, None, None]
+    features = features.float()
+    mean = (features * inside).sum(1, keepdim=True) / count
+    centred = features - mean
+    variance = (centred.square() * inside).sum(1, keepdim=True) / count
+    return centred * (variance + 1e-5).rsqrt()
+
+
 class GumbelQuantizer(torch.nn.Module):
     """Chooses one of ``codebook_size`` vectors in each of ``num_codebooks`` groups.
 
@@ -71,7 +91,6 @@ class GumbelQuantizer(torch.nn.Module):
         self.codebook_dim = codebook_dim
         self.temperature = tuple(temperature)
         self.diversity_weight = diversity_weight
-        self.norm = torch.nn.LayerNorm(input_size)
         self.logits = torch.nn.Linear(input_size, num_codebooks * codebook_size)
         torch.nn.init.normal_(self.logits.weight, std=1.0)
         torch.nn.init.zeros_(self.logits.bias)
@@ -92,12 +111,13 @@ class GumbelQuantizer(torch.nn.Module):
         """Quantise frames.
 
         Args:
-            features: (B, M, D) unmasked input of the encoder at masked frames.
+            features: (B, M, D) standardised (see :func:`standardise`) unmasked
+                input of the encoder at the masked frames.
             valid: (B, M) False on padding; only affects the perplexities.
         """
         shape = (*features.shape[:2], self.num_codebooks, self.codebook_size)
         with torch.autocast(features.device.type, enabled=False):
-            logits = self.logits(self.norm(features.float())).view(shape)
+            logits = self.logits(features.float()).view(shape)
             temperature = self.current_temperature()
             if self.training:
                 # hard=True: one-hot forward, soft gradient (straight-through)

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the recipe needs to find; sourced by run.sh.
 A2M_ROOT=${A2M_ROOT:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)}
 export A2M_ROOT

@@ -1,56 +1,32 @@
 #!/usr/bin/env bash
 # Get the Asterisk core sounds and make the data directories (stage 1).
 # Run from the recipe's directory, as run.sh does; --help lists the options.
+# shellcheck disable=SC2154  # parse_options sets them
 set -euo pipefail
 
-help() {
-    cat <<'EOF'
-Usage: local/data.sh [options]
-  --asterisk_dir DIR  unpacked Asterisk sounds, or their .deb or .tar.gz files;
-                      default: apt-get download, else the project's own tarballs
-  --downloads DIR     where downloads and decoded audio go (default: downloads)
-  --data DIR          where the data directories go (default: data)
-  --sources "A B"     what to try, in this order (default: "apt tarballs")
-  --base_url URL      where the tarballs are
-  --subset S          a part of every set, e.g. 0.1 (default: 1)
-  --nj N              processes (default: all processors)
-  --python PYTHON     interpreter (default: python3)
-EOF
-}
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+A2M_ROOT=${A2M_ROOT:-$(cd "${here}/../../../.." && pwd)}
+# shellcheck source=local/parse_options.sh
+. "${A2M_ROOT}/local/parse_options.sh"
 
-downloads=downloads data=data subset=1 nj=$(getconf _NPROCESSORS_ONLN) python=python3
-get_options=()
-while [ $# -gt 0 ]; do
-    [ "$1" = --help ] || [ "$1" = -h ] && { help; exit 0; }
-    name=${1//-/_} name=${name/#__/}
-    case $1 in
-    --*) ;;
-    *) name= ;;
-    esac
-    case $name in
-    asterisk_dir | sources | base_url | downloads | data | subset | nj | python) ;;
-    *)
-        echo "ERROR: $0: unknown argument $1; see $0 --help" >&2
-        exit 1
-        ;;
-    esac
-    if [ $# -lt 2 ]; then
-        echo "ERROR: $0: $1 needs a value" >&2
-        exit 1
-    fi
-    case $name in
-    asterisk_dir | sources | base_url) get_options+=("--$name" "$2") ;;
-    *) printf -v "$name" %s "$2" ;;
-    esac
-    shift 2
-done
+# shellcheck disable=SC2034
+option_list='
+asterisk_dir | | unpacked Asterisk sounds, or their .deb or .tar.gz files; when empty, apt-get download, else the tarballs of the project
+downloads | downloads | where downloads and decoded audio go
+data | data | where the data directories go
+sources | apt tarballs | what to try, in this order
+base_url | | where the tarballs are, if not at the project
+subset | 1 | part of every set, such as 0.1
+nj | 2 | processes
+python | python3 | Python interpreter
+'
+parse_options "$@"
 
-here=$(dirname "$0")
-root=$(cd "$here/../../../.." && pwd)
-export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+export PYTHONPATH=${A2M_ROOT}${PYTHONPATH:+:${PYTHONPATH}}
 export OMP_NUM_THREADS=1
 
-"$python" "$here/get_sounds.py" --downloads "$downloads" \
-    ${get_options[@]+"${get_options[@]}"}
-"$python" "$here/prepare_sets.py" --downloads "$downloads" --data "$data" \
-    --subset "$subset" --nj "$nj"
+"${python}" "${here}/get_sounds.py" --downloads "${downloads}" --sources "${sources}" \
+    ${asterisk_dir:+--asterisk_dir "${asterisk_dir}"} \
+    ${base_url:+--base_url "${base_url}"}
+"${python}" "${here}/prepare_sets.py" --downloads "${downloads}" --data "${data}" \
+    --subset "${subset}" --nj "${nj}"
