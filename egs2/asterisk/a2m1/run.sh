@@ -10,6 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
     --valid_set dev \
     --pretrain_set pretrain \
     --test_sets "test_clean test_far" \
+    --speed_perturb_factors "0.9 1.0 1.1" \
     --target_lang en \
     --scorer_config "${A2M_ROOT}"/conf/tiny/asr_ctc_conformer.yaml \
     --ssl_config "${A2M_ROOT}"/conf/tiny/ssl_w2vbert_conformer.yaml \
