@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -108,6 +110,34 @@ def test_second_run_makes_nothing_again(recipe):
     assert again.returncode == 0, again.stderr
     assert state() == before
     assert "exp/ssl_atm: up to date" in again.stdout
+
+
+def test_killed_run_goes_on(recipe):
+    """SIGKILL in the middle of stage 11; the same command then ends the training."""
+    epochs = f"{QUICK} --max_epoch 3"
+    command = ["./run.sh", "--stage", "11", "--stop_stage", "11", "--ssl_tag", "killed"]
+    for name, value in {**OPTIONS, "ssl_args": epochs}.items():
+        command += [f"--{name}", value]
+    process = subprocess.Popen(
+        command,
+        cwd=recipe,
+        env={**os.environ, "A2M_ROOT": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    exp = recipe / "exp" / "ssl_killed"
+    deadline = time.time() + 300
+    while not (exp / "1epoch.pth").exists():
+        assert process.poll() is None and time.time() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (exp / ".made").exists()
+    again = run(recipe, stage="11", stop_stage="11", ssl_tag="killed", ssl_args=epochs)
+    assert again.returncode == 0, again.stderr
+    log = (exp / "train.log").read_text()
+    assert "The training was resumed" in log and (exp / "3epoch.pth").exists()
 
 
 def test_other_options_do_not_mix_into_a_training(recipe):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from espnet_a2m.bin import import_quietly
 from espnet_a2m.errors import main_guard
 
 
@@ -26,6 +27,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     """Print one line for each good file; stop at the first bad one."""
     args = get_parser().parse_args(cmd)
+    import_quietly("espnet2.tasks.asr")
     from espnet_a2m.config_check import check_config
 
     for path in args.config:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from espnet_a2m.bin import import_quietly
 from espnet_a2m.errors import UserError, few, main_guard
 
 
@@ -49,6 +50,7 @@ def match_keys(
 @main_guard
 def main(cmd: Sequence[str] | None = None) -> None:
     """Print the matched keys; fail when an ``--init_param`` fills none or too few."""
+    import_quietly("espnet2.tasks.asr")
     import torch
     from espnet2.tasks.asr import ASRTask
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from espnet_a2m.bin import import_quietly
 from espnet_a2m.errors import main_guard
 
 
@@ -39,6 +40,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     """Score ``--data`` into ``--output_dir``; a second call goes on."""
     args = get_parser().parse_args(cmd)
+    import_quietly("espnet2.tasks.asr")
     import torch
 
     from espnet_a2m.confidence import frame_confidence
