@@ -239,20 +239,20 @@ if want 10 "pre-training statistics"; then
 fi
 
 train_ssl() {
-    # shellcheck disable=SC2086
     ${cuda_cmd} --gpu "${ngpu}" "${ssl_exp}/train.log" \
         "${python}" -m espnet_a2m.bin.ssl_train --config "${ssl_config}" \
         "${gpus[@]}" "${scored[@]}" \
         --train_shape_file "${ssl_stats}/train/speech_shape" \
         --valid_shape_file "${ssl_stats}/valid/speech_shape" \
         --normalize_conf "stats_file=${ssl_stats}/train/feats_stats.npz" \
-        --resume true --output_dir "${ssl_exp}" ${ssl_args}
+        --resume true --output_dir "${ssl_exp}" "$@"
 }
 
 if want 11 "pre-training: ${ssl_exp}/train.log"; then
     need "${ssl_stats}/train/feats_stats.npz" 10
-    step "${ssl_exp}" "${ssl_stats}/train/speech_shape ${confidence_dir}/${pretrain_set}/utt2conf ${ssl_config} =${ssl_args}" \
-        train_ssl
+    # shellcheck disable=SC2086  # a list of options
+    step "${ssl_exp}" "${ssl_stats}/train/speech_shape ${confidence_dir}/${pretrain_set}/utt2conf ${ssl_config}" \
+        train_ssl ${ssl_args}
     "${python}" -m espnet_a2m.bin.plot_curves "${ssl_exp}"
 fi
 
@@ -271,16 +271,16 @@ fine_tune() {
         "${tokens[@]}" --normalize_conf "stats_file=${ssl_stats}/train/feats_stats.npz" \
         "${init[@]}"
     # the encoder expects the features as they were normalised in pre-training
-    # shellcheck disable=SC2086
     train_asr "${asr_stats}" "${asr_exp}" "${asr_config}" \
-        "${ssl_stats}/train/feats_stats.npz" "${init[@]}" ${asr_args}
+        "${ssl_stats}/train/feats_stats.npz" "${init[@]}" "$@"
 }
 
 if want 13 "fine-tuning: ${asr_exp}/train.log"; then
     need "${ssl_exp}/${inference_ssl_model}" 11
     need "${asr_stats}/train/speech_shape" 12
-    step "${asr_exp}" "${ssl_exp}/${inference_ssl_model} ${asr_stats}/train/speech_shape ${train_dir}/text ${asr_config} =${asr_args}" \
-        resume_training "${asr_exp}" fine_tune
+    # shellcheck disable=SC2086  # a list of options
+    step "${asr_exp}" "${ssl_exp}/${inference_ssl_model} ${asr_stats}/train/speech_shape ${train_dir}/text ${asr_config}" \
+        resume_training "${asr_exp}" fine_tune ${asr_args}
 fi
 
 evaluated=("${asr_exp}")

@@ -26,19 +26,14 @@ need() {  # FILE STAGE: the file that an earlier stage makes is there
 
 # step OUT "INPUT..." COMMAND...
 # Runs the command unless it has made OUT already from inputs of this content.
-# An input that starts with = is taken as text, not as a file. A training that
-# was begun from other inputs is not gone on with: that would mix the two.
+# A training that was begun by another command or from other inputs is not gone on
+# with: that would mix the two.
 step() {
     local out=$1 inputs=$2 made=$1/.made begun=$1/.begun state input
     shift 2
     state=$(
         printf '%s\n' "$*"
-        for input in ${inputs}; do
-            case "${input}" in
-                =*) echo "${input}" ;;
-                *) cksum <"${input}" ;;
-            esac
-        done
+        for input in ${inputs}; do cksum <"${input}"; done
     )
     if [ -e "${made}" ] && [ "$(cat "${made}")" = "${state}" ]; then
         echo "${out}: up to date (remove ${made} to make it again)"
