@@ -1,4 +1,9 @@
-"""Checkpoints that survive a kill: whole, or the one before."""
+"""What a kill leaves of a training directory, made whole again.
+
+ESPnet ends an epoch by writing ``checkpoint.pth`` in place, then ``<N>epoch.pth``, then
+the links to the latest and best models. A kill can cut off either file or come before
+the links; ESPnet then fails at once, or only when it averages models at the very end.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,9 @@ import os
 import shutil
 import zipfile
 from pathlib import Path
+
+import torch
+import yaml
 
 CHECKPOINT = "checkpoint.pth"
 BACKUP = "checkpoint.previous.pth"
@@ -20,21 +28,56 @@ def is_whole(path: Path) -> bool:
     return path.is_file() and zipfile.is_zipfile(path)
 
 
-def restore_checkpoint(output_dir: Path) -> None:
-    """Put back the previous checkpoint where the last one was cut off."""
-    checkpoint, backup = output_dir / CHECKPOINT, output_dir / BACKUP
-    if is_whole(checkpoint) or not (checkpoint.exists() or backup.exists()):
-        return
-    if is_whole(backup):
-        logging.warning(f"{checkpoint} is incomplete: resuming from {backup.name}")
-        copy_whole(backup, checkpoint)
-    else:
-        logging.warning(f"{checkpoint} is incomplete: training starts anew")
-        checkpoint.unlink()
-
-
 def copy_whole(source: Path, target: Path) -> None:
     """Copy a file so that ``target`` is never seen half-written."""
     temporary = target.with_suffix(".tmp")
     shutil.copyfile(source, temporary)
     os.replace(temporary, target)
+
+
+def repair(output_dir: Path) -> None:
+    """Make a training directory one that ESPnet can resume from.
+
+    A cut ``checkpoint.pth`` is replaced by the previous one where
+    :class:`espnet_a2m.trainer.A2MTrainer` has kept it, and removed otherwise: training
+    then starts anew. The model and links of its epoch are made if they are missing.
+    """
+    checkpoint, backup = output_dir / CHECKPOINT, output_dir / BACKUP
+    if not is_whole(checkpoint):
+        if is_whole(backup):
+            logging.warning(f"{checkpoint} is incomplete: going on from {backup.name}")
+            copy_whole(backup, checkpoint)
+        elif checkpoint.exists():
+            logging.warning(f"{checkpoint} is incomplete: training starts anew")
+            checkpoint.unlink()
+    if checkpoint.exists():
+        complete_epoch(output_dir)
+
+
+def link(path: Path, target: str) -> None:
+    """Point the symbolic link ``path`` to ``target``."""
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)
+
+
+def complete_epoch(output_dir: Path) -> None:
+    """Write ``<N>epoch.pth`` and the links of the epoch that is in the checkpoint."""
+    from espnet2.train.reporter import Reporter
+
+    # our own file, which ESPnet will load in the same way
+    states = torch.load(output_dir / CHECKPOINT, "cpu", weights_only=False)
+    reporter = Reporter()
+    reporter.load_state_dict(states["reporter"])
+    epoch = reporter.get_epoch()
+    model = output_dir / f"{epoch}epoch.pth"
+    if not is_whole(model):
+        temporary = model.with_suffix(".tmp")
+        torch.save(states["model"], temporary)
+        os.replace(temporary, model)
+    link(output_dir / "latest.pth", model.name)
+    config = yaml.safe_load((output_dir / "config.yaml").read_text(encoding="utf-8"))
+    for phase, key, mode in config["best_model_criterion"]:
+        if not reporter.has(phase, key):
+            continue
+        if reporter.get_best_epoch(phase, key, mode) == epoch:
+            link(output_dir / f"{phase}.{key}.best.pth", model.name)

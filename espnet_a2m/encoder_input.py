@@ -22,6 +22,13 @@ def positional_encoding(encoder: torch.nn.Module) -> torch.nn.Module:
     Raises:
         ValueError: The encoder has none, so there is no place to mask.
     """
+    for option in ("layer_drop_rate", "gradient_checkpoint_layers"):
+        stack = getattr(encoder, "encoders", None)
+        if getattr(encoder, option, None) or getattr(stack, option, None):
+            raise ValueError(
+                f"encoder_conf.{option} does not go with masked speech modelling, "
+                "which reads every layer of every step: leave it out"
+            )
     embed = getattr(encoder, "embed", None)
     if isinstance(embed, torch.nn.Module):
         for module in embed.modules():

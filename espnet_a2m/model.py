@@ -13,6 +13,7 @@ from espnet2.train.abs_espnet_model import AbsESPnetModel
 
 from espnet_a2m.confidence import utterance_confidence
 from espnet_a2m.encoder_input import input_convs, tap
+from espnet_a2m.errors import DataError
 from espnet_a2m.frame_grid import FrameGrid, conv_lengths, frontend_grid
 from espnet_a2m.frontend import ConfidenceFrontend
 from espnet_a2m.losses.objective import Objective
@@ -64,8 +65,10 @@ class A2MModel(AbsESPnetModel):
                 f"model_conf: utterance_weight={utterance_weight!r}: choose one of "
                 + ", ".join(UTTERANCE_WEIGHTS)
             )
-        needs_confidence = masking.guidance != "uniform" or utterance_weight != "none"
-        if needs_confidence and confidence_grid is None:
+        self.needs_confidence = (
+            masking.guidance != "uniform" or utterance_weight != "none"
+        )
+        if self.needs_confidence and confidence_grid is None:
             raise ValueError(
                 f"guidance={masking.guidance}, utterance_weight={utterance_weight} "
                 "need confidences: give --confidence_grid and a stream named "
@@ -142,8 +145,16 @@ class A2MModel(AbsESPnetModel):
 
         Returns:
             Loss, statistics to report, and the number of masked frames as
-            weight: the mean over processes is then the mean over frames.
+            weight: the mean of the objectives over processes is then the mean over
+            frames. The diversity loss is that of each process's own frames.
         """
+        if self.needs_confidence and confidence is None:
+            raise DataError(
+                "the data have no stream named confidence, which guidance and "
+                "utterance_weight need: add "
+                "--{train,valid}_data_path_and_name_and_type "
+                ".../confidence.scp,confidence,kaldi_ark"
+            )
         feats, feats_lengths = self.extract_feats(speech, speech_lengths)
         lengths = conv_lengths(feats_lengths, self.input_convs)
         masked: dict[str, torch.Tensor] = {}
@@ -208,6 +219,7 @@ class A2MModel(AbsESPnetModel):
             utterance_weight=weight.mean(),
         )
         if self.training:
-            self.quantizer.num_updates += 1
+            self.quantizer.num_batches += 1
         stats = {k: v.detach() for k, v in stats.items()}
-        return force_gatherable((loss, stats, count.sum().float()), loss.device)
+        frames_in_all = count.sum().clamp(min=1).float()
+        return force_gatherable((loss, stats, frames_in_all), loss.device)

@@ -18,7 +18,7 @@ from espnet_a2m.checkpoint import (
     CHECKPOINT,
     copy_whole,
     is_whole,
-    restore_checkpoint,
+    repair,
 )
 
 
@@ -61,7 +61,9 @@ class A2MTrainer(Trainer):
     ) -> None:
         """Train all epochs, from the last whole checkpoint on."""
         if distributed_option.dist_rank in (None, 0):
-            restore_checkpoint(Path(trainer_options.output_dir))
+            repair(Path(trainer_options.output_dir))
+        if distributed_option.distributed:
+            torch.distributed.barrier()  # nobody resumes before it is repaired
         super().run(
             model=model,
             trainer_options=trainer_options,
@@ -85,7 +87,7 @@ class A2MTrainer(Trainer):
         if rank == 0 and is_whole(checkpoint):
             # ESPnet writes checkpoint.pth in place: keep the last whole one
             copy_whole(checkpoint, checkpoint.with_name(BACKUP))
-        # ESPnet seeds every process alike, which would repeat masks and crops
+        # ESPnet seeds every process alike, which would repeat masks
         set_all_random_seed(options.seed + reporter.get_epoch() + 1000 * rank)
         inner: Any = getattr(model, "module", model)  # inside DDP or not
         return super().train_one_epoch(

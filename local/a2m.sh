@@ -115,6 +115,11 @@ tokens=(--token_type "${token_type}" --token_list "${token_list}")
 gpus=(--ngpu "${ngpu}")
 [ "${ngpu}" -lt 2 ] || gpus+=(--multiprocessing_distributed true)
 
+training_inputs() {  # STATS CONFIG: what a training with transcripts depends on
+    echo "$1/train/speech_shape $1/valid/speech_shape" \
+        "${train_dir}/text ${valid_dir}/text ${token_list} $2"
+}
+
 train_asr() {  # STATS EXP CONFIG NORMALIZE_STATS OPTIONS...
     local stats=$1 exp=$2 config=$3 normalize=$4
     shift 4
@@ -123,7 +128,7 @@ train_asr() {  # STATS EXP CONFIG NORMALIZE_STATS OPTIONS...
         "${tokens[@]}" "${gpus[@]}" "${labelled[@]}" \
         --train_shape_file "${stats}/train/speech_shape" \
         --valid_shape_file "${stats}/valid/speech_shape" \
-        --normalize_conf "stats_file=${normalize}" \
+        --normalize global_mvn --normalize_conf "stats_file=${normalize}" \
         --resume true --output_dir "${exp}" "$@"
 }
 
@@ -198,7 +203,7 @@ else
     if want 7 "scorer training: ${scorer_exp}/train.log"; then
         need "${scorer_stats}/train/feats_stats.npz" 6
         # shellcheck disable=SC2086
-        step "${scorer_exp}" "${scorer_stats}/train/speech_shape ${train_dir}/text ${scorer_config}" \
+        step "${scorer_exp}" "$(training_inputs "${scorer_stats}" "${scorer_config}")" \
             resume_training "${scorer_exp}" \
             train_asr "${scorer_stats}" "${scorer_exp}" "${scorer_config}" \
             "${scorer_stats}/train/feats_stats.npz" ${scorer_args}
@@ -206,6 +211,7 @@ else
 fi
 
 if want 8 "confidences of ${pretrain_set} and ${valid_set}: ${confidence_dir}"; then
+    [ -n "${own_scorer}" ] || need "${scorer_exp}/.made" 7
     need "${scorer_model}" 7
     for dir in "${pretrain_dir}" "${valid_dir}"; do
         need "${dir}/wav.scp" 4
@@ -239,19 +245,21 @@ if want 10 "pre-training statistics"; then
 fi
 
 train_ssl() {
+    # with the experiment: its encoder knows no other normalisation
+    cp "${ssl_stats}/train/feats_stats.npz" "${ssl_exp}/feats_stats.npz"
     ${cuda_cmd} --gpu "${ngpu}" "${ssl_exp}/train.log" \
         "${python}" -m espnet_a2m.bin.ssl_train --config "${ssl_config}" \
         "${gpus[@]}" "${scored[@]}" \
         --train_shape_file "${ssl_stats}/train/speech_shape" \
         --valid_shape_file "${ssl_stats}/valid/speech_shape" \
-        --normalize_conf "stats_file=${ssl_stats}/train/feats_stats.npz" \
+        --normalize global_mvn --normalize_conf "stats_file=${ssl_exp}/feats_stats.npz" \
         --resume true --output_dir "${ssl_exp}" "$@"
 }
 
 if want 11 "pre-training: ${ssl_exp}/train.log"; then
     need "${ssl_stats}/train/feats_stats.npz" 10
     # shellcheck disable=SC2086  # a list of options
-    step "${ssl_exp}" "${ssl_stats}/train/speech_shape ${confidence_dir}/${pretrain_set}/utt2conf ${ssl_config}" \
+    step "${ssl_exp}" "${ssl_stats}/train/speech_shape ${confidence_dir}/${pretrain_set}/utt2conf ${confidence_dir}/${valid_set}/utt2conf ${ssl_config}" \
         train_ssl ${ssl_args}
     "${python}" -m espnet_a2m.bin.plot_curves "${ssl_exp}"
 fi
@@ -261,6 +269,7 @@ if want 12 "fine-tuning statistics"; then
     "${python}" -m espnet_a2m.bin.check_config --task asr "${asr_config}"
     step "${asr_stats}" "${train_dir}/wav.scp ${valid_dir}/wav.scp ${token_list} ${asr_config}" \
         collect_stats espnet2.bin.asr_train "${asr_stats}" "${asr_config}" \
+        --model_conf extract_feats_in_collect_stats=false \
         "${tokens[@]}" "${labelled[@]}"
 fi
 
@@ -268,18 +277,19 @@ fine_tune() {
     local pretrained=${ssl_exp}/${inference_ssl_model}
     local init=(--init_param "${pretrained}:frontend:frontend" "${pretrained}:encoder:encoder")
     "${python}" -m espnet_a2m.bin.check_init --config "${asr_config}" \
-        "${tokens[@]}" --normalize_conf "stats_file=${ssl_stats}/train/feats_stats.npz" \
-        "${init[@]}"
+        "${tokens[@]}" --normalize global_mvn \
+        --normalize_conf "stats_file=${ssl_exp}/feats_stats.npz" "${init[@]}"
     # the encoder expects the features as they were normalised in pre-training
     train_asr "${asr_stats}" "${asr_exp}" "${asr_config}" \
-        "${ssl_stats}/train/feats_stats.npz" "${init[@]}" "$@"
+        "${ssl_exp}/feats_stats.npz" "${init[@]}" "$@"
 }
 
 if want 13 "fine-tuning: ${asr_exp}/train.log"; then
+    need "${ssl_exp}/.made" 11
     need "${ssl_exp}/${inference_ssl_model}" 11
     need "${asr_stats}/train/speech_shape" 12
     # shellcheck disable=SC2086  # a list of options
-    step "${asr_exp}" "${ssl_exp}/${inference_ssl_model} ${asr_stats}/train/speech_shape ${train_dir}/text ${asr_config}" \
+    step "${asr_exp}" "${ssl_exp}/${inference_ssl_model} $(training_inputs "${asr_stats}" "${asr_config}")" \
         resume_training "${asr_exp}" fine_tune ${asr_args}
 fi
 
@@ -289,6 +299,7 @@ evaluated=("${asr_exp}")
 if want 14 "decoding"; then
     "${python}" -m espnet_a2m.bin.check_config --task decode "${inference_config}"
     for exp in "${evaluated[@]}"; do
+        need "${exp}/.made" "$([ "${exp}" = "${asr_exp}" ] && echo 13 || echo 7)"
         need "${exp}/${inference_asr_model}" 13
         for name in "${tests[@]}"; do
             need "${raw}/${name}/wav.scp" 3
@@ -297,7 +308,7 @@ if want 14 "decoding"; then
             step "${out}" "${exp}/${inference_asr_model} ${raw}/${name}/wav.scp ${inference_config}" \
                 "${python}" "${shared}/decode.py" --nj "${inference_nj}" --outdir "${out}" \
                 --data "${raw}/${name}" --type "${sound}" -- \
-                --config "${inference_config}" --ngpu "${ngpu}" \
+                --config "${inference_config}" --ngpu "$((ngpu > 0))" \
                 --asr_train_config "${exp}/config.yaml" \
                 --asr_model_file "${exp}/${inference_asr_model}" ${inference_args}
         done
@@ -309,14 +320,18 @@ if want 15 "scoring: RESULTS.md"; then
         for name in "${tests[@]}"; do
             out=${exp}/${inference_tag}/${name}
             need "${out}/text" 14
-            for unit in word char; do
+            for unit in word char; do  # WER, CER
                 "${python}" -m espnet_a2m.bin.report score --ref "${raw}/${name}/text" \
                     --hyp "${out}/text" --unit "${unit}" \
                     --outdir "${out}/score_$([ ${unit} = word ] && echo wer || echo cer)"
             done
         done
     done
-    "${python}" -m espnet_a2m.bin.report results "${evaluated[@]}" --output RESULTS.md
+    results=()  # earlier experiments stay in the table
+    for exp in "${expdir}"/asr_*/ "${expdir}"/scorer_*/; do
+        ! compgen -G "${exp}*/*/score_wer/result.json" >/dev/null || results+=("${exp%/}")
+    done
+    "${python}" -m espnet_a2m.bin.report results "${results[@]}" --output RESULTS.md
 fi
 
 if want 16 "packing"; then
@@ -324,7 +339,7 @@ if want 16 "packing"; then
     "${python}" -m espnet2.bin.pack asr \
         --asr_train_config "${asr_exp}/config.yaml" \
         --asr_model_file "${asr_exp}/${inference_asr_model}" \
-        --option "${ssl_stats}/train/feats_stats.npz" \
+        --option "${ssl_exp}/feats_stats.npz" \
         --outpath "${asr_exp}/${asr_tag}.zip"
     echo "packed: ${asr_exp}/${asr_tag}.zip"
 fi

@@ -1,25 +1,25 @@
 #!/usr/bin/env python3
-"""Remove a checkpoint.pth that was cut off while ESPnet wrote it.
-
-ESPnet writes it in place and cannot resume from a part. Without it the training
-starts anew, which with the same seed ends with the same model.
-"""
+"""Make the directory of a killed ESPnet training one that it can resume from."""
 
 import argparse
-import sys
+import logging
 from pathlib import Path
 
-from espnet_a2m.checkpoint import CHECKPOINT, is_whole
+from espnet_a2m.bin import import_quietly
 
 
 def main() -> None:
-    """Check the checkpoint of the named directory."""
+    """Repair the named directory."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("exp", type=Path, help="Directory of the training")
-    checkpoint = parser.parse_args().exp / CHECKPOINT
-    if checkpoint.exists() and not is_whole(checkpoint):
-        print(f"{checkpoint} is incomplete: training starts anew", file=sys.stderr)
-        checkpoint.unlink()
+    exp = parser.parse_args().exp
+    if not (exp / "checkpoint.pth").exists():
+        return  # nothing was trained yet
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    import_quietly("espnet2.train.reporter")
+    from espnet_a2m.checkpoint import repair
+
+    repair(exp)
 
 
 if __name__ == "__main__":

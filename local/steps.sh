@@ -33,13 +33,13 @@ step() {
     shift 2
     state=$(
         printf '%s\n' "$*"
-        for input in ${inputs}; do cksum <"${input}"; done
+        for input in ${inputs}; do cksum <"${input}" || exit 1; done
     )
     if [ -e "${made}" ] && [ "$(cat "${made}")" = "${state}" ]; then
         echo "${out}: up to date (remove ${made} to make it again)"
         return
     fi
-    if [ -e "${out}/checkpoint.pth" ] && [ "$(cat "${begun}")" != "${state}" ]; then
+    if [ -e "${out}/checkpoint.pth" ] && [ "$(cat "${begun}" 2>/dev/null)" != "${state}" ]; then
         echo "ERROR: ${out} was trained from other data, options or configuration:" \
             "remove it, or name a new experiment (--*_tag)" >&2
         exit 1
@@ -53,11 +53,11 @@ step() {
     mv "${made}.tmp" "${made}"
 }
 
-# resume_training EXP COMMAND...: a training that was killed while it wrote its
-# checkpoint starts anew; any other goes on from its last epoch.
+# resume_training EXP COMMAND...: goes on from the last epoch, also after a kill
+# while ESPnet wrote its files.
 resume_training() {
     local exp=$1
     shift
-    "${python}" "${shared}/check_checkpoint.py" "${exp}"
+    "${python}" "${shared}/repair_training.py" "${exp}"
     "$@"
 }

@@ -1,4 +1,4 @@
-"""Checkpoints cut off by a kill are found and replaced."""
+"""Training directories that a kill has left are made whole."""
 
 from __future__ import annotations
 
@@ -8,49 +8,97 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
-from espnet_a2m.checkpoint import BACKUP, CHECKPOINT, is_whole, restore_checkpoint
+from espnet_a2m.checkpoint import BACKUP, CHECKPOINT, is_whole, repair
 
 ROOT = Path(__file__).resolve().parent.parent
-STATE = {"model": {"weight": torch.arange(5000.0)}}
+
+
+def training(epochs: int) -> dict:
+    """The state that ESPnet saves after so many epochs of ever better accuracy."""
+    from espnet2.train.reporter import Reporter
+
+    reporter = Reporter()
+    for epoch in range(1, epochs + 1):
+        reporter.set_epoch(epoch)
+        with reporter.observe("valid") as sub:
+            sub.register({"acc": 0.1 * epoch})
+            sub.next()
+    model = {"weight": torch.arange(5000.0) + epochs}
+    return {"model": model, "reporter": reporter.state_dict()}
 
 
 @pytest.fixture
 def exp(tmp_path) -> Path:
-    torch.save(STATE, tmp_path / CHECKPOINT)
+    """A directory after three epochs, as ESPnet leaves it."""
+    (tmp_path / "config.yaml").write_text(
+        yaml.safe_dump({"best_model_criterion": [["valid", "acc", "max"]]})
+    )
+    for epoch in (1, 2, 3):
+        torch.save(training(epoch)["model"], tmp_path / f"{epoch}epoch.pth")
+    torch.save(training(3), tmp_path / CHECKPOINT)
+    for name in ("latest.pth", "valid.acc.best.pth"):
+        (tmp_path / name).symlink_to("3epoch.pth")
     return tmp_path
 
 
+def state(directory: Path) -> dict:
+    """Names, link targets and contents of a directory."""
+    return {
+        p.name: p.readlink() if p.is_symlink() else p.read_bytes()
+        for p in directory.iterdir()
+    }
+
+
+def cut(path: Path, share: float) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+
+
+def test_whole_directory_is_left_alone(exp):
+    before = state(exp)
+    repair(exp)
+    assert state(exp) == before
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 0.99])
-def test_cut_checkpoint_is_not_whole(exp, share):
+def test_cut_checkpoint(exp, share):
     checkpoint = exp / CHECKPOINT
-    assert is_whole(checkpoint)
-    content = checkpoint.read_bytes()
-    checkpoint.write_bytes(content[: int(share * len(content))])
+    cut(checkpoint, share)
     assert not is_whole(checkpoint)
-    # with a backup it is restored, without one it is removed
-    restore_checkpoint(exp)
+    repair(exp)  # nothing to go on from
     assert not checkpoint.exists()
-    torch.save(STATE, exp / BACKUP)
-    restore_checkpoint(exp)
-    assert is_whole(checkpoint)
-    restored = torch.load(checkpoint, weights_only=True)
-    assert torch.equal(restored["model"]["weight"], STATE["model"]["weight"])
+    cut(exp / "2epoch.pth", 1.0)
+    torch.save(training(2), exp / BACKUP)
+    repair(exp)
+    restored = torch.load(checkpoint, weights_only=False)
+    assert restored["reporter"]["epoch"] == 2
 
 
-def test_whole_checkpoint_is_left_alone(exp):
-    torch.save({"older": torch.zeros(1)}, exp / BACKUP)
-    before = (exp / CHECKPOINT).read_bytes()
-    restore_checkpoint(exp)
-    assert (exp / CHECKPOINT).read_bytes() == before
+@pytest.mark.parametrize("share", [None, 0.0, 0.5])
+def test_kill_between_checkpoint_and_model(exp, share):
+    """The epoch's model is missing or cut, and the links are those before it."""
+    before = {name: s for name, s in state(exp).items() if name != "3epoch.pth"}
+    if share is None:
+        (exp / "3epoch.pth").unlink()
+    else:
+        cut(exp / "3epoch.pth", share)
+    for name in ("latest.pth", "valid.acc.best.pth"):
+        (exp / name).unlink()
+        (exp / name).symlink_to("2epoch.pth")
+    repair(exp)
+    after = state(exp)
+    model = torch.load(exp / "3epoch.pth", weights_only=True)
+    assert torch.equal(model["weight"], training(3)["model"]["weight"])
+    assert {k: v for k, v in after.items() if k != "3epoch.pth"} == before
 
 
-def test_script_removes_what_espnet_cannot_resume(exp):
-    command = [sys.executable, ROOT / "local" / "check_checkpoint.py", exp]
+def test_script(exp):
+    command = [sys.executable, ROOT / "local" / "repair_training.py", exp]
     env = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
-    checkpoint = exp / CHECKPOINT
-    assert subprocess.run(command, env=env).returncode == 0 and checkpoint.exists()
-    checkpoint.write_bytes(checkpoint.read_bytes()[:3000])
+    cut(exp / CHECKPOINT, 0.5)
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0 and "starts anew" in done.stderr
-    assert not checkpoint.exists()
+    assert not (exp / CHECKPOINT).exists()
+    assert subprocess.run(command, env=env).returncode == 0

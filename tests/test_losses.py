@@ -153,6 +153,15 @@ def test_standardise_ignores_padding():
     assert standardise(features, torch.tensor([1, 0])).isfinite().all()
 
 
+def test_diversity_has_a_gradient_where_codes_are_never_chosen(setup):
+    quantizer, features, valid = setup
+    with torch.no_grad():
+        quantizer.logits.weight.mul_(1000)  # probabilities underflow to 0
+    quantizer(features, valid).diversity.backward()
+    assert features.grad.isfinite().all()
+    assert quantizer.logits.weight.grad.isfinite().all()
+
+
 def test_quantizer_is_straight_through_and_anneals(setup):
     quantizer, features, valid = setup
     codes = quantizer(features, valid)
@@ -163,11 +172,11 @@ def test_quantizer_is_straight_through_and_anneals(setup):
     codes.vectors.sum().backward()
     assert features.grad.abs().sum() > 0 and quantizer.codebook.grad.abs().sum() > 0
     assert codes.temperature == 2.0
-    quantizer.num_updates += 1000
+    quantizer.num_batches += 1000
     assert quantizer.current_temperature() == pytest.approx(
         2 * 0.999995**1000, rel=1e-4
     )
-    quantizer.num_updates += 10_000_000
+    quantizer.num_batches += 10_000_000
     assert quantizer.current_temperature() == 0.5
 
 

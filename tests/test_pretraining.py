@@ -241,6 +241,52 @@ def test_atm_s_scales_by_utterance_confidence(data, confidence, tmp_path):
     assert stats["train"]["utterance_weight"] == pytest.approx(mean, abs=0.05)
 
 
+def test_guidance_and_weight_reach_the_loss(short_utterances):
+    """In the model itself: masks go where confidence is, losses scale with s_u."""
+    from espnet_a2m.task import A2MTask
+
+    options = ["--config", str(CONF / "ssl_w2vbert_conformer.yaml"), *SMALL]
+    options += ["--normalize", "utterance_mvn", "--output_dir", "unused"]
+    audio = [soundfile.read(p, dtype="float32")[0] for _, p, _ in short_utterances[:4]]
+    lengths = torch.tensor([len(x) for x in audio])
+    speech = torch.nn.utils.rnn.pad_sequence(
+        [torch.from_numpy(x) for x in audio], batch_first=True
+    )
+
+    def step(confidence, *extra):
+        args = A2MTask.get_parser().parse_args([*options, *extra])
+        args.confidence_grid = {"fs": 16000, "offset": 480.0, "stride": 640}
+        torch.manual_seed(0)
+        model = A2MTask.build_model(args).eval()
+        frames = torch.full((4,), confidence.size(1))
+        torch.manual_seed(1)
+        return model(speech, lengths, confidence, frames)[1]
+
+    frames = int(lengths.max()) // 640
+    confident = (torch.arange(frames) // 8 % 2).expand(4, -1) * 0.85 + 0.05
+    high = step(confident)
+    uniform = step(confident, "--masking_conf", "guidance=uniform")
+    assert high["confidence_masked"] > high["confidence_all"] + 0.1
+    assert abs(uniform["confidence_masked"] - uniform["confidence_all"]) < 0.06
+
+    half = torch.full((4, frames), 0.5)
+    atm = step(half)
+    atm_s = step(half, "--model_conf", "utterance_weight=confidence")
+    for name in ("loss_contrastive", "loss_masked_prediction"):
+        assert atm_s[name] == pytest.approx(0.5 * float(atm[name]), rel=1e-5)
+    assert atm_s["loss_diversity"] == atm["loss_diversity"]
+
+
+def test_missing_stream_is_refused(data, confidence, tmp_path, capsys):
+    """A grid alone is not enough: guidance would silently be off."""
+    options = ssl_options(data, None, tmp_path)
+    from espnet_a2m.bin.ssl_train import main
+
+    with pytest.raises(SystemExit):
+        main([*options, "--confidence_grid", str(confidence / "grid.json")])
+    assert "no stream named confidence" in capsys.readouterr().err
+
+
 def test_uniform_needs_no_confidences_and_ignores_them(data, confidence, tmp_path):
     uniform = ("--masking_conf", "guidance=uniform")
     without = pretrain(data, None, tmp_path / "without", *uniform)
@@ -284,6 +330,7 @@ def test_print_config_and_unknown_options(tmp_path):
             "input_layer",
         ),
         (["--collate_fn_conf", "crop_duratoin=3"], "crop_duration"),
+        (["--encoder_conf", "layer_drop_rate=0.1"], "layer_drop_rate"),
     ],
 )
 def test_bad_options_are_explained(

@@ -209,7 +209,7 @@ def test_help_lists_every_option():
     )
     assert shown.returncode == 0
     driver = (ROOT / "local" / "a2m.sh").read_text()
-    body = driver.split("parse_options", 1)[1]
+    body = driver.split('parse_options "$@"', 1)[1]
     declared = re.findall(r"^  --(\w+) ", shown.stdout, re.M)
     unused = [name for name in declared if not re.search(rf"\b{name}\b", body)]
     assert declared and set(unused) <= {

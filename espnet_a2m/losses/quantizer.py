@@ -32,7 +32,7 @@ class Codes:
 
 def perplexity(probs: torch.Tensor) -> torch.Tensor:
     """Sum over groups of ``exp(H(p_g))`` for (G, V) distributions."""
-    entropy = -torch.special.xlogy(probs, probs).sum(-1)
+    entropy = -(probs * (probs + 1e-7).log()).sum(-1)  # finite gradient at 0
     return entropy.exp().sum()
 
 
@@ -64,7 +64,8 @@ class GumbelQuantizer(torch.nn.Module):
         num_codebooks: G. w2v-BERT uses 1, wav2vec 2.0 uses 2.
         codebook_size: V. w2v-BERT uses 1024, wav2vec 2.0 uses 320.
         codebook_dim: C, width of the concatenated code vector.
-        temperature: First and last Gumbel temperature and the decay per update.
+        temperature: First and last Gumbel temperature and the decay per training
+            batch.
         diversity_weight: Weight of the diversity loss; 0.1 in the papers.
 
     Raises:
@@ -99,13 +100,13 @@ class GumbelQuantizer(torch.nn.Module):
                 num_codebooks, codebook_size, codebook_dim // num_codebooks
             ).uniform_()
         )
-        self.num_updates: torch.Tensor
-        self.register_buffer("num_updates", torch.zeros((), dtype=torch.long))
+        self.num_batches: torch.Tensor
+        self.register_buffer("num_batches", torch.zeros((), dtype=torch.long))
 
     def current_temperature(self) -> torch.Tensor:
-        """Gumbel temperature after ``num_updates`` updates, on the device."""
+        """Gumbel temperature after ``num_batches`` batches, on the device."""
         first, last, decay = self.temperature
-        return (first * decay ** self.num_updates.float()).clamp(min=last)
+        return (first * decay ** self.num_batches.float()).clamp(min=last)
 
     def forward(self, features: torch.Tensor, valid: torch.Tensor) -> Codes:
         """Quantise frames.

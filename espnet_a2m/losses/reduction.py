@@ -50,7 +50,7 @@ def reduce(
     """``L = sum_u w_u sum_t l_ut / sum_u n_u``.
 
     The denominator does not know of the weights, so that it is the same with
-    and without them, and sums over processes and accumulated batches.
+    and without them, and with it as weight losses of processes average exactly.
 
     Args:
         frame_loss: (B, M), 0 on padding.
