@@ -39,7 +39,7 @@ print(*difflib.get_close_matches(sys.argv[1], sys.argv[2:], 1))' \
         "$1" "${option_names[@]}")
     echo "ERROR: unknown option --$1${nearest:+; did you mean --${nearest}?}" \
         "(--help lists them all)" >&2
-    exit 2
+    exit 1
 }
 
 parse_options() {
@@ -58,13 +58,13 @@ parse_options() {
                 name=$1
                 if [ $# -lt 2 ]; then
                     echo "ERROR: $1 needs a value" >&2
-                    exit 2
+                    exit 1
                 fi
                 value=$2 ; shift 2
                 ;;
             *)
                 echo "ERROR: $1 is not an option (--help lists them)" >&2
-                exit 2
+                exit 1
                 ;;
         esac
         name=${name#--}
