@@ -334,6 +334,8 @@ def test_deb_is_unpacked_without_dpkg(tmp_path, sounds):
 def test_bad_options(tmp_path):
     result = data_sh(tmp_path, "--asterisk-dri", "x")
     assert result.returncode == 1
-    assert "unknown argument --asterisk-dri" in result.stderr
+    assert (
+        "unknown option --asterisk_dri; did you mean --asterisk_dir?" in result.stderr
+    )
     result = data_sh(tmp_path, "--asterisk-dir", tmp_path / "none")
     assert "no such directory (--asterisk_dir)" in result.stderr
