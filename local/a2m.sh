@@ -278,7 +278,7 @@ fine_tune() {
     local init=(--init_param "${pretrained}:frontend:frontend" "${pretrained}:encoder:encoder")
     "${python}" -m espnet_a2m.bin.check_init --config "${asr_config}" \
         "${tokens[@]}" --normalize global_mvn \
-        --normalize_conf "stats_file=${ssl_exp}/feats_stats.npz" "${init[@]}"
+        --normalize_conf "stats_file=${ssl_exp}/feats_stats.npz" "${init[@]}" "$@"
     # the encoder expects the features as they were normalised in pre-training
     train_asr "${asr_stats}" "${asr_exp}" "${asr_config}" \
         "${ssl_exp}/feats_stats.npz" "${init[@]}" "$@"

@@ -389,7 +389,8 @@ def start(options) -> subprocess.Popen:
 @pytest.mark.slow
 def test_killed_training_resumes_to_the_same_model(data, confidence, tmp_path):
     epochs = ("--max_epoch", "4", "--num_workers", "1")
-    pretrain(data, confidence, tmp_path / "whole", *epochs)
+    whole_options = ssl_options(data, confidence, tmp_path / "whole", *epochs)
+    assert start(whole_options).wait() == 0
     exp = tmp_path / "killed"
     options = ssl_options(data, confidence, exp, *epochs)
     process = start(options)
