@@ -132,12 +132,14 @@ train_asr() {  # STATS EXP CONFIG NORMALIZE_STATS OPTIONS...
         --resume true --output_dir "${exp}" "$@"
 }
 
+# Reads every utterance once, so this is where bad audio is found: in the program's own
+# process, because an error that a worker process passes on loses the file's name.
 collect_stats() {  # MODULE OUT CONFIG OPTIONS...
     local module=$1 out=$2 config=$3
     shift 3
     rm -rf "${out}.tmp"
     ${train_cmd} "${out}.log" "${python}" -m "${module}" --config "${config}" \
-        --collect_stats true --normalize none --ngpu 0 --output_dir "${out}.tmp" "$@"
+        --collect_stats true --normalize none --ngpu 0 --num_workers 0 --output_dir "${out}.tmp" "$@"
     rm -rf "${out}"
     mv "${out}.tmp" "${out}"
 }
@@ -239,7 +241,9 @@ if want 10 "pre-training statistics"; then
         need "${confidence_dir}/$(basename "${dir}")/confidence.scp" 8
     done
     "${python}" -m espnet_a2m.bin.check_config --task ssl "${ssl_config}"
-    step "${ssl_stats}" "${pretrain_dir}/wav.scp ${confidence_dir}/${pretrain_set}/confidence.scp ${ssl_config}" \
+    inputs="${pretrain_dir}/wav.scp ${confidence_dir}/${pretrain_set}/confidence.scp"
+    inputs+=" ${valid_dir}/wav.scp ${confidence_dir}/${valid_set}/confidence.scp"
+    step "${ssl_stats}" "${inputs} ${ssl_config}" \
         collect_stats espnet_a2m.bin.ssl_train "${ssl_stats}" "${ssl_config}" \
         "${scored[@]}"
 fi
