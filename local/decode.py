@@ -6,6 +6,7 @@ the log of each job; shows the end of the first failing log.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,11 @@ def run_job(args: argparse.Namespace, options: list[str], utt_ids: list[str], jo
     log = args.outdir / f"asr_inference.{job}.log"
     with log.open("w") as f:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=f, stderr=subprocess.STDOUT
+            command,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},  # the jobs are the threads
+            stdin=subprocess.DEVNULL,
+            stdout=f,
+            stderr=subprocess.STDOUT,
         )
     return process, directory, log
 
