@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from espnet_a2m.kaldi_table import write_atomic
 
 #: (kernel, stride, padding) along time
 TimeConv = tuple[int, int, int]
@@ -53,11 +54,7 @@ class FrameGrid:
 
     def save(self, path: str | Path) -> None:
         """Write as JSON, whole or not at all."""
-        temporary = f"{path}.tmp"
-        with open(temporary, "w", encoding="utf-8") as f:
-            json.dump(dataclasses.asdict(self), f)
-            f.write("\n")
-        os.replace(temporary, path)
+        write_atomic(path, json.dumps(dataclasses.asdict(self)) + "\n")
 
     @classmethod
     def load(cls, source: str | Path | dict[str, Any]) -> FrameGrid:
