@@ -2,38 +2,93 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
-#: How the blank symbol enters the maximum of eq. 2.
+#: How sure the scorer is of one frame, given its posteriors.
+MEASURES = ("max_prob", "entropy", "margin")
+#: How the blank symbol enters the measure.
 BLANK_POLICIES = ("include", "exclude", "renormalise")
 
 
+def check_measure(measure: str, blank: str, temperature: float) -> None:
+    """Refuse options of :func:`frame_confidence` before any work is done.
+
+    Raises:
+        ValueError: An unknown measure or blank policy, a temperature that is not
+            positive, or entropy with the blank excluded.
+    """
+    if measure not in MEASURES:
+        raise ValueError(f"measure={measure!r}: choose one of {', '.join(MEASURES)}")
+    if blank not in BLANK_POLICIES:
+        raise ValueError(f"blank={blank!r}: choose one of {', '.join(BLANK_POLICIES)}")
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature={temperature}: must be above 0; 1 leaves it out")
+    if measure == "entropy" and blank == "exclude":
+        raise ValueError(
+            "blank=exclude leaves probabilities that do not sum to 1, which have no "
+            "entropy: use blank=renormalise with measure=entropy"
+        )
+
+
 def frame_confidence(
-    log_probs: torch.Tensor, blank: str = "include", blank_id: int = 0
+    log_probs: torch.Tensor,
+    measure: str = "max_prob",
+    blank: str = "include",
+    temperature: float = 1.0,
+    blank_id: int = 0,
 ) -> torch.Tensor:
-    """Eq. 2: ``s_t = max_l p(v_t = l | E)``.
+    """How confident the scorer is of each frame.
+
+    With ``p`` the posteriors after the blank's treatment, V' their number:
+
+    - ``max_prob``, eq. 2: ``s_t = max_l p(v_t = l | E)``;
+    - ``entropy``: ``1 - H(p) / log V'``, 0 for uniform posteriors;
+    - ``margin``: the largest ``p`` minus the second largest.
 
     Args:
-        log_probs: (..., T, V) log posteriors of the scorer.
-        blank: ``include`` takes the maximum over all labels, as the paper
-            writes it; ``exclude`` over all but the blank; ``renormalise`` over
-            all but the blank after dividing by their total probability.
+        log_probs: (..., T, V) log posteriors of the scorer, up to a constant per
+            frame: logits do as well.
+        measure: One of ``MEASURES``.
+        blank: ``include`` looks at all labels, as the paper writes it; ``exclude``
+            at all but the blank; ``renormalise`` at all but the blank after dividing
+            by their total probability.
+        temperature: Divides the log posteriors before they are normalised; above 1
+            flattens those of a peaky scorer.
         blank_id: Index of the blank.
 
     Returns:
-        (..., T) confidences in [0, 1].
+        (..., T) float32 confidences in [0, 1].
 
     Raises:
-        ValueError: Unknown ``blank``.
+        ValueError: See :func:`check_measure`.
     """
-    if blank not in BLANK_POLICIES:
-        raise ValueError(f"blank={blank!r}: choose one of {', '.join(BLANK_POLICIES)}")
+    check_measure(measure, blank, temperature)
+    scores = log_probs.float() / temperature
+    labels = scores.size(-1)
+    total = None if blank == "renormalise" else scores.logsumexp(-1)
     if blank != "include":
-        labels = torch.arange(log_probs.size(-1), device=log_probs.device)
-        log_probs = log_probs.masked_fill(labels == blank_id, -torch.inf)
-    if blank == "renormalise":
-        log_probs = log_probs.log_softmax(-1)
-    return log_probs.amax(-1).exp().clamp(0.0, 1.0)
+        is_blank = torch.arange(labels, device=scores.device) == blank_id
+        scores = scores.masked_fill(is_blank, -torch.inf)
+        labels -= 1
+    if total is None:
+        total = scores.logsumexp(-1)
+    if measure == "max_prob":
+        confidence = (scores.amax(-1) - total).exp()
+    elif measure == "margin":
+        first, second = (scores.topk(2, -1).values - total[..., None]).exp().unbind(-1)
+        confidence = first - second
+    else:
+        posteriors = (scores - total[..., None]).exp()
+        entropy = torch.special.entr(posteriors).sum(-1)
+        confidence = 1 - entropy / math.log(max(labels, 2))
+    return confidence.clamp(0.0, 1.0)
+
+
+def quantise(confidence: torch.Tensor) -> torch.Tensor:
+    """Confidences as one byte per frame keeps them: the nearest multiple of 1/255."""
+    return (confidence * 255).round() / 255
 
 
 def utterance_confidence(

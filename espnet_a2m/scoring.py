@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import kaldiio
@@ -18,13 +18,16 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from espnet_a2m.errors import DataError
+from espnet_a2m.errors import DataError, few
 from espnet_a2m.frame_grid import FrameGrid
-from espnet_a2m.kaldi_table import read_scp, write_atomic, write_table
+from espnet_a2m.kaldi_table import read_scp, sort_keys, write_atomic, write_table
 
 #: Kaldi's one byte per value for values in [0, 1]
 COMPRESSION_METHOD = 7
 CHUNK_UTTERANCES = 500
+
+#: Batch of (N,) samples -> the (T,) confidences in [0, 1] of each
+ConfidencesOf = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
 
 
 def read_audio(utt_id: str, source: str, fs: int) -> np.ndarray:
@@ -60,25 +63,46 @@ def read_audio(utt_id: str, source: str, fs: int) -> np.ndarray:
     return speech
 
 
+def batches(
+    audio: Mapping[str, str], fs: int, batch_seconds: float
+) -> Iterator[dict[str, np.ndarray]]:
+    """Read utterances in the order given, in batches that hold at most
+    ``batch_seconds`` of audio with its padding, and at least one utterance.
+    """
+    batch: dict[str, np.ndarray] = {}
+    longest = 0
+    for utt_id, source in audio.items():
+        speech = read_audio(utt_id, source, fs)
+        longest = max(longest, len(speech))
+        if batch and longest * (len(batch) + 1) > batch_seconds * fs:
+            yield batch
+            batch, longest = {}, len(speech)
+        batch[utt_id] = speech
+    if batch:
+        yield batch
+
+
 def score_chunk(
     stem: Path,
     audio: Mapping[str, str],
-    confidence_of: Callable[[np.ndarray], np.ndarray],
+    confidences_of: ConfidencesOf,
     fs: int,
+    batch_seconds: float,
     progress: tqdm,
 ) -> None:
     """Score one chunk into ``<stem>.ark``, then ``<stem>.conf`` and ``<stem>.scp``."""
-    confidences = {}
-    for utt_id, source in audio.items():
-        speech = read_audio(utt_id, source, fs)
-        confidence = confidence_of(speech)
-        if not len(confidence):
-            raise DataError(
-                f"{source}: utterance {utt_id} ({len(speech)} samples) is too short "
-                "for the scorer: raise --min_wav_duration (stage 4)"
-            )
-        confidences[utt_id] = confidence[:, None]
-        progress.update(len(speech) / fs)
+    scored = {}
+    for batch in batches(audio, fs, batch_seconds):
+        found = confidences_of(list(batch.values()))
+        for (utt_id, speech), confidence in zip(batch.items(), found, strict=True):
+            if not len(confidence):
+                raise DataError(
+                    f"{audio[utt_id]}: utterance {utt_id} ({len(speech)} samples) is "
+                    "too short for the scorer: raise --min_wav_duration (stage 4)"
+                )
+            scored[utt_id] = confidence[:, None]
+            progress.update(len(speech) / fs)
+    confidences = {utt_id: scored[utt_id] for utt_id in sort_keys(scored)}
     ark, scp = f"{stem}.ark", f"{stem}.scp"
     kaldiio.save_ark(
         f"{ark}.tmp",
@@ -98,10 +122,11 @@ def score_chunk(
 def score_set(
     wav_scp: str | Path,
     output_dir: str | Path,
-    confidence_of: Callable[[np.ndarray], np.ndarray],
+    confidences_of: ConfidencesOf,
     grid: FrameGrid,
     scorer: Mapping[str, object],
     durations: Mapping[str, str] | None = None,
+    batch_seconds: float = 0.0,
 ) -> None:
     """Write ``confidence.scp``, ``utt2conf`` and ``grid.json`` of a set.
 
@@ -111,15 +136,24 @@ def score_set(
     Args:
         wav_scp: Formatted audio of the set.
         output_dir: Where the confidences go.
-        confidence_of: (N,) samples -> (T,) confidences in [0, 1].
+        confidences_of: Batch of (N,) samples -> (T,) confidences in [0, 1] of each,
+            which must not depend on the rest of the batch.
         grid: Frame grid of the confidences.
         scorer: What describes the scorer; compared with an earlier call's.
-        durations: Utterance -> samples (``utt2num_samples``), for the ETA.
+        durations: Utterance -> samples (``utt2num_samples``), for the ETA and for
+            batches of like lengths.
+        batch_seconds: Audio in a batch, with its padding; 0 scores one utterance at
+            a time.
 
     Raises:
-        DataError: An utterance cannot be scored.
+        DataError: An utterance cannot be scored, or has no duration.
     """
     audio = read_scp(wav_scp)
+    if durations is not None and (lost := [u for u in audio if u not in durations]):
+        raise DataError(
+            f"{wav_scp}: utt2num_samples beside it lacks {few(lost)}: complete it, or "
+            "remove it"
+        )
     output = Path(output_dir)
     chunks = output / "chunks"
     chunks.mkdir(parents=True, exist_ok=True)
@@ -143,8 +177,10 @@ def score_set(
             stem = chunks / f"{begin // CHUNK_UTTERANCES:06d}"
             stems.append(stem)
             if not Path(f"{stem}.scp").exists():
+                if durations is not None and batch_seconds:
+                    chunk.sort(key=lambda utt_id: int(durations[utt_id]))
                 part = {utt_id: audio[utt_id] for utt_id in chunk}
-                score_chunk(stem, part, confidence_of, grid.fs, bar)
+                score_chunk(stem, part, confidences_of, grid.fs, batch_seconds, bar)
             elif durations is not None:
                 bar.update(sum(int(durations[u]) for u in chunk) / grid.fs)
     for name, suffix in (("utt2conf", "conf"), ("confidence.scp", "scp")):

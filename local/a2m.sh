@@ -47,7 +47,9 @@ scorer_tag | ctc | names the experiment
 scorer_exp | | directory of an ESPnet ASR model of your own: leaves out 6-7
 scorer_model | | its checkpoint, or any checkpoint beside its config.yaml
 inference_scorer_model | valid.loss.ave.pth | checkpoint of scorer_exp
-blank | include | blank in the maximum of eq. 2: include, exclude, renormalise
+measure | max_prob | confidence of a frame: max_prob (eq. 2), entropy, margin
+blank | include | blank in the measure: include, exclude, renormalise
+score_temperature | 1.0 | divides the log posteriors; above 1 flattens a peaky scorer
 target_lang | | utt2lang value to tell from the others in the report
 num_plots | 4 | utterances whose confidences are drawn
 # Pre-training (stages 9-11)
@@ -85,7 +87,9 @@ scorer_exp=${scorer_exp:-${expdir}/scorer_${scorer_tag}}
 scorer_model=${scorer_model:-${scorer_exp}/${inference_scorer_model}}
 scorer_stats=${expdir}/scorer_stats
 confidence_dir=${expdir}/confidence_$([ -z "${own_scorer}" ] || echo own_)${scorer_tag}
+[ "${measure}" = max_prob ] || confidence_dir+=_${measure}
 [ "${blank}" = include ] || confidence_dir+=_${blank}
+[[ ${score_temperature} =~ ^1(\.0*)?$ ]] || confidence_dir+=_t${score_temperature}
 ssl_stats=${expdir}/ssl_stats
 ssl_exp=${expdir}/ssl_${ssl_tag}
 asr_stats=${expdir}/asr_stats
@@ -220,7 +224,8 @@ if want 8 "confidences of ${pretrain_set} and ${valid_set}: ${confidence_dir}"; 
         out=${confidence_dir}/$(basename "${dir}")
         step "${out}" "${dir}/wav.scp ${scorer_model}" \
             "${python}" -m espnet_a2m.bin.score --asr_model_file "${scorer_model}" \
-            --data "${dir}" --output_dir "${out}" --blank "${blank}" \
+            --data "${dir}" --output_dir "${out}" --measure "${measure}" \
+            --blank "${blank}" --temperature "${score_temperature}" \
             --ngpu "$((ngpu > 0))" --num_threads "${num_threads}"
     done
     "${python}" -m espnet_a2m.bin.confidence_report --data "${pretrain_dir}" \

@@ -49,7 +49,13 @@ def scored_dirs(short_utterances, tmp_path_factory):
     languages = {utt: "en" if i < 12 else "fr" for i, utt in enumerate(samples)}
     write_table(root / "data/utt2lang", languages)
     confidence = root / "confidence"
-    score_set(root / "data/wav.scp", confidence, energy_confidence, GRID, {})
+    score_set(
+        root / "data/wav.scp",
+        confidence,
+        lambda batch: [energy_confidence(speech) for speech in batch],
+        GRID,
+        {},
+    )
     return root / "data", confidence
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
-import numpy as np
 import torch
 import yaml
 from espnet2.asr.ctc import CTC
@@ -14,14 +14,15 @@ from espnet2.tasks.asr import ASRTask
 from espnet_a2m.encoder_input import input_convs
 from espnet_a2m.errors import UserError
 from espnet_a2m.frame_grid import FrameGrid, frontend_grid
+from espnet_a2m.scorer.batch import encode, obstacle
 
 
 class ESPnetScorer:
-    """CTC posteriors of an ESPnet ASR model, one utterance at a time.
+    """CTC posteriors of an ESPnet ASR model, the same however audio is batched.
 
-    ESPnet's batched forward lets padding change both the number of frames and
-    the posteriors, so a score would depend on its neighbours in the batch; and
-    on a CPU batches are no faster.
+    A model whose parts :func:`espnet_a2m.scorer.batch.encode` does not know gets its
+    utterances one at a time, with a warning: ESPnet's own batched forward lets padding
+    change the number of frames and the posteriors.
 
     Args:
         model_file: Parameters, such as ``valid.loss.ave.pth``.
@@ -29,12 +30,19 @@ class ESPnetScorer:
             when None.
         device: ``cpu`` or ``cuda``.
 
+    Attributes:
+        grid: Where the frames are in the audio.
+        blank_id: Index of CTC's blank.
+
     Raises:
         UserError: A file is missing, does not fit the other, or has no CTC.
     """
 
     def __init__(
-        self, model_file: str, config_file: str | None = None, device: str = "cpu"
+        self,
+        model_file: str,
+        config_file: str | None = None,
+        device: str | torch.device = "cpu",
     ):
         model_path = Path(model_file)
         config_path = Path(config_file or model_path.parent / "config.yaml")
@@ -46,7 +54,9 @@ class ESPnetScorer:
                 )
         with config_path.open(encoding="utf-8") as f:
             args = argparse.Namespace(**yaml.safe_load(f))
-        self.model = ASRTask.build_model(args)
+        # inside a training, building the scorer must not change what is drawn after
+        with torch.random.fork_rng(devices=[]):
+            self.model = ASRTask.build_model(args)
         # ESPnet ignores keys that do not match and would leave layers random
         state = torch.load(model_path, map_location="cpu", weights_only=True)
         try:
@@ -61,21 +71,68 @@ class ESPnetScorer:
                 f"{config_path}: the model has no CTC (model_conf.ctc_weight is 0), "
                 "so it has no frame confidences"
             )
-        self.device = device
-        self.model.to(device).eval()
+        self.model.requires_grad_(False).eval()
+        self.to(device)
         self.blank_id = int(self.model.blank_id)
         self.grid: FrameGrid = frontend_grid(self.model.frontend).after(
             input_convs(self.model.encoder)
         )
+        self.batches = (reason := obstacle(self.model)) is None
+        if not self.batches:
+            logging.warning(
+                "%s: utterances are scored one at a time, because a batch would change "
+                "their confidences (%s)",
+                config_path,
+                reason,
+            )
 
-    @torch.inference_mode()
-    def log_probs(self, speech: np.ndarray) -> torch.Tensor:
-        """(N,) float32 samples -> (T, V) log posteriors; T = 0 if too short."""
-        if self.grid.num_frames(len(speech)) == 0:
-            return torch.empty(0, self.model.vocab_size)
-        batch = torch.from_numpy(speech)[None].to(self.device)
-        lengths = torch.tensor([batch.size(1)], device=self.device)
-        encoded, _ = self.model.encode(batch, lengths)
-        if isinstance(encoded, tuple):  # with intermediate CTC
-            encoded = encoded[0]
-        return self.model.ctc.log_softmax(encoded)[0]
+    def to(self, device: str | torch.device) -> None:
+        """Move the model; nothing is done when it is there already."""
+        self.device = torch.device(device)
+        self.model.to(self.device)
+
+    @torch.no_grad()
+    def logits(
+        self, speech: torch.Tensor, speech_lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log posteriors up to a constant per frame.
+
+        Args:
+            speech: (B, N) float32 samples, on any device; anything beyond the
+                lengths.
+            speech_lengths: (B,) samples.
+
+        Returns:
+            (B, T, V) and (B,) numbers of frames, on the model's device; 0 frames where
+            an utterance is too short.
+        """
+        speech = speech.to(self.device)
+        speech_lengths = speech_lengths.to(self.device)
+        if self.batches:
+            hidden, lengths = encode(self.model, speech, speech_lengths)
+        else:
+            hidden, lengths = self._encode_one_by_one(speech, speech_lengths)
+        return self.model.ctc.ctc_lo(hidden), lengths
+
+    def log_probs(
+        self, speech: torch.Tensor, speech_lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log posteriors; arguments and shapes are those of :meth:`logits`."""
+        logits, lengths = self.logits(speech, speech_lengths)
+        return logits.log_softmax(-1), lengths
+
+    def _encode_one_by_one(
+        self, speech: torch.Tensor, speech_lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = []
+        for row, samples in zip(speech, speech_lengths.tolist(), strict=True):
+            if self.grid.num_frames(samples) == 0:
+                rows.append(row.new_zeros(0, self.model.encoder.output_size()))
+                continue
+            length = torch.tensor([samples], device=self.device)
+            encoded, _ = self.model.encode(row[None, :samples], length)
+            if isinstance(encoded, tuple):  # with intermediate CTC
+                encoded = encoded[0]
+            rows.append(encoded[0])
+        lengths = torch.tensor([len(row) for row in rows], device=self.device)
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths

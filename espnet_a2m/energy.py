@@ -1,0 +1,72 @@
+"""Confidences without labels or a model: how loud each frame is."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from espnet_a2m.frame_grid import FrameGrid
+
+#: Power below which a frame is digital silence: -120 dB of full scale
+FLOOR = 1e-12
+
+
+def frame_level(
+    speech: torch.Tensor, speech_lengths: torch.Tensor, grid: FrameGrid, num_frames: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Level of the stride-wide window around each frame's centre.
+
+    Args:
+        speech: (B, N) samples in [-1, 1]; anything beyond the lengths.
+        speech_lengths: (B,) samples.
+        grid: Where the frames are in ``speech``.
+        num_frames: T.
+
+    Returns:
+        (B, T) level in dB of full scale, at least -120, and (B, T) whether the
+        window holds any sample.
+    """
+    positions = torch.arange(speech.size(1), device=speech.device)
+    power = speech.float().square() * (positions < speech_lengths[:, None])
+    # windows follow each other without gap or overlap: cut them off the waveform
+    begin = math.floor(grid.offset - grid.stride / 2)
+    end = begin + num_frames * grid.stride
+    power = torch.nn.functional.pad(power, (-begin, end - speech.size(1)))
+    total = power.unflatten(1, (num_frames, grid.stride)).sum(-1)
+    edges = begin + grid.stride * torch.arange(num_frames + 1, device=speech.device)
+    inside = torch.minimum(edges.clamp(min=0), speech_lengths[:, None])
+    count = inside.diff(dim=1)
+    mean = total / count.clamp(min=1)
+    return 10 * mean.clamp(min=FLOOR).log10(), count > 0
+
+
+def energy_confidence(
+    speech: torch.Tensor,
+    speech_lengths: torch.Tensor,
+    grid: FrameGrid,
+    num_frames: int,
+    range_db: float = 30.0,
+) -> torch.Tensor:
+    """A label-free baseline for eq. 2: 1 for the utterance's loudest frame.
+
+    Args:
+        speech: (B, N) samples in [-1, 1]; anything beyond the lengths.
+        speech_lengths: (B,) samples.
+        grid: Where the frames are in ``speech``.
+        num_frames: T.
+        range_db: How far below the loudest frame confidence reaches 0, in dB;
+            between the two it is linear in dB.
+
+    Returns:
+        (B, T) confidences in [0, 1]; 0 where a frame has no audio.
+
+    Raises:
+        ValueError: ``range_db`` is not positive.
+    """
+    if range_db <= 0:
+        raise ValueError(f"range_db={range_db}: must be above 0 dB")
+    level, has_audio = frame_level(speech, speech_lengths, grid, num_frames)
+    loudest = level.masked_fill(~has_audio, -torch.inf).amax(1, keepdim=True)
+    confidence = 1 + (level - loudest) / range_db
+    return confidence.clamp(0.0, 1.0).masked_fill(~has_audio, 0.0)

@@ -1,0 +1,236 @@
+"""An ESPnet model's encoder output that does not depend on the rest of the batch.
+
+ESPnet's own batched forward lets padding reach the last frames of a short utterance:
+the STFT sees zeros where it would see the utterance's reflection, convolutions along
+time read padded frames, UtteranceMVN's variance counts them, and the mask after the
+input layer is cut relative to the longest utterance. Here the unmodified modules of
+the model are called one after the other, each with what it would get if the utterance
+were alone. Everything is computed on the model's device without asking it for values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from espnet2.asr.espnet_model import ESPnetASRModel
+
+from espnet_a2m.encoder_input import input_convs, positional_encoding
+from espnet_a2m.frame_grid import conv_lengths
+
+ENCODERS = (
+    "ConformerEncoder",
+    "TransformerEncoder",
+    "BranchformerEncoder",
+    "EBranchformerEncoder",
+)
+LEGACY_ATTENTION = "LegacyRelPositionMultiHeadedAttention"
+ATTENTIONS = (
+    "MultiHeadedAttention",
+    "RelPositionMultiHeadedAttention",
+    LEGACY_ATTENTION,
+)
+POSITIONS = (
+    "PositionalEncoding",
+    "ScaledPositionalEncoding",
+    "RelPositionalEncoding",
+    "LegacyRelPositionalEncoding",
+)
+
+
+def obstacle(model: ESPnetASRModel) -> str | None:
+    """Why :func:`encode` does not know how to run a model; None if it does.
+
+    The answer names the option of the model's configuration.
+    """
+    encoder, frontend = model.encoder, model.frontend
+    if type(encoder).__name__ not in ENCODERS:
+        return f"encoder: {type(encoder).__name__}"
+    stft = getattr(frontend, "stft", None)
+    if type(frontend).__name__ != "DefaultFrontend" or stft is None or not stft.center:
+        return "frontend: not log-mel from the waveform with center: true"
+    enhancement = frontend.frontend
+    if enhancement and (enhancement.use_wpe or enhancement.use_beamformer):
+        return "frontend_conf.frontend_conf: use_wpe or use_beamformer"
+    for part, known in (
+        ("normalize", ("NoneType", "GlobalMVN", "UtteranceMVN")),
+        ("preencoder", ("NoneType", "LinearProjection")),
+        ("postencoder", ("NoneType",)),
+    ):
+        if (name := type(getattr(model, part)).__name__) not in known:
+            return f"{part}: {name}"
+    for option in ("interctc_use_conditioning", "ctc_trim"):
+        if getattr(encoder, option, False):
+            return f"encoder_conf.{option}"
+    positions = positional_encoding(encoder)
+    if (name := type(positions).__name__) not in POSITIONS:
+        return f"encoder_conf.pos_enc_layer_type: {name}"
+    for module in encoder.encoders.modules():
+        name = type(module).__name__
+        if name.endswith("Attention") and name not in ATTENTIONS:
+            return f"encoder_conf: attention {name}"
+    if any(padding for _, _, padding in input_convs(encoder)):
+        return "encoder_conf.input_layer: padded convolutions"
+    return None
+
+
+def feature_lengths(model: ESPnetASRModel, lengths: torch.Tensor) -> torch.Tensor:
+    """(B,) samples -> (B,) frames of log-mel; 0 where the STFT cannot reflect."""
+    stft = model.frontend.stft
+    return (lengths // stft.hop_length + 1) * (lengths > stft.n_fft // 2)
+
+
+def reflect_end(
+    speech: torch.Tensor, lengths: torch.Tensor, width: int
+) -> torch.Tensor:
+    """Continue each row of (B, N) beyond its own end by ``width`` mirrored samples."""
+    samples = speech.size(1)
+    positions = torch.arange(samples + width, device=speech.device).expand(
+        speech.size(0), -1
+    )
+    last = lengths[:, None] - 1
+    mirrored = torch.where(positions > last, 2 * last - positions, positions)
+    return speech.gather(1, mirrored.clamp(0, samples - 1))
+
+
+def normalise(module: Any, feats: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+    """ESPnet's GlobalMVN or UtteranceMVN of (B, T, D) over the frames ``inside``."""
+    if type(module).__name__ == "GlobalMVN":
+        feats = feats - module.mean.to(feats) if module.norm_means else feats
+        return feats / module.std.to(feats) if module.norm_vars else feats
+    count = inside.sum(1, keepdim=True).clamp(min=1)
+    mean = (feats * inside).sum(1, keepdim=True) / count
+    centred = feats - mean
+    feats = centred if module.norm_means else feats
+    if module.norm_vars:
+        variance = (centred * inside).square().sum(1, keepdim=True) / count
+        feats = feats / variance.sqrt().clamp(min=module.eps)
+    return feats
+
+
+@contextmanager
+def convolutions_see_zeros(encoder: Any, inside: torch.Tensor) -> Iterator[None]:
+    """While open, what enters a convolution along time is 0 outside an utterance.
+
+    That is what the convolution's own padding gives an utterance that is alone.
+    """
+    outside = ~inside.transpose(1, 2)  # (B, 1, T), as convolutions see time
+
+    def hide(module, args):
+        return (args[0].masked_fill(outside, 0.0),)
+
+    handles = [
+        module.register_forward_pre_hook(hide)
+        for module in encoder.encoders.modules()
+        if isinstance(module, torch.nn.Conv1d) and module.kernel_size[0] > 1
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def legacy_positions_of_each(
+    encoder: Any, lengths: torch.Tensor, num_frames: int
+) -> Iterator[None]:
+    """While open, ``rel_pos_type: legacy`` shifts positions by each own length.
+
+    With L frames, the score of query i and key j takes column ``L - 1 - i + j`` of
+    row i where ``j <= i``, nothing where ``j = i + 1``, and beyond it wraps around to
+    row ``i + 1``, column ``j - i - 2``. ESPnet's takes the padded length for L.
+
+    Args:
+        encoder: Its own attention modules, not their class, shift so.
+        lengths: (B,) numbers of frames.
+        num_frames: T of the padded batch.
+    """
+    legacy = [
+        module
+        for module in encoder.encoders.modules()
+        if type(module).__name__ == LEGACY_ATTENTION
+    ]
+    if not legacy:
+        yield
+        return
+    frames = torch.arange(num_frames, device=lengths.device)
+    query, key = frames[:, None], frames
+    own = query * num_frames + lengths[:, None, None] - 1 - query + key
+    wrapped = (query + 1) * num_frames + key - query - 2
+    source = torch.where(key <= query, own, wrapped).clamp(0, num_frames**2 - 1)
+    nothing = key == query + 1
+
+    def shift(module):
+        def rel_shift(scores):
+            index = source[:, None].expand_as(scores).flatten(2)
+            shifted = scores.flatten(2).gather(2, index).view_as(scores)
+            shifted = shifted.masked_fill(nothing, 0.0)
+            return shifted.tril() if module.zero_triu else shifted
+
+        return rel_shift
+
+    for module in legacy:
+        module.rel_shift = shift(module)
+    try:
+        yield
+    finally:
+        for module in legacy:
+            del module.rel_shift
+
+
+def encode(
+    model: ESPnetASRModel, speech: torch.Tensor, speech_lengths: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What enters the CTC layer, for each utterance as if it were alone.
+
+    Args:
+        model: In evaluation mode, without an :func:`obstacle`.
+        speech: (B, N) samples; anything beyond the lengths.
+        speech_lengths: (B,) samples.
+
+    Returns:
+        (B, T, D), and (B,) numbers of frames; 0 where an utterance is too short for
+        the STFT or the subsampling.
+    """
+    stft, encoder = model.frontend.stft, model.encoder
+    convs = input_convs(encoder)
+    feats_lengths = feature_lengths(model, speech_lengths)
+    lengths = conv_lengths(feats_lengths, convs)
+    longest = feature_lengths(model, torch.tensor([speech.size(1)]))  # on the CPU
+    num_frames = int(conv_lengths(longest, convs))
+    if not num_frames:
+        return speech.new_zeros(len(speech), 0, encoder.output_size()), lengths
+
+    spectrum, _ = stft(reflect_end(speech, speech_lengths, stft.n_fft // 2))
+    power = spectrum[:, : int(longest)].square().sum(-1)
+    feats, _ = model.frontend.logmel(power)
+    if model.normalize is not None:
+        frames = torch.arange(feats.size(1), device=feats.device)
+        inside = (frames < feats_lengths[:, None])[..., None]
+        feats = normalise(model.normalize, feats, inside)
+    if model.preencoder is not None:
+        feats, _ = model.preencoder(feats, feats_lengths)
+
+    # the input layers' convolutions are not padded: frames of an utterance do not
+    # see what lies beyond it
+    if isinstance(encoder.embed, torch.nn.Sequential):
+        hidden = encoder.embed(feats)
+    else:
+        hidden, _ = encoder.embed(feats, None)
+    frames = torch.arange(num_frames, device=speech.device)
+    inside = frames < lengths[:, None]
+    mask = inside[:, None]
+    with (
+        convolutions_see_zeros(encoder, inside[..., None]),
+        legacy_positions_of_each(encoder, lengths, num_frames),
+    ):
+        for layer in encoder.encoders:
+            hidden, mask = layer(hidden, mask)
+    if isinstance(hidden, tuple):  # with the positions that attention needs
+        hidden = hidden[0]
+    if getattr(encoder, "normalize_before", True):
+        hidden = encoder.after_norm(hidden)
+    return hidden, lengths
