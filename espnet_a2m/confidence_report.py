@@ -10,8 +10,8 @@ import torch
 
 from espnet_a2m.errors import DataError
 from espnet_a2m.frame_grid import FrameGrid
-from espnet_a2m.masking import span_mask
 from espnet_a2m.scored_set import ScoredSet
+from espnet_a2m.span_sampling import span_mask
 
 PERCENTILES = (5, 25, 50, 75, 95)
 ALL = "all"  # stands for all languages together

@@ -1,0 +1,95 @@
+"""Options that change linearly over the updates of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+#: What an option may be, in words and as a test.
+Range = tuple[str, Callable[[float], bool]]
+
+
+class LinearSchedule:
+    """From ``start`` to ``end`` over ``updates`` updates, constant from there on."""
+
+    def __init__(self, start: float, end: float, updates: float):
+        self.start, self.end, self.updates = float(start), float(end), float(updates)
+
+    def __call__(self, updates: torch.Tensor) -> torch.Tensor:
+        """Value, a 0-dim tensor on the device of ``updates`` (0-dim): no host sync."""
+        done = (updates / self.updates).clamp(0.0, 1.0)
+        value = self.start + (self.end - self.start) * done
+        # rounding errors must not pass what the host reckons with
+        return value.clamp(min(self.start, self.end), max(self.start, self.end))
+
+
+class AnnealedOptions:
+    """Options that are constants or follow a schedule.
+
+    Args:
+        where: The configuration key they are in, for messages.
+        constants: Option -> value; None is an option that is off.
+        ranges: Option -> what its value may be; the same options.
+        anneal: Option -> [start, end, updates] in place of its constant.
+
+    Raises:
+        ValueError: A value is out of its range, or ``anneal`` is malformed.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        constants: Mapping[str, float | None],
+        ranges: Mapping[str, Range],
+        anneal: Mapping[str, Sequence[float]] | None,
+    ):
+        self.constants = dict(constants)
+        self.schedules: dict[str, LinearSchedule] = {}
+        for name, given in (anneal or {}).items():
+            if name not in ranges:
+                raise ValueError(
+                    f"{where}: anneal: {name!r} is none of {', '.join(ranges)}"
+                )
+            if (
+                not isinstance(given, Sequence)
+                or len(given) != 3
+                or not all(isinstance(number, (int, float)) for number in given)
+                or given[2] <= 0
+            ):
+                raise ValueError(
+                    f"{where}: anneal: {name}={given!r} is not [start, end, updates]"
+                )
+            self.schedules[name] = LinearSchedule(*given)
+        for name, (wanted, fits) in ranges.items():
+            for value in self._ends(name):
+                if not fits(value):
+                    raise ValueError(f"{where}: {name}={value} is not {wanted}")
+
+    def _ends(self, name: str) -> list[float]:
+        """All extreme values of an option; none if it is off."""
+        if name in self.schedules:
+            return [self.schedules[name].start, self.schedules[name].end]
+        constant = self.constants[name]
+        return [] if constant is None else [constant]
+
+    def maximum(self, name: str) -> float:
+        """The largest value that an option ever has."""
+        return max(self._ends(name))
+
+    def is_off(self, name: str) -> bool:
+        """Whether an option has no value."""
+        return not self._ends(name)
+
+    def at(self, name: str, updates: torch.Tensor) -> float | torch.Tensor:
+        """Value of an option after ``updates`` (0-dim); a tensor if it is annealed.
+
+        Raises:
+            ValueError: The option is off.
+        """
+        if name in self.schedules:
+            return self.schedules[name](updates)
+        constant = self.constants[name]
+        if constant is None:
+            raise ValueError(f"option {name} is off")
+        return constant
