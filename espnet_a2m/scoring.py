@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -169,7 +170,8 @@ def score_set(
     utt_ids = list(audio)
     total = None
     if durations is not None:
-        total = sum(int(durations[utt_id]) for utt_id in utt_ids) / grid.fs
+        # rounded up: the sum of the parts may exceed the exact one in its last digit
+        total = math.ceil(sum(int(durations[u]) for u in utt_ids) / grid.fs)
     stems = []
     with tqdm(total=total, unit="s", unit_scale=True, desc=f"score {output}") as bar:
         for begin in range(0, len(utt_ids), CHUNK_UTTERANCES):

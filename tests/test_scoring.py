@@ -1,0 +1,295 @@
+"""Scores do not depend on how audio is batched, nor on when they are computed."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+from torch.nn.utils.rnn import pad_sequence
+
+from espnet_a2m.errors import UserError
+from espnet_a2m.frame_grid import FrameGrid
+from espnet_a2m.kaldi_table import read_scp, write_table
+
+ENCODERS = {
+    "conformer": {"encoder": "conformer", "rel_pos_type": "latest"},
+    "conformer_legacy": {"encoder": "conformer", "rel_pos_type": "legacy"},
+    "transformer": {"encoder": "transformer"},
+    "branchformer": {"encoder": "branchformer", "cgmlp_linear_units": 64},
+    "e_branchformer": {"encoder": "e_branchformer", "cgmlp_linear_units": 64},
+}
+#: What else reads along time
+VARIANTS = {
+    "conv1d": {
+        "encoder": "conformer",
+        "rel_pos_type": "latest",
+        "positionwise_layer_type": "conv1d",
+    },
+    "learned_ave": {
+        "encoder": "branchformer",
+        "cgmlp_linear_units": 64,
+        "merge_method": "learned_ave",
+    },
+    "legacy_zero_triu": {
+        "encoder": "conformer",
+        "rel_pos_type": "legacy",
+        "zero_triu": True,
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads on models this small only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def audio(short_utterances) -> dict[str, np.ndarray]:
+    """Utterances of 1.6 s to 3.5 s, not in order of length."""
+    chosen = sorted(short_utterances[:40:10])
+    return {utt: soundfile.read(path, dtype="float32")[0] for utt, path, _ in chosen}
+
+
+def write_scorer(directory, encoder="conformer", input_layer="conv2d", **conf):
+    """A random ESPnet CTC model whose posteriors are neither flat nor certain."""
+    from espnet2.tasks.asr import ASRTask
+
+    torch.manual_seed(0)
+    normalize_conf = conf.pop("normalize_conf", {"norm_vars": True})
+    frontend_conf = {"win_length": 400, "hop_length": 160}
+    frontend_conf.update(conf.pop("frontend_conf", {}))
+    encoder_conf = {"output_size": 32, "attention_heads": 2, "num_blocks": 2}
+    if encoder != "branchformer":
+        encoder_conf["linear_units"] = 64
+    encoder_conf.update(input_layer=input_layer, **conf)
+    config = directory / "config.yaml"
+    options = ASRTask.get_default_config() | {
+        "token_list": ["<blank>", "<unk>", *"abcdefgh", "<sos/eos>"],
+        "encoder": encoder,
+        "encoder_conf": encoder_conf,
+        "frontend_conf": frontend_conf,
+        "normalize": "utterance_mvn",
+        "normalize_conf": normalize_conf,
+        "model_conf": {"ctc_weight": 1.0, "report_cer": False, "report_wer": False},
+    }
+    config.write_text(yaml.safe_dump(options))
+    model = ASRTask.build_model(argparse.Namespace(**options))
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):  # or padded frames would often be 0 by themselves
+            torch.nn.init.uniform_(parameter, -0.5, 0.5)
+    model.ctc.ctc_lo.weight.data.mul_(4)
+    torch.save(model.state_dict(), directory / "model.pth")
+    return directory / "model.pth"
+
+
+def batch_of(speech):
+    """Padded with noise, beyond the longest as well: padding must not be heard."""
+    lengths = torch.tensor([len(s) for s in speech])
+    padded = pad_sequence([torch.from_numpy(s) for s in speech], batch_first=True)
+    padded = torch.nn.functional.pad(padded, (0, 5000))
+    outside = torch.arange(padded.size(1)) >= lengths[:, None]
+    noise = torch.randn(padded.shape, generator=torch.Generator().manual_seed(0))
+    return torch.where(outside, noise, padded), lengths
+
+
+@torch.no_grad()
+def alone(model, speech):
+    """(T, V) posteriors of ESPnet's own forward for one utterance."""
+    speech = torch.from_numpy(speech.copy())[None]
+    encoded, _ = model.encode(speech, torch.tensor([speech.size(1)]))
+    if isinstance(encoded, tuple):
+        encoded = encoded[0]
+    return model.ctc.softmax(encoded)[0]
+
+
+def check_independence(scorer, audio):
+    too_short = np.zeros(200, np.float32)
+    speech = [*audio.values(), too_short]
+    log_probs, lengths = scorer.log_probs(*batch_of(speech))
+    posteriors = log_probs.exp()
+    assert lengths[-1] == 0
+    spread = []
+    for row, samples in enumerate(speech[:-1]):
+        want = alone(scorer.model, samples)
+        assert lengths[row] == len(want)
+        got = posteriors[row, : len(want)]
+        torch.testing.assert_close(got, want, atol=1e-5, rtol=0)
+        spread.append(want.amax(-1).mean())
+    assert 0.2 < np.mean(spread) < 0.99
+
+
+@pytest.mark.parametrize("input_layer", ["linear", "conv2d", "conv2d6", "conv2d8"])
+@pytest.mark.parametrize("name", ENCODERS)
+def test_batches_score_as_espnet_scores_each_alone(name, input_layer, audio, tmp_path):
+    from espnet_a2m.scorer.espnet import ESPnetScorer
+
+    model = write_scorer(tmp_path, input_layer=input_layer, **ENCODERS[name])
+    scorer = ESPnetScorer(str(model))
+    assert scorer.batches
+    check_independence(scorer, audio)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_batches_of_other_layers_along_time(name, audio, tmp_path):
+    from espnet_a2m.scorer.espnet import ESPnetScorer
+
+    scorer = ESPnetScorer(str(write_scorer(tmp_path, **VARIANTS[name])))
+    assert scorer.batches
+    check_independence(scorer, audio)
+
+
+@pytest.mark.parametrize(
+    ("conf", "reason"),
+    [
+        ({"interctc_layer_idx": [1], "interctc_use_conditioning": True}, "interctc"),
+        ({"frontend_conf": {"center": False}}, "center"),
+    ],
+)
+def test_what_cannot_be_batched_is_scored_one_by_one(
+    conf, reason, audio, tmp_path, caplog
+):
+    from espnet_a2m.scorer.espnet import ESPnetScorer
+
+    scorer = ESPnetScorer(str(write_scorer(tmp_path, rel_pos_type="latest", **conf)))
+    assert not scorer.batches
+    assert reason in caplog.text and "one at a time" in caplog.text
+    check_independence(scorer, audio)
+
+
+# --- A set, and a training step -------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scorer(tmp_path_factory) -> Path:
+    return write_scorer(tmp_path_factory.mktemp("scorer"), rel_pos_type="latest")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, short_utterances) -> Path:
+    """A formatted data directory, whose order is not that of the lengths."""
+    directory = tmp_path_factory.mktemp("data")
+    chosen = short_utterances[::7]
+    write_table(directory / "wav.scp", {u: path for u, path, _ in chosen})
+    samples = {u: soundfile.info(path).frames for u, path, _ in chosen}
+    write_table(directory / "utt2num_samples", samples)
+    return directory
+
+
+def score(scorer, data, output, *options) -> dict[str, np.ndarray]:
+    from espnet_a2m.bin.score import main
+
+    main(
+        ["--asr_model_file", str(scorer), "--data", str(data)]
+        + ["--output_dir", str(output), *options]
+    )
+    table = read_scp(output / "confidence.scp")
+    return {utt: kaldiio.load_mat(source)[:, 0] for utt, source in table.items()}
+
+
+MEASURE = {"measure": "entropy", "blank": "renormalise", "temperature": 1.5}
+
+
+def test_dumped_batched_and_online_scores_are_equal(
+    scorer, data, tmp_path, monkeypatch
+):
+    from espnet_a2m import scoring
+    from espnet_a2m.scorer.online import OnlineScorer
+
+    monkeypatch.setattr(scoring, "CHUNK_UTTERANCES", 9)
+    options = [f"--{name}={value}" for name, value in MEASURE.items()]
+    want = score(scorer, data, tmp_path / "single", *options)
+    batched = score(
+        scorer, data, tmp_path / "batched", *options, "--batch_seconds", "40"
+    )
+    audio = {
+        utt: soundfile.read(path, dtype="float32")[0]
+        for utt, path in read_scp(data / "wav.scp").items()
+    }
+    online = OnlineScorer(str(scorer), **MEASURE)
+    confidence, lengths = online(*batch_of(list(audio.values())))
+    assert confidence.dtype == torch.float32 and not confidence.requires_grad
+    assert want.keys() == batched.keys() == audio.keys()
+    assert max(len(c) for c in want.values()) > 4 * min(len(c) for c in want.values())
+    exact = 0
+    for row, utt in enumerate(want):
+        frames = online.grid.num_frames(len(audio[utt]))
+        assert len(want[utt]) == len(batched[utt]) == lengths[row] == frames
+        computed = confidence[row, :frames].numpy()
+        np.testing.assert_allclose(computed, want[utt], atol=1.01 / 255)
+        np.testing.assert_allclose(batched[utt], want[utt], atol=1.01 / 255)
+        exact += (np.abs(computed - want[utt]) < 1e-6).mean()
+        assert not confidence[row, frames:].any()
+    assert exact / len(want) > 0.99  # the step shows only where rounding was close
+    assert np.std(np.concatenate(list(want.values()))) > 0.02
+    # and another measure is another score
+    other = score(scorer, data, tmp_path / "single")
+    assert all(np.abs(other[utt] - want[utt]).max() > 0.05 for utt in want)
+
+
+def test_batches_hold_what_they_may(data, monkeypatch, tmp_path):
+    from espnet_a2m.scoring import score_set
+
+    grid = FrameGrid(16000, 480.0, 640)
+    samples = {u: int(n) for u, n in read_scp(data / "utt2num_samples").items()}
+    seen = []
+
+    def confidences_of(batch):
+        seen.append([len(speech) for speech in batch])
+        return [np.full(grid.num_frames(n), n / 1e6, np.float32) for n in seen[-1]]
+
+    args = (data / "wav.scp", tmp_path, confidences_of, grid, {}, samples)
+    score_set(*args, batch_seconds=30)
+    assert all(max(b) * len(b) <= 30 * 16000 or len(b) == 1 for b in seen)
+    flat = [n for batch in seen for n in batch]
+    assert flat == sorted(samples.values()) and len(seen) < len(flat) / 2
+    conf = read_scp(tmp_path / "utt2conf")
+    assert {u: round(float(c) * 1e6) for u, c in conf.items()} == samples
+    incomplete = dict(list(samples.items())[1:])
+    with pytest.raises(UserError, match=min(samples)):
+        score_set(*args[:-1], incomplete, batch_seconds=30)
+
+
+def test_online_scorer_is_no_part_of_the_training_model(scorer, audio):
+    from espnet_a2m.scorer.online import OnlineScorer
+
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    online = OnlineScorer(str(scorer))
+    speech, lengths = batch_of(list(audio.values()))
+    want, _ = online(speech, lengths)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+    model = torch.nn.Linear(2, 2)
+    model.scorer = online
+    assert len(model.state_dict()) == len(list(model.parameters())) == 2
+    model.train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got, _ = online(speech, lengths)
+    assert torch.equal(got, want)
+    assert torch.equal(got * 255, (got * 255).round())
+
+
+def test_options_that_make_no_sense_are_refused(scorer, data, tmp_path, capsys):
+    from espnet_a2m.scorer.online import OnlineScorer
+
+    with pytest.raises(ValueError, match="renormalise"):
+        OnlineScorer(str(scorer), measure="entropy", blank="exclude")
+    with pytest.raises(UserError, match="no such file"):
+        OnlineScorer(str(tmp_path / "absent.pth"))
+    for options, message in (
+        (["--measure", "entropy", "--blank", "exclude"], "renormalise"),
+        (["--temperature", "0"], "above 0"),
+    ):
+        with pytest.raises(SystemExit) as error:
+            score(scorer, data, tmp_path / "out", *options)
+        assert error.value.code == 1 and message in capsys.readouterr().err
