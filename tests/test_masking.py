@@ -1,131 +1,276 @@
-"""Guided masking against exact enumeration of eq. 3, and its edge cases."""
+"""Every option of guided masking, on ragged batches and short utterances."""
 
 from __future__ import annotations
 
-from collections import Counter
+import itertools
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import chisquare
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from espnet_a2m.masking import GuidedMasking
-from espnet_a2m.span_sampling import span_mask, target_counts
-
-
-def sequential_masks(scores, span, target):
-    """Exact distribution of masks when eq. 3 is drawn start by start.
-
-    Draw a start among those not yet drawn with probability s_t / sum of theirs,
-    mask its span from its first frame on until ``target`` frames are masked.
-    """
-    starts = range(len(scores) - span + 1)
-    distribution: Counter = Counter()
-
-    def draw(drawn, masked, probability):
-        left = [t for t in starts if t not in drawn]
-        total = sum(scores[t] for t in left)
-        for t in left:
-            now = set(masked)
-            for frame in range(t, t + span):
-                if len(now) < target:
-                    now.add(frame)
-            p = probability * scores[t] / total
-            if len(now) == target:
-                distribution[frozenset(now)] += p
-            else:
-                draw(drawn | {t}, now, p)
-
-    draw(frozenset(), frozenset(), 1.0)
-    return distribution
-
-
-@pytest.mark.parametrize(
-    ("scores", "span", "mask_prob"),
-    [
-        ([0.9, 0.1, 0.5, 0.3, 0.8, 0.2], 2, 0.5),
-        ([1.0, 1.0, 1.0, 1.0, 1.0, 1.0], 3, 0.7),  # uniform
-        ([0.05, 0.9, 0.9, 0.05, 0.4, 0.6, 0.2], 3, 0.6),
-        ([0.9, 0.2, 0.7, 0.4, 0.6], 1, 0.4),  # single frames
-    ],
+from espnet_a2m.masking import (
+    COVERAGE,
+    GUIDANCE,
+    REPLACEMENT,
+    GuidedMasking,
+    shuffle_frames,
 )
-def test_starts_follow_eq_3(scores, span, mask_prob):
-    draws = 100_000
-    frames = len(scores)
-    target = int(target_counts(torch.tensor(frames), mask_prob))
-    exact = sequential_masks(scores, span, target)
-    mask = span_mask(
-        torch.full((draws,), frames),
-        frames,
-        mask_prob,
-        span,
-        torch.tensor(scores).expand(draws, -1),
-        torch.Generator().manual_seed(1),
-    )
-    seen = Counter(frozenset(row.nonzero().flatten().tolist()) for row in mask)
-    assert set(seen) <= set(exact)
-    masks = sorted(exact, key=sorted)
-    result = chisquare([seen[m] for m in masks], [exact[m] * draws for m in masks])
-    assert result.pvalue > 1e-3
+from espnet_a2m.span_sampling import MASK_SELECTION, target_counts
+
+NOW = torch.tensor(0)
 
 
-def test_uniform_scores_are_the_baseline():
-    """Guidance by a constant is no guidance, to the bit."""
-    lengths = torch.tensor([200, 120, 7])
-    masks = [
-        span_mask(lengths, 200, 0.4, 10, scores, torch.Generator().manual_seed(3))
-        for scores in (None, torch.ones(3, 200))
-    ]
-    assert torch.equal(*masks)
-    masking = GuidedMasking(4, guidance="uniform")
-    scores = torch.rand(3, 200)
-    drawn = []
-    for confidence in (scores, None):
-        torch.manual_seed(3)
-        drawn.append(masking.draw(lengths, 200, confidence, torch.tensor(0)))
-    assert torch.equal(*drawn)
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
 
 
-def test_high_prefers_confident_frames():
+def test_guidance_prefers_and_avoids():
+    torch.manual_seed(0)
     scores = torch.full((64, 400), 0.1)
     scores[:, 100:200] = 0.9
     lengths = torch.full((64,), 400)
-    generator = torch.Generator().manual_seed(0)
-    high = span_mask(lengths, 400, 0.2, 10, scores, generator)
-    uniform = span_mask(lengths, 400, 0.2, 10, None, generator)
-    share = [m[:, 100:200].sum() / m.sum() for m in (high, uniform)]
-    assert share[0] > 0.6 > 0.35 > share[1]
+    share = {}
+    for guidance in GUIDANCE:
+        masking = GuidedMasking(4, mask_prob=0.2, guidance=guidance)
+        mask = masking.draw(lengths, 400, scores, NOW)
+        share[guidance] = float(mask[:, 100:200].sum() / mask.sum())
+    assert share["top_k"] > 0.9 and share["high"] > 0.6 and share["energy"] > 0.6
+    assert share["low"] < 0.1
+    for neutral in ("uniform", "shuffled", "mixed"):
+        assert 0.15 < share[neutral] < 0.5
+
+
+def test_top_k_takes_the_most_confident_starts():
+    scores = torch.linspace(0.1, 0.9, 20).flip(0)[None].repeat(50, 1)
+    scores[:, 15] = 0.95
+    masking = GuidedMasking(4, 0.2, 2, guidance="top_k")
+    mask = masking.draw(torch.full((50,), 20), 20, scores, NOW)
+    assert mask.nonzero()[:, 1].view(50, 4).tolist() == [[0, 1, 15, 16]] * 50
+    ties = masking.draw(torch.full((50,), 20), 20, torch.ones(50, 20), NOW)
+    assert len(ties.unique(dim=0)) > 20
+
+
+def test_shuffled_keeps_each_utterances_scores():
+    scores = torch.rand(3, 50)
+    lengths = torch.tensor([50, 20, 0])
+    other = shuffle_frames(scores, lengths)
+    for row, new, length in zip(scores, other, lengths.tolist()):
+        assert torch.equal(row[:length].sort().values, new[:length].sort().values)
+    assert not torch.equal(other[0], scores[0])
+
+
+def test_what_the_model_has_to_pass():
+    sources = {g: GuidedMasking(4, guidance=g).source for g in GUIDANCE}
+    assert sources.pop("uniform") is None and sources.pop("energy") == "energy"
+    assert set(sources.values()) == {"confidence"}
+    assert not GuidedMasking(4, guidance="energy").needs_confidence
+    assert GuidedMasking(4, guidance="low").needs_confidence
+    with pytest.raises(ValueError, match="guidance=high needs"):
+        GuidedMasking(4).draw(torch.tensor([5]), 5, None, NOW)
 
 
 @settings(max_examples=300, deadline=None)
 @given(
+    guidance=st.sampled_from(GUIDANCE),
+    mask_selection=st.sampled_from(MASK_SELECTION),
+    coverage=st.sampled_from(COVERAGE),
+    min_masks=st.sampled_from([0, 0, 2]),
     lengths=st.lists(st.integers(0, 70), min_size=1, max_size=6),
     mask_prob=st.floats(0.01, 0.99),
     mask_length=st.integers(1, 25),
-    zeros=st.booleans(),
+    kind=st.sampled_from(["random", "gaps", "zeros", "ones"]),
+    sharp=st.booleans(),
     seed=st.integers(0, 2**31 - 1),
 )
-def test_every_row_is_masked_exactly(lengths, mask_prob, mask_length, zeros, seed):
-    generator = torch.Generator().manual_seed(seed)
+def test_every_row_is_masked_exactly(
+    guidance,
+    mask_selection,
+    coverage,
+    min_masks,
+    lengths,
+    mask_prob,
+    mask_length,
+    kind,
+    sharp,
+    seed,
+):
+    torch.manual_seed(seed)
     frames = max(1, *lengths) + seed % 3  # sometimes more padding than needed
-    scores = torch.rand(len(lengths), frames, generator=generator)
-    if zeros:
+    scores = torch.rand(len(lengths), frames)
+    if kind == "gaps":
         scores[:, ::2] = 0.0
+    elif kind != "random":
+        scores.fill_(kind == "ones")
+    masking = GuidedMasking(
+        4,
+        mask_prob,
+        mask_length,
+        guidance,
+        mask_selection=mask_selection,
+        mask_other=1,
+        coverage=coverage,
+        min_masks=min_masks,
+        power=9.0 if sharp else 1.0,
+        temperature=0.01 if sharp else None,
+    )
     lens = torch.tensor(lengths)
-    mask = span_mask(lens, frames, mask_prob, mask_length, scores, generator)
-    assert mask.sum(1).tolist() == target_counts(lens, mask_prob).tolist()
+    mask = masking.draw(lens, frames, scores, NOW)
     assert not mask[torch.arange(frames) >= lens[:, None]].any()
+    assert mask.sum(1).max() <= masking.max_count(frames)
+    target = target_counts(lens, mask_prob)
+    if coverage == "exact" and not min_masks:
+        assert mask.sum(1).tolist() == target.tolist()
+        assert masking.max_count(int(lens.max())) == max(1, int(target.max()))
+    elif coverage == "exact":
+        assert (mask.sum(1) >= target).all()
+
+
+@pytest.mark.parametrize("coverage", COVERAGE)
+@pytest.mark.parametrize("guidance", GUIDANCE)
+def test_min_masks(guidance, coverage):
+    """As many spans as asked for, or as the utterance has room for."""
+    conf = dict(mask_prob=0.01, guidance=guidance, coverage=coverage)
+    lengths = torch.tensor([0, 1, 2, 5, 60])
+    single = GuidedMasking(4, mask_length=1, min_masks=3, **conf)
+    for _ in range(5):
+        mask = single.draw(lengths, 60, torch.rand(5, 60), NOW)
+        assert mask.sum(1).tolist() == [0, 1, 2, 3, 3]
+    spans = GuidedMasking(4, mask_length=10, min_masks=1, **conf)
+    mask = spans.draw(lengths, 60, torch.rand(5, 60), NOW)
+    assert mask.sum(1).tolist() == [0, 1, 2, 5, 10]
+    assert spans.max_count(60) >= 10
+
+
+def test_number_of_starts():
+    """Each utterance has its own, whatever else is in the batch."""
+    masking = GuidedMasking(4, 0.4, 1, coverage="starts")
+    lengths = torch.tensor([3, 100, 101, 0]).repeat(2000)
+    scores = torch.rand(8000, 101)
+    count = masking.draw(lengths, 101, scores, NOW).sum(1).view(2000, 4).float()
+    assert count.mean(0).tolist() == pytest.approx([1.2, 40, 40.4, 0], abs=0.04)
+    assert count.amin(0).tolist() == [1, 40, 40, 0]
+    assert count.amax(0).tolist() == [2, 40, 41, 0]
 
 
 def test_last_frames_are_masked_too():
-    mask = span_mask(torch.full((2000,), 30), 30, 0.4, 10)
-    assert mask[:, -1].any() and mask[:, 0].any()
+    lengths = torch.full((500,), 30)
+    for coverage, selection in itertools.product(COVERAGE, MASK_SELECTION):
+        masking = GuidedMasking(
+            4, coverage=coverage, mask_selection=selection, mask_other=3
+        )
+        mask = masking.draw(lengths, 30, torch.rand(500, 30), NOW)
+        assert mask[:, -1].any() and mask[:, 0].any()
+
+
+def test_options_change_with_the_updates():
+    masking = GuidedMasking(
+        8,
+        guidance="mixed",
+        replacement="noise",
+        anneal={
+            "mask_prob": [0.2, 0.5, 100],
+            "high_share": [1.0, 0.0, 100],
+            "noise_std": [1.0, 0.0, 10],
+        },
+    )
+    lengths = torch.full((20,), 100)
+    scores = (torch.arange(100) < 50).float().expand(20, -1)
+    shares = []
+    for updates, masked in ((0, 20), (50, 35), (100, 50), (10**6, 50)):
+        mask = masking.draw(lengths, 100, scores, torch.tensor(updates))
+        assert (mask.sum(1) == masked).all()
+        shares.append(float(mask[:, :50].sum() / mask.sum()))
+    assert shares[0] > 0.8 and 0.4 < shares[1] < 0.6 and max(shares[2:]) < 0.15
+    assert masking.max_count(100) == 50
+
+    features = torch.ones(20, 100, 8)
+    for updates, std in ((0, 1.0), (5, 0.5), (10, 0.0)):
+        new = masking.replace(features, mask, torch.tensor(updates))
+        assert float(new[mask].std()) == pytest.approx(std, abs=0.05)
+
+
+@pytest.mark.parametrize("replacement", REPLACEMENT)
+def test_replacement(replacement):
+    masking = GuidedMasking(8, replacement=replacement)
+    features = torch.randn(4, 50, 8)
+    given = features.clone()
+    mask = torch.rand(4, 50) < 0.5
+    new = masking.replace(features, mask, NOW)
+    assert torch.equal(features, given) and torch.equal(new[~mask], features[~mask])
+    names = [name for name, _ in masking.named_parameters()]
+    assert names == (["mask_emb"] if replacement == "learned" else [])
+    assert list(masking.state_dict()) == names
+    if replacement == "learned":
+        assert torch.equal(new[mask], masking.mask_emb.expand(mask.sum(), -1))
+        new.sum().backward()
+        assert torch.equal(masking.mask_emb.grad, mask.sum().float().expand(8))
+    elif replacement == "zeros":
+        assert not new[mask].any()
+    else:
+        assert float(new[mask].std()) == pytest.approx(0.1, abs=0.01)
+
+
+def test_channels():
+    masking = GuidedMasking(64, mask_channel_prob=0.25, mask_channel_length=4)
+    features = torch.randn(500, 7, 64)
+    mask = torch.zeros(500, 7, dtype=torch.bool)
+    zero = masking.replace(features, mask, NOW) == 0
+    assert torch.equal(zero.all(1), zero.any(1))  # in all frames or in none
+    count = zero[:, 0].sum(1)
+    # 4 spans of 4 channels, drawn for every utterance; overlaps take some
+    assert count.amin() >= 4 and count.amax() == 16
+    assert 13 < count.float().mean() < 16
+    assert len(zero[:, 0].unique(dim=0)) > 400
+    assert torch.equal(masking.eval().replace(features, mask, NOW), features)
+
+
+@pytest.mark.parametrize("guidance", GUIDANCE)
+def test_nothing_waits_for_the_device(guidance):
+    """Fake tensors have no values: what asks for one on the host raises."""
+    scale = {"mask_prob": [0.1, 0.4, 9], "power": [1, 0, 9], "temperature": [1, 2, 9]}
+    with FakeTensorMode(), torch.device("cuda"):
+        updates = torch.zeros((), dtype=torch.long)
+        lengths = torch.zeros(4, dtype=torch.long)
+        score, features = torch.zeros(4, 50), torch.zeros(4, 50, 16)
+        for coverage, selection, anneal in itertools.product(
+            COVERAGE, MASK_SELECTION, (None, scale)
+        ):
+            conf = dict(mask_selection=selection, mask_other=2, min_masks=2)
+            masking = GuidedMasking(
+                16, guidance=guidance, coverage=coverage, anneal=anneal, **conf
+            )
+            mask = masking.draw(lengths, 50, score, updates)
+            assert mask.shape == (4, 50) and mask.device.type == "cuda"
+        scale = {"noise_std": [0.1, 0.2, 9], "mask_channel_prob": [0.1, 0.2, 9]}
+        for replacement in REPLACEMENT:
+            masking = GuidedMasking(16, replacement=replacement, anneal=scale)
+            assert masking.replace(features, mask, updates).shape == features.shape
 
 
 @pytest.mark.parametrize(
-    "conf", [{"mask_prob": 0.0}, {"mask_length": 0}, {"guidance": "hihg"}]
+    "conf",
+    [
+        {"mask_prob": 0.0},
+        {"mask_length": 0},
+        {"guidance": "hihg"},
+        {"coverage": "most"},
+        {"min_masks": -1},
+        {"mask_selection": "gamma"},
+        {"mask_other": 30, "mask_selection": "uniform"},
+        {"mask_other": 0.0, "mask_selection": "normal"},
+        {"high_share": 1.5},
+        {"power": -1.0},
+        {"temperature": 0.0},
+        {"mask_channel_length": 5, "mask_channel_prob": 0.1},
+        {"mask_channel_prob": 1.0},
+        {"replacement": "ones"},
+        {"noise_std": -0.1},
+        {"anneal": {"mask_length": [1, 2, 3]}},
+    ],
 )
 def test_bad_options(conf):
-    with pytest.raises(ValueError, match=next(iter(conf))):
+    with pytest.raises(ValueError, match=f"masking_conf: {next(iter(conf))}"):
         GuidedMasking(4, **conf)
