@@ -294,7 +294,7 @@ class GuidedMasking(torch.nn.Module):
             masked = torch.where(frames, self.mask_emb.to(features), features)
         elif self.replacement == "noise":
             noise = torch.randn_like(features) * self.options.at("noise_std", updates)
-            masked = torch.where(frames, noise.to(features), features)
+            masked = torch.where(frames, noise, features)
         else:
             masked = features.masked_fill(frames, 0.0)
         if not (self.training and self.masks_channels):

@@ -58,7 +58,8 @@ class AnnealedOptions:
                 or given[2] <= 0
             ):
                 raise ValueError(
-                    f"{where}: anneal: {name}={given!r} is not [start, end, updates]"
+                    f"{where}: anneal: {name}={given!r} is not [start, end, updates], "
+                    "three numbers with updates above 0"
                 )
             self.schedules[name] = LinearSchedule(*given)
         for name, (wanted, fits) in ranges.items():
