@@ -17,10 +17,12 @@ INSTALL_REQUIRES = [
     "kaldiio>=2.18",  # 202611 reads archives by itself and does not install it
     "matplotlib>=3.7",
     "numpy>=2.0",
+    "scikit-learn>=1.3",
     "scipy>=1.10",
     "sentencepiece>=0.2.0",
     "soundfile>=0.12",
     "soxr>=0.3",
+    "threadpoolctl>=3.1",
     "tqdm>=4.64",
     # What the recipes' own data preparation uses: G.722 decoding and simulated rooms.
     "av>=13",

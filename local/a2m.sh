@@ -52,7 +52,14 @@ blank | include | blank in the measure: include, exclude, renormalise
 score_temperature | 1.0 | divides the log posteriors; above 1 flattens a peaky scorer
 target_lang | | utt2lang value to tell from the others in the report
 num_plots | 4 | utterances whose confidences are drawn
-# Pre-training (stages 9-11)
+# Pseudo-labels for HuBERT (stage 9)
+label_tag | | names the labels; without it there are none and stage 9 is left out
+label_features | mfcc | mfcc, or the directory of a pre-training, for a layer of it
+label_model | valid.acc_masked_prediction.best.pth | its checkpoint
+label_layer | 6 | its encoder layer, from 1
+num_clusters | 500 | classes of the k-means
+km_fraction | 1.0 | share of pretrain_set that the k-means is fitted on
+# Pre-training (stages 10-11)
 ssl_config | conf/train_ssl.yaml | configuration of espnet_a2m.bin.ssl_train
 ssl_args | | options for espnet_a2m.bin.ssl_train
 ssl_tag | atm | names the experiment
@@ -90,6 +97,7 @@ confidence_dir=${expdir}/confidence_$([ -z "${own_scorer}" ] || echo own_)${scor
 [ "${measure}" = max_prob ] || confidence_dir+=_${measure}
 [ "${blank}" = include ] || confidence_dir+=_${blank}
 [[ ${score_temperature} =~ ^1(\.0*)?$ ]] || confidence_dir+=_t${score_temperature}
+label_dir=${expdir}/labels_${label_tag}
 ssl_stats=${expdir}/ssl_stats
 ssl_exp=${expdir}/ssl_${ssl_tag}
 asr_stats=${expdir}/asr_stats
@@ -236,9 +244,26 @@ if want 8 "confidences of ${pretrain_set} and ${valid_set}: ${confidence_dir}"; 
         ${target_lang:+--target_lang "${target_lang}"}
 fi
 
-if want 9 "pseudo-labels"; then
-    echo "Not needed: w2v-BERT makes its own targets. HuBERT's k-means labels are" \
-        "not implemented yet."
+if want 9 "pseudo-labels${label_tag:+ of ${pretrain_set} and ${valid_set}: ${label_dir}}"; then
+    if [ -z "${label_tag}" ]; then
+        echo "Left out: only HuBERT needs labels. --label_tag mfcc makes them."
+    else
+        need "${pretrain_dir}/wav.scp" 4
+        need "${valid_dir}/wav.scp" 4
+        features=(--fs "${fs}")
+        inputs="${pretrain_dir}/wav.scp ${valid_dir}/wav.scp"
+        if [ "${label_features}" != mfcc ]; then
+            need "${label_features}/${label_model}" 11
+            features=(--ssl_model_file "${label_features}/${label_model}" --layer "${label_layer}"
+                --ngpu "$((ngpu > 0))" --num_threads "${num_threads}")
+            inputs+=" ${label_features}/${label_model}"
+        fi
+        step "${label_dir}" "${inputs}" \
+            "${python}" -m espnet_a2m.bin.labels "${features[@]}" \
+            --fit_data "${pretrain_dir}" --data "${pretrain_dir}" "${valid_dir}" \
+            --num_clusters "${num_clusters}" --fraction "${km_fraction}" \
+            --output_dir "${label_dir}"
+    fi
 fi
 
 if want 10 "pre-training statistics"; then

@@ -1,0 +1,131 @@
+"""Pseudo-labels for HuBERT: fit one k-means, and label sets with it.
+
+  labels --fit_data dump/raw/train --data dump/raw/train dump/raw/dev \
+      --output_dir exp/labels_mfcc
+  labels --ssl_model_file exp/ssl_atm/4epoch.pth --layer 6 \
+      --fit_data dump/raw/train --data dump/raw/train dump/raw/dev \
+      --output_dir exp/labels_layer6
+  labels --kmeans exp/labels_mfcc/km.npz --data dump/raw/more --output_dir exp/more
+
+Writes km.npz, and labels.scp, grid.json and labels.json in a folder for each set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_a2m.bin import import_quietly
+from espnet_a2m.errors import UserError, main_guard
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The options of this command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    option = parser.add_argument
+    kmeans = parser.add_mutually_exclusive_group(required=True)
+    kmeans.add_argument("--fit_data", help="Formatted data directory to fit on")
+    kmeans.add_argument("--kmeans", help="km.npz of an earlier fit, to label only")
+    option("--data", nargs="+", required=True, help="Data directories to label")
+    option("--output_dir", required=True)
+    option("--fs", type=int, default=16000, help="Sampling rate of MFCC, Hz [16000]")
+    option("--ssl_model_file", help="Checkpoint of a pre-training, in place of MFCC")
+    option("--layer", type=int, help="Its encoder layer, from 1")
+    option("--num_clusters", type=int, default=500, help="[500]")
+    option("--seed", type=int, default=0, help="[0]")
+    option(
+        "--fraction",
+        type=float,
+        default=1.0,
+        help="Share of the utterances of --fit_data to fit on [1.0]",
+    )
+    option("--max_passes", type=int, default=10, help="Over them, at most [10]")
+    option("--ngpu", type=int, default=0, help="0: CPU, 1: GPU for the layer [0]")
+    option(
+        "--num_threads",
+        type=int,
+        default=1,
+        help="Threads on a CPU; MFCC is fastest with one [1]",
+    )
+    return parser
+
+
+def check_args(args: argparse.Namespace) -> None:
+    """Refuse options that contradict each other.
+
+    Raises:
+        UserError: Names them.
+    """
+    if (args.ssl_model_file is None) != (args.layer is None):
+        raise UserError("--ssl_model_file and --layer go together: give both or none")
+    names = [Path(directory).name for directory in args.data]
+    if len(set(names)) < len(names):
+        raise UserError(
+            f"--data: {' '.join(args.data)}: two sets of one name would share a folder "
+            "of --output_dir; label them in two calls (--kmeans)"
+        )
+
+
+@main_guard
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Fit, then label each set; a second call goes on."""
+    args = get_parser().parse_args(cmd)
+    check_args(args)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    import torch
+
+    from espnet_a2m.labels.features import MFCC, Features
+    from espnet_a2m.labels.fit import fit
+    from espnet_a2m.labels.kmeans import KMeans
+    from espnet_a2m.labels.label_set import label_set
+
+    torch.set_num_threads(args.num_threads)
+    device = "cpu"
+    features: Features
+    if args.ssl_model_file is None:
+        features = MFCC(args.fs)
+    else:
+        import_quietly("espnet2.tasks.ssl")
+        from espnet_a2m.labels.layer import LayerFeatures
+
+        device = "cuda" if args.ngpu else "cpu"
+        features = LayerFeatures(args.ssl_model_file, args.layer, device)
+
+    output = Path(args.output_dir)
+    if args.kmeans is not None:
+        kmeans = KMeans.load(Path(args.kmeans))
+        kmeans.check_features(features, Path(args.kmeans))
+    else:
+        kmeans = fit(
+            wav_scp=Path(args.fit_data) / "wav.scp",
+            path=output / "km.npz",
+            features=features,
+            num_clusters=args.num_clusters,
+            seed=args.seed,
+            fraction=args.fraction,
+            max_passes=args.max_passes,
+            device=device,
+        )
+    inertia = " ".join(f"{value:.5g}" for value in kmeans.inertia)
+    print(f"k-means of {json.dumps(features.description)}: inertia by pass {inertia}")
+    for directory in args.data:
+        target = output / Path(directory).name
+        start = time.perf_counter()
+        summary, labelled = label_set(Path(directory), target, kmeans, features, device)
+        rate = labelled / (time.perf_counter() - start)
+        print(
+            "{}: {num_frames} frames, {classes_in_use} of {num_classes} classes, "
+            "perplexity {perplexity:.1f}, mean run {mean_run_ms:.0f} ms, inertia per "
+            "frame {inertia_per_frame:.5g}".format(target / "labels.scp", **summary)
+            + (f", {rate:.0f} frames/s" if labelled else " (up to date)")
+        )
+
+
+if __name__ == "__main__":
+    main()

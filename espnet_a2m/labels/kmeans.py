@@ -1,0 +1,124 @@
+"""A k-means model: its file, and the nearest centroids of frames."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+
+from espnet_a2m.errors import UserError
+from espnet_a2m.kaldi_table import write_atomic
+from espnet_a2m.labels.features import Features
+
+#: Of the files below; raised when what they hold changes
+FORMAT = 1
+#: Frames whose distances to all centroids are in memory at once
+BLOCK_FRAMES = 10_000
+
+
+def assign(
+    frames: torch.Tensor, centroids: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Nearest centroids of frames.
+
+    Args:
+        frames: (T, F).
+        centroids: (K, F), on the same device.
+
+    Returns:
+        (T,) classes and (T,) squared Euclidean distances to their centroids.
+    """
+    norms = centroids.square().sum(1)
+    classes, distances = [], []
+    for block in frames.split(BLOCK_FRAMES):
+        nearest = torch.addmm(norms, block, centroids.T, alpha=-2).min(1)
+        classes.append(nearest.indices)
+        distances.append((nearest.values + block.square().sum(1)).clamp(min=0))
+    return torch.cat(classes), torch.cat(distances)
+
+
+def save_arrays(path: Path, arrays: dict[str, object]) -> None:
+    """Write a npz file, whole or not at all."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **{"format": FORMAT, **arrays})  # type: ignore[arg-type]
+    write_atomic(path, buffer.getvalue())
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read what :func:`save_arrays` wrote; nothing pickled is ever loaded.
+
+    Raises:
+        UserError: Another kind of file, or of another release.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (ValueError, EOFError, BadZipFile, TypeError, AttributeError) as e:
+        raise UserError(f"{path}: not a k-means ({e}); remove it to fit again") from e
+    if arrays.pop("format", None) != FORMAT:
+        raise UserError(
+            f"{path}: was written by another release of espnet_a2m; remove it to fit "
+            "again"
+        )
+    return arrays
+
+
+@dataclass(frozen=True)
+class KMeans:
+    """A fitted k-means: K clusters of frames with F features.
+
+    Attributes:
+        centroids: (K, F) float32.
+        counts: (K,) frames of each cluster in the last pass of the fit.
+        inertia: (passes,) mean squared distance of a frame in each pass.
+        settings: JSON of what it was fitted on and how.
+    """
+
+    centroids: np.ndarray
+    counts: np.ndarray
+    inertia: np.ndarray
+    settings: str
+
+    def save(self, path: Path) -> None:
+        """Write as npz, whole or not at all."""
+        save_arrays(path, vars(self))
+
+    @classmethod
+    def load(cls, path: Path) -> KMeans:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            UserError: It is no such file.
+        """
+        arrays = load_arrays(path)
+        try:
+            settings = str(arrays.pop("settings"))
+            return cls(settings=settings, **arrays)
+        except (KeyError, TypeError) as e:
+            raise UserError(
+                f"{path}: not a k-means ({e}); remove it to fit again"
+            ) from e
+
+    def check_features(self, features: Features, path: Path) -> None:
+        """Refuse features that this k-means was not fitted on.
+
+        Raises:
+            UserError: Their dimension, kind, layer or model differs.
+        """
+        dim = self.centroids.shape[1]
+        if dim != features.dim:
+            raise UserError(
+                f"{path}: fitted on features of {dim} dimensions, but these have "
+                f"{features.dim}: give the features it was fitted on, or fit again"
+            )
+        fitted = json.loads(self.settings)["features"]
+        if fitted != features.description:
+            raise UserError(
+                f"{path}: fitted on {fitted}, not on {features.description}: give "
+                "the features it was fitted on, or fit again"
+            )

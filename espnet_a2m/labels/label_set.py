@@ -1,0 +1,94 @@
+"""Labels a set with a fitted k-means, and says what the labels are like."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import kaldiio
+import numpy as np
+import torch
+
+from espnet_a2m.chunked_table import write_chunked_table
+from espnet_a2m.kaldi_table import read_scp, write_atomic
+from espnet_a2m.labels.features import Features, frames_of
+from espnet_a2m.labels.kmeans import KMeans, assign
+
+
+def label_set(
+    data: Path, output: Path, kmeans: KMeans, features: Features, device: str = "cpu"
+) -> tuple[dict[str, Any], int]:
+    """Write ``labels.scp``, ``grid.json``, ``utt2inertia`` and ``labels.json``.
+
+    The labels of an utterance are an int32 vector (T,), in classes from 0;
+    ``utt2inertia`` has the mean squared distance of its frames to their centroids.
+    A second call only does what is missing.
+
+    Args:
+        data: Formatted data directory.
+        output: Where the labels go.
+        kmeans: Gives the classes.
+        features: What it was fitted on.
+        device: Where the features are.
+
+    Returns:
+        What is in ``labels.json``, and how many frames this call has labelled.
+
+    Raises:
+        DataError: An utterance cannot be labelled.
+    """
+    centroids = torch.from_numpy(kmeans.centroids).to(device)
+    labelled = 0
+
+    def process(
+        utt_id: str, source: str, speech: np.ndarray
+    ) -> tuple[np.ndarray, float]:
+        nonlocal labelled
+        frames = frames_of(features, utt_id, source, speech)
+        labelled += len(frames)
+        classes, distances = assign(frames, centroids)
+        return classes.int().cpu().numpy(), float(distances.mean())
+
+    made_by = {
+        "kmeans": json.loads(kmeans.settings),
+        "centroids": hashlib.sha256(kmeans.centroids.tobytes()).hexdigest(),
+    }
+    features.grid.save(output / "grid.json")
+    write_chunked_table(
+        data, output, "labels", "inertia", process, features.grid.fs, made_by
+    )
+    frame_seconds = features.grid.stride / features.grid.fs
+    summary = {**summarise(output, len(centroids), frame_seconds), **made_by}
+    write_atomic(output / "labels.json", json.dumps(summary, indent=2) + "\n")
+    return summary, labelled
+
+
+def summarise(output: Path, num_classes: int, frame_seconds: float) -> dict[str, Any]:
+    """Statistics of the labels in a directory, read utterance by utterance.
+
+    Args:
+        output: Has ``labels.scp`` and ``utt2inertia``.
+        num_classes: Clusters of the k-means.
+        frame_seconds: Distance between frames.
+    """
+    counts = np.zeros(num_classes, np.int64)
+    runs, inertia = 0, 0.0
+    utt2inertia = read_scp(output / "utt2inertia")
+    for utt_id, labels in kaldiio.load_scp_sequential(str(output / "labels.scp")):
+        counts += np.bincount(labels, minlength=num_classes)
+        runs += 1 + int((labels[1:] != labels[:-1]).sum())
+        inertia += float(utt2inertia[utt_id]) * len(labels)
+    num_frames = int(counts.sum())
+    used = counts[counts > 0] / num_frames
+    return {
+        "num_classes": num_classes,
+        "num_utterances": len(utt2inertia),
+        "num_frames": num_frames,
+        "classes_in_use": len(used),
+        "empty_share": 1 - len(used) / num_classes,
+        "perplexity": float(np.exp(-(used * np.log(used)).sum())),
+        "mean_run_ms": 1000 * frame_seconds * num_frames / runs,
+        "inertia_per_frame": inertia / num_frames,
+    }

@@ -1,0 +1,84 @@
+"""Features of HuBERT's later rounds: a layer of an earlier pre-training."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from espnet_a2m.encoder_input import encode, tap
+from espnet_a2m.errors import UserError
+from espnet_a2m.frame_grid import FrameGrid
+from espnet_a2m.task import A2MTask
+
+
+class LayerFeatures:
+    """Output of one encoder layer of a pre-trained model, without a mask.
+
+    One utterance at a time, so that padding cannot matter.
+
+    Args:
+        model_file: Parameters, such as ``4epoch.pth``; ``config.yaml`` lies beside.
+        layer: Layer of the encoder, from 1.
+        device: ``cpu`` or ``cuda``.
+
+    Raises:
+        UserError: A file is missing or does not fit the other, or there is no such
+            layer.
+    """
+
+    def __init__(self, model_file: str | Path, layer: int, device: str = "cpu"):
+        model_path = Path(model_file)
+        config_path = model_path.parent / "config.yaml"
+        for path in (model_path, config_path):
+            if not path.is_file():
+                raise UserError(
+                    f"{path}: no such file; pre-train the model first (stages 10-11)"
+                )
+        with config_path.open(encoding="utf-8") as f:
+            args = argparse.Namespace(**yaml.safe_load(f))
+        self.model = A2MTask.build_model(args)
+        state = torch.load(model_path, map_location="cpu", weights_only=True)
+        try:
+            self.model.load_state_dict(state, strict=True)
+        except RuntimeError as e:
+            raise UserError(
+                f"{model_path}: does not fit {config_path}, or was trained by "
+                f"another release: {e}"
+            ) from e
+        self.num_layers = len(self.model.encoder.encoders)
+        if not 1 <= layer <= self.num_layers:
+            raise UserError(
+                f"{model_path}: there is no layer {layer}; choose --layer from 1 to "
+                f"{self.num_layers}"
+            )
+        self.layer = layer
+        self.device = device
+        self.model.to(device).eval()
+        self.dim = self.model.encoder.output_size()
+        self.grid: FrameGrid = self.model.confidence.encoder_grid
+        self.description: dict[str, object] = {
+            "features": "layer",
+            "layer": layer,
+            "model": model_path.resolve().name,
+            "sha256": hashlib.sha256(model_path.read_bytes()).hexdigest(),
+        }
+
+    @torch.inference_mode()
+    def __call__(self, speech: np.ndarray) -> torch.Tensor:
+        """(N,) samples -> (T, D)."""
+        if self.grid.num_frames(len(speech)) == 0:
+            return torch.empty(0, self.dim)
+        batch = torch.from_numpy(speech)[None].to(self.device)
+        lengths = torch.tensor([batch.size(1)], device=self.device)
+        inputs, lengths = self.model.encoder_features(
+            *self.model.frontend(batch, lengths)
+        )
+        with tap(self.model.encoder, lambda x: x, [self.layer]) as hidden:
+            output = encode(self.model.encoder, inputs, lengths)
+        hidden[self.num_layers] = output  # with the final norm, as the losses see it
+        return hidden[self.layer][0]
