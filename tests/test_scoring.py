@@ -293,3 +293,23 @@ def test_options_that_make_no_sense_are_refused(scorer, data, tmp_path, capsys):
         with pytest.raises(SystemExit) as error:
             score(scorer, data, tmp_path / "out", *options)
         assert error.value.code == 1 and message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_training_step_does_not_wait_for_the_scorer(name, tmp_path):
+    """Tensors without values: asking for one, as .item() or tolist() do, raises."""
+    from torch._subclasses.fake_tensor import (
+        DataDependentOutputException,
+        FakeTensorMode,
+    )
+
+    from espnet_a2m.scorer.online import OnlineScorer
+
+    online = OnlineScorer(str(write_scorer(tmp_path, **ENCODERS[name])))
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        speech = torch.zeros(3, 40000)
+        lengths = mode.from_tensor(torch.tensor([40000, 30000, 20000]))
+        with pytest.raises(DataDependentOutputException):
+            lengths.tolist()
+        confidence, frames = online(speech, lengths)
+    assert confidence.shape == (3, 62) and frames.shape == (3,)
