@@ -4,21 +4,24 @@
 # PYTHON312   the interpreter of the second environment, with the newer ESPnet, for
 #             the short tests (default: found if there; empty: leave them out)
 # DEMO_OPTS   more options for the demo's run.sh, e.g. DEMO_OPTS="--stage 11"
+# BENCH       groups of benchmarks, e.g. BENCH="masks contrastive" (default: all)
 # TESTS       what to give pytest, e.g. TESTS="tests/test_masking.py -k exact"
 
 PYTHON ?=
 PYTHON312 ?= auto
 DEMO_OPTS ?=
 TESTS ?=
+BENCH ?=
 
 VENV := .venv
 RECIPE := egs2/asterisk/a2m1
 
-.PHONY: help demo test lint env hooks clean distclean
+.PHONY: help demo test bench lint env hooks clean distclean
 
 help:
 	@echo "make demo       the whole path on real speech, ending in a table of error rates"
 	@echo "make test       lint, then the tests (PYTHON312= leaves out the second ESPnet)"
+	@echo "make bench      speed and memory beside other implementations (20 minutes)"
 	@echo "make lint       ruff, mypy, shellcheck"
 	@echo "make env        only make the environment, $(VENV) (PYTHON=... chooses Python)"
 	@echo "make hooks      run lint before every git commit"
@@ -34,6 +37,10 @@ demo: env
 test:
 	@VENV="$(VENV)" PYTHON="$(PYTHON)" PYTHON312="$(PYTHON312)" local/test.sh $(TESTS)
 
+bench: env
+	@local/bench_env.sh .venv_bench $(VENV)
+	@.venv_bench/bin/python benchmarks/run.py $(BENCH)
+
 lint: env
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" local/lint.sh
 
@@ -45,4 +52,5 @@ clean:
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) $(VENV).log $(VENV).lock .venv312 .venv312.log .venv312.lock
+	rm -rf $(VENV) $(VENV).log $(VENV).lock .venv312 .venv312.log .venv312.lock \
+		.venv_bench .venv_bench.log

@@ -84,7 +84,9 @@ class Row:
 
     def cells(self) -> tuple[str, ...]:
         """The row's text, as in ``HEADER``."""
-        target, verdict = "", ""
+        ratio, target, verdict = _times(self.ratio), "", ""
+        if self.low < self.high:
+            ratio += f" ({_times(self.low)}-{_times(self.high)})"
         if self.target is not None:
             bound = "at most" if self.at_most else "at least"
             target = f"{bound} {_times(self.target)}"
@@ -93,16 +95,20 @@ class Row:
             self.what,
             self.at,
             self.against,
-            f"{self.ours:.3g} {self.unit}",
-            f"{self.theirs:.3g} {self.unit}",
-            f"{_times(self.ratio)} ({_times(self.low)}-{_times(self.high)})",
+            f"{_digits(self.ours)} {self.unit}",
+            f"{_digits(self.theirs)} {self.unit}",
+            ratio,
             target,
             verdict,
         )
 
 
+def _digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _times(ratio: float) -> str:
-    return f"{ratio:.0f}x" if ratio >= 20 else f"{ratio:.3g}x"
+    return f"{_digits(ratio)}x"
 
 
 def table(rows: list[Row]) -> str:
