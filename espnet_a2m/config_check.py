@@ -36,6 +36,7 @@ GIVEN = {
     "preencoder_conf": ("input_size",),
     "ctc_conf": ("odim", "encoder_output_size"),
     "collate_fn_conf": ("fs", "random_crop"),
+    "loss": ("input_size", "quantizer", "frontend", "feats_size", "input_convs"),
     "optim_conf": ("params",),
     "scheduler_conf": ("optimizer",),
 }
@@ -204,7 +205,7 @@ def _check_losses(losses: Any, classes: Mapping[str, Any], where: str) -> None:
         if name not in classes:
             raise ConfigError(f"{here}: name {name!r}: {nearest(name, classes)}")
         conf = _mapping(loss.get("conf"), f"{here}.conf")
-        check_kwargs(classes[name], conf, f"{here}.conf")
+        check_kwargs(classes[name], conf, f"{here}.conf", GIVEN["loss"])
 
 
 def _check_classes(

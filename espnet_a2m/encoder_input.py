@@ -8,6 +8,7 @@ subsampling and masked frames keep their positions.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -96,3 +97,22 @@ def tap(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def encode(
+    encoder: torch.nn.Module, features: torch.Tensor, lengths: torch.Tensor
+) -> torch.Tensor:
+    """The encoder's output (B, T, D), without waiting for the device.
+
+    ESPnet's encoders look up the longest length on the host unless they are given
+    the padding (branchformer cannot be).
+
+    Args:
+        encoder: Any ESPnet encoder.
+        features: (B, S, F).
+        lengths: (B,) numbers of features.
+    """
+    if "masks" in inspect.signature(encoder.forward).parameters:
+        frames = torch.arange(features.size(1), device=features.device)
+        return encoder(features, lengths, masks=frames >= lengths[:, None])[0]
+    return encoder(features, lengths)[0]

@@ -74,6 +74,36 @@ class FrameGrid:
             ) from e
 
 
+def frame_positions(
+    source: FrameGrid,
+    target: FrameGrid,
+    num_frames: int,
+    source_lengths: torch.Tensor,
+    speech_start: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Where the frames of one grid lie among those of another.
+
+    Args:
+        source: Grid of frames of the whole utterances.
+        target: Grid of frames of the audio at hand.
+        num_frames: T', frames of the target in the padded batch.
+        source_lengths: (B,) numbers of the source's frames.
+        speech_start: (B,) first sample of the audio inside the utterance where
+            it was cropped; None where it is whole.
+
+    Returns:
+        (B, T') fractional indices into the source's frames. Before the first
+        and after the last of these, the nearest one.
+    """
+    frames = torch.arange(num_frames, device=source_lengths.device)
+    centre = (target.offset + frames * target.stride).expand(len(source_lengths), -1)
+    if speech_start is not None:
+        centre = speech_start[:, None] + centre
+    position = (centre - source.offset) / source.stride
+    last = (source_lengths - 1).clamp(min=0)[:, None]
+    return torch.minimum(position.clamp(min=0), last)
+
+
 def conv_lengths(lengths: torch.Tensor, convs: Iterable[TimeConv]) -> torch.Tensor:
     """Number of frames after ``convs``; 0 where the input is too short.
 
@@ -89,19 +119,31 @@ def conv_lengths(lengths: torch.Tensor, convs: Iterable[TimeConv]) -> torch.Tens
     return lengths
 
 
-def frontend_grid(frontend: torch.nn.Module) -> FrameGrid:
+def frontend_grid(frontend: torch.nn.Module, fs: int = 16000) -> FrameGrid:
     """The grid of an ESPnet front end's frames.
+
+    Args:
+        frontend: The front end.
+        fs: Sampling rate in Hz of front ends that do not know it themselves.
 
     Raises:
         ValueError: The front end's frame rate is not known here.
     """
+    from espnet2.asr.frontend.cnn import CNNFrontend
     from espnet2.asr.frontend.default import DefaultFrontend
+    from espnet2.asr.frontend.windowing import SlidingWindow
 
     if isinstance(frontend, DefaultFrontend) and frontend.apply_stft:
         fs = int(frontend.logmel.mel_options["sr"])
         offset = 0.0 if frontend.stft.center else frontend.stft.win_length / 2
         return FrameGrid(fs=fs, offset=offset, stride=frontend.hop_length)
+    samples = FrameGrid(fs=fs, offset=0.0, stride=1)
+    if isinstance(frontend, CNNFrontend):
+        layers: Any = frontend.layers
+        return samples.after((x.kernel_size, x.stride, 0) for x in layers)
+    if isinstance(frontend, SlidingWindow):
+        return samples.after([(frontend.win_length, frontend.hop_length, 0)])
     raise ValueError(
-        f"{type(frontend).__name__}: its frame rate is not known; "
-        "use `frontend: default` (log-mel from the waveform)"
+        f"{type(frontend).__name__}: its frame rate is not known; use `frontend:` "
+        "default (log-mel), wav2vec_cnn or sliding_window"
     )

@@ -2,69 +2,108 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
-from espnet_a2m.frame_grid import FrameGrid
+from espnet_a2m.energy import energy_confidence
+from espnet_a2m.errors import DataError
+from espnet_a2m.frame_grid import FrameGrid, frame_positions
+from espnet_a2m.scorer.online import OnlineScorer
 
 
-class ConfidenceFrontend(torch.nn.Module):
-    """Resamples confidences from the scorer's frames to the encoder's.
+class ConfidenceFrontend:
+    """Confidences at the encoder's frames, read from a stream or computed.
+
+    Not a module: a scorer that is asked while training is no part of the model, its
+    checkpoints or its optimiser.
 
     Args:
-        scorer_grid: Where the scorer's frames are centred, in the whole
-            utterance.
-        encoder_grid: Where the encoder's are, in the audio that it gets.
+        encoder_grid: Where the encoder's frames are centred, in the audio that it
+            gets.
+        scorer_grid: Where the frames of the stream ``confidence`` are centred, in
+            the whole utterance; None without that stream.
+        scorer: Computes the confidences of the audio at hand in place of the
+            stream.
 
     Raises:
-        ValueError: The two work at different sampling rates.
+        ValueError: Both are given, or sampling rates differ.
     """
 
-    def __init__(self, scorer_grid: FrameGrid, encoder_grid: FrameGrid):
-        super().__init__()
-        if scorer_grid.fs != encoder_grid.fs:
+    def __init__(
+        self,
+        encoder_grid: FrameGrid,
+        scorer_grid: FrameGrid | None = None,
+        scorer: OnlineScorer | None = None,
+    ):
+        if scorer is not None:
+            if scorer_grid is not None:
+                raise ValueError(
+                    "confidences are either read (--confidence_grid) or computed "
+                    "(--online_scorer_conf): give one of them"
+                )
+            scorer_grid = scorer.grid
+        if scorer_grid is not None and scorer_grid.fs != encoder_grid.fs:
             raise ValueError(
                 f"the confidences were made from {scorer_grid.fs} Hz audio, but "
                 f"frontend_conf.fs is {encoder_grid.fs}; score the audio that is "
                 "trained on"
             )
-        self.scorer_grid = scorer_grid
         self.encoder_grid = encoder_grid
+        self.scorer_grid = scorer_grid
+        self.scorer = scorer
 
-    def forward(
+    def __call__(
         self,
-        confidence: torch.Tensor,
-        confidence_lengths: torch.Tensor,
+        speech: torch.Tensor,
+        speech_lengths: torch.Tensor,
         num_frames: int,
-        speech_start: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+        streams: Mapping[str, Any],
+    ) -> torch.Tensor | None:
         """Interpolate linearly at the centres of the encoder's frames.
 
         Args:
-            confidence: (B, T) of the whole utterances.
-            confidence_lengths: (B,) numbers of the scorer's frames.
+            speech: (B, N) waveforms.
+            speech_lengths: (B,) samples.
             num_frames: T', the encoder's frames in the padded batch.
-            speech_start: (B,) first sample of the audio inside the utterance
-                where it was cropped; None where it is whole.
+            streams: ``confidence`` (B, T) of the whole utterances with
+                ``confidence_lengths``, and ``speech_start`` where they were cropped.
 
         Returns:
-            (B, T') confidences. Before the scorer's first frame and after its
-            last the nearest one holds.
+            (B, T') confidences, or None where there are none.
+
+        Raises:
+            DataError: The stream is missing.
         """
-        source, target = self.scorer_grid, self.encoder_grid
-        frames = torch.arange(num_frames, device=confidence.device)
-        centre = target.offset + frames * target.stride  # samples
-        if speech_start is not None:
-            centre = speech_start[:, None] + centre
+        if self.scorer_grid is None:
+            return None
+        speech_start = None
+        if self.scorer is not None:
+            confidence, lengths = self.scorer(speech, speech_lengths)
         else:
-            centre = centre.expand(confidence.size(0), -1)
-        position = (centre - source.offset) / source.stride
-        last = (confidence_lengths - 1).clamp(min=0)[:, None]
-        position = torch.minimum(position.clamp(min=0), last)
+            if "confidence" not in streams:
+                raise DataError(
+                    "the data have no stream named confidence, which --confidence_grid "
+                    "promises: add --{train,valid}_data_path_and_name_and_type "
+                    ".../confidence.scp,confidence,kaldi_ark"
+                )
+            confidence, lengths = streams["confidence"], streams["confidence_lengths"]
+            speech_start = streams.get("speech_start")
+        position = frame_positions(
+            self.scorer_grid, self.encoder_grid, num_frames, lengths, speech_start
+        )
         left = position.floor()
+        last = (lengths - 1).clamp(min=0)[:, None]
         right = torch.minimum(left + 1, last)
-        fraction = (position - left).to(confidence)
         return torch.lerp(
             confidence.gather(1, left.long()),
             confidence.gather(1, right.long()),
-            fraction,
+            (position - left).to(confidence),
         )
+
+    def energy(
+        self, speech: torch.Tensor, speech_lengths: torch.Tensor, num_frames: int
+    ) -> torch.Tensor:
+        """(B, T') energy in place of a scorer's confidence; needs none."""
+        return energy_confidence(speech, speech_lengths, self.encoder_grid, num_frames)

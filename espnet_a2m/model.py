@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 import torch
 from espnet2.asr.encoder.abs_encoder import AbsEncoder
 from espnet2.asr.frontend.abs_frontend import AbsFrontend
@@ -11,14 +14,13 @@ from espnet2.layers.abs_normalize import AbsNormalize
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
-from espnet_a2m.confidence import utterance_confidence
-from espnet_a2m.encoder_input import input_convs, tap
-from espnet_a2m.errors import DataError
-from espnet_a2m.frame_grid import FrameGrid, conv_lengths, frontend_grid
+from espnet_a2m.encoder_input import encode, input_convs, tap
+from espnet_a2m.frame_grid import conv_lengths
 from espnet_a2m.frontend import ConfidenceFrontend
-from espnet_a2m.losses.objective import Objective
-from espnet_a2m.losses.quantizer import GumbelQuantizer, standardise
-from espnet_a2m.losses.reduction import UTTERANCE_WEIGHTS, MaskedFrames, reduce
+from espnet_a2m.label_stream import LabelStream
+from espnet_a2m.losses.objective import MaskedBatch, Objective
+from espnet_a2m.losses.quantizer import GumbelQuantizer
+from espnet_a2m.losses.reduction import MaskedFrames, UtteranceWeight, reduce
 from espnet_a2m.masking import GuidedMasking
 
 
@@ -34,10 +36,17 @@ class A2MModel(AbsESPnetModel):
         preencoder: ESPnet pre-encoder, or None.
         encoder: Any ESPnet encoder that adds positions after its subsampling.
         masking: Draws and applies the mask.
-        quantizer: Makes the discrete targets.
+        quantizer: Makes the discrete targets of objectives that want them, or None.
         losses: Objectives, each with ``layer``, ``weight`` and ``name``.
-        confidence_grid: The scorer's frame grid, or None without confidences.
-        utterance_weight: ``none`` (ATM) or ``confidence`` (ATM+S, eq. 9).
+        confidence: Brings confidences to the encoder's frames.
+        labels: Brings pseudo-labels there, or None without.
+        accum_grad: Batches in an update, for what changes with the updates.
+        utterance_weight: ``none`` (ATM), ``confidence`` (ATM+S, eq. 9) or
+            ``relative``; see :class:`UtteranceWeight`.
+        utterance_weight_fraction: Share of utterances that are weighted.
+        utterance_weight_frames: s_u is the mean over ``all`` or ``masked`` frames.
+        feature_grad_mult: Scales the gradient of the front end; 0.1 in wav2vec 2.0
+            base.
         extract_feats_in_collect_stats: False skips the features in ESPnet's
             ``--collect_stats``.
 
@@ -53,26 +62,33 @@ class A2MModel(AbsESPnetModel):
         preencoder: AbsPreEncoder | None,
         encoder: AbsEncoder,
         masking: GuidedMasking,
-        quantizer: GumbelQuantizer,
+        quantizer: GumbelQuantizer | None,
         losses: list[Objective],
-        confidence_grid: FrameGrid | None = None,
+        confidence: ConfidenceFrontend,
+        labels: LabelStream | None = None,
+        accum_grad: int = 1,
         utterance_weight: str = "none",
+        utterance_weight_fraction: float = 1.0,
+        utterance_weight_frames: str = "all",
+        feature_grad_mult: float = 1.0,
         extract_feats_in_collect_stats: bool = True,
     ):
         super().__init__()
-        if utterance_weight not in UTTERANCE_WEIGHTS:
-            raise ValueError(
-                f"model_conf: utterance_weight={utterance_weight!r}: choose one of "
-                + ", ".join(UTTERANCE_WEIGHTS)
-            )
-        self.needs_confidence = (
-            masking.guidance != "uniform" or utterance_weight != "none"
+        self.utterance_weight = UtteranceWeight(
+            utterance_weight, utterance_weight_fraction, utterance_weight_frames
         )
-        if self.needs_confidence and confidence_grid is None:
+        needs_confidence = masking.needs_confidence or utterance_weight != "none"
+        if needs_confidence and confidence.scorer_grid is None:
             raise ValueError(
                 f"guidance={masking.guidance}, utterance_weight={utterance_weight} "
                 "need confidences: give --confidence_grid and a stream named "
-                "confidence, or choose guidance: uniform, utterance_weight: none"
+                "confidence, or --online_scorer_conf, or choose guidance: uniform, "
+                "utterance_weight: none"
+            )
+        if labels is None and any(loss.needs_labels for loss in losses):
+            raise ValueError(
+                "the objective hubert needs labels: make them (stage 9) and give "
+                "--label_grid and a stream named labels"
             )
         self.frontend = frontend
         self.specaug = specaug
@@ -82,27 +98,22 @@ class A2MModel(AbsESPnetModel):
         self.masking = masking
         self.quantizer = quantizer
         self.losses = torch.nn.ModuleList(losses)
-        self.utterance_weight = utterance_weight
+        self.confidence = confidence
+        self.labels = labels
+        self.fs = confidence.encoder_grid.fs
+        self.accum_grad = accum_grad
+        self.feature_grad_mult = feature_grad_mult
         self.extract_feats_in_collect_stats = extract_feats_in_collect_stats
-
         self.num_layers = len(encoder.encoders)
-        for loss in losses:
-            if not 1 <= loss.layer <= self.num_layers:
-                raise ValueError(
-                    f"loss {loss.name}: layer={loss.layer}, but the encoder has "
-                    f"layers 1 to {self.num_layers}"
-                )
         self.input_convs = input_convs(encoder)
-        encoder_grid = frontend_grid(frontend).after(self.input_convs)
-        self.fs = encoder_grid.fs
-        self.confidence = None
-        if confidence_grid is not None:
-            self.confidence = ConfidenceFrontend(confidence_grid, encoder_grid)
+        self.loss_names = unique_names(losses, self.num_layers)
+        self.num_batches: torch.Tensor
+        self.register_buffer("num_batches", torch.zeros((), dtype=torch.long))
 
     @property
-    def objectives(self) -> list[Objective]:
-        """The losses."""
-        return list(self.losses)  # type: ignore[arg-type]
+    def updates(self) -> torch.Tensor:
+        """0-dim, number of updates so far, on the device."""
+        return self.num_batches // self.accum_grad
 
     def collect_feats(
         self, speech: torch.Tensor, speech_lengths: torch.Tensor, **kwargs: object
@@ -111,115 +122,156 @@ class A2MModel(AbsESPnetModel):
         feats, feats_lengths = self.frontend(speech, speech_lengths)
         return {"feats": feats, "feats_lengths": feats_lengths}
 
-    def extract_feats(
-        self, speech: torch.Tensor, speech_lengths: torch.Tensor
+    def encoder_features(
+        self, feats: torch.Tensor, lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, N) waveforms -> what enters the encoder, and its lengths (B,)."""
-        feats, lengths = self.frontend(speech, speech_lengths)
+        """What the front end gave -> what enters the encoder, and its lengths (B,)."""
         if self.specaug is not None and self.training:
             feats, lengths = self.specaug(feats, lengths)
         if self.normalize is not None:
-            feats, lengths = self.normalize(feats, lengths)
+            # a copy: ESPnet's UtteranceMVN writes into what it is given
+            feats, lengths = self.normalize(feats.clone(), lengths)
         if self.preencoder is not None:
             feats, lengths = self.preencoder(feats, lengths)
         return feats, lengths
 
     def forward(
-        self,
-        speech: torch.Tensor,
-        speech_lengths: torch.Tensor,
-        confidence: torch.Tensor | None = None,
-        confidence_lengths: torch.Tensor | None = None,
-        speech_start: torch.Tensor | None = None,
-        **kwargs: object,
+        self, speech: torch.Tensor, speech_lengths: torch.Tensor, **streams: Any
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
         """One step of masked speech modelling.
 
         Args:
             speech: (B, N) waveforms.
             speech_lengths: (B,) samples.
-            confidence: (B, T_scorer) frame confidences of the whole utterances.
-            confidence_lengths: (B,) frames of the scorer.
-            speech_start: (B,) where ``speech`` was cropped, in samples.
-            **kwargs: ``utt_id`` and streams that the objectives do not use.
+            **streams: Of the whole utterances: ``confidence`` (B, T_scorer) and
+                ``labels`` (B, T_labels), each with its ``*_lengths``; ``speech_start``
+                (B,), where ``speech`` was cropped, in samples. ``utt_id`` and other
+                streams are not read.
 
         Returns:
             Loss, statistics to report, and the number of masked frames as
             weight: the mean of the objectives over processes is then the mean over
             frames. The diversity loss is that of each process's own frames.
         """
-        if self.needs_confidence and confidence is None:
-            raise DataError(
-                "the data have no stream named confidence, which guidance and "
-                "utterance_weight need: add "
-                "--{train,valid}_data_path_and_name_and_type "
-                ".../confidence.scp,confidence,kaldi_ark"
-            )
-        feats, feats_lengths = self.extract_feats(speech, speech_lengths)
-        lengths = conv_lengths(feats_lengths, self.input_convs)
-        masked: dict[str, torch.Tensor] = {}
+        feats, feats_lengths = self.frontend(speech, speech_lengths)
+        if self.feature_grad_mult != 1.0 and feats.requires_grad:
+            feats.register_hook(lambda grad: grad * self.feature_grad_mult)
+        inputs, input_lengths = self.encoder_features(feats, feats_lengths)
+        lengths = conv_lengths(input_lengths, self.input_convs)
+        masked: dict[str, Any] = {"confidence": None}
 
         def mask_input(features: torch.Tensor) -> torch.Tensor:
-            if self.confidence is not None and confidence is not None:
-                masked["confidence"] = self.confidence(
-                    confidence, confidence_lengths, features.size(1), speech_start
-                )
-            masked["features"] = features
-            masked["mask"] = self.masking.draw(
-                lengths, features.size(1), masked.get("confidence")
-            )
-            return self.masking.replace(features, masked["mask"])
+            num_frames = features.size(1)
+            confidence = self.confidence(speech, speech_lengths, num_frames, streams)
+            if self.masking.source == "energy":
+                guide = self.confidence.energy(speech, speech_lengths, num_frames)
+            else:
+                guide = confidence
+            mask = self.masking.draw(lengths, num_frames, guide, self.updates)
+            masked.update(features=features, mask=mask, confidence=confidence)
+            return self.masking.replace(features, mask, self.updates)
 
-        layers = {loss.layer for loss in self.objectives}
+        layers = {loss.layer for loss in self.objectives if loss.layer is not None}
         with tap(self.encoder, mask_input, layers) as hidden:
-            output = self.encoder(feats, feats_lengths)[0]
+            output = encode(self.encoder, inputs, input_lengths)
         hidden[self.num_layers] = output  # with the encoder's final norm
 
-        return self.compute_loss(masked, hidden, lengths)
+        mask, confidence = masked["mask"], masked["confidence"]
+        max_count = self.masking.max_count(mask.size(1))
+        batch = MaskedBatch(
+            frames=MaskedFrames.pack(mask, max_count),
+            lengths=lengths,
+            feats=feats,
+            feats_lengths=feats_lengths,
+            labels=self.labels and self.labels(mask.size(1), streams),
+        )
+        with torch.autocast(speech.device.type, enabled=False):
+            loss, stats = self.compute_loss(
+                batch, mask, masked["features"], hidden, confidence
+            )
+        if self.training:
+            self.num_batches += 1
+        stats = {k: v.detach() for k, v in stats.items()}
+        weight = batch.frames.count.sum().clamp(min=1).float()
+        return force_gatherable((loss, stats, weight), loss.device)
+
+    @property
+    def objectives(self) -> list[Objective]:
+        """The losses."""
+        return list(self.losses)  # type: ignore[arg-type]
 
     def compute_loss(
         self,
-        masked: dict[str, torch.Tensor],
+        batch: MaskedBatch,
+        mask: torch.Tensor,
+        features: torch.Tensor,
         hidden: dict[int, torch.Tensor],
-        lengths: torch.Tensor,
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
-        """From what the encoder was given and answered to the weighted loss."""
-        mask, features = masked["mask"], masked["features"]
-        frames = MaskedFrames.pack(mask, self.masking.max_count(mask.size(1)))
-        # targets only: the input layer learns through the encoder, or it would
-        # learn to make codes that are easily told apart
-        targets = standardise(features.detach(), lengths)
-        codes = self.quantizer(frames.take(targets), frames.valid)
-        count = frames.count
-        weight = torch.ones_like(count, dtype=torch.float32)
-        stats = {}
-        if "confidence" in masked:
-            s_t = masked["confidence"]
-            s_u = utterance_confidence(s_t, lengths)
-            if self.utterance_weight == "confidence":
-                weight = s_u.float()
-            stats["confidence_masked"] = (s_t * mask).sum() / mask.sum().clamp(min=1)
-            stats["confidence_all"] = (s_u * lengths).sum() / lengths.sum()
+        confidence: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The weighted sum of the objectives and the statistics, all in float32.
 
-        loss = self.quantizer.diversity_weight * codes.diversity
-        for objective in self.objectives:
-            term = objective(frames.take(hidden[objective.layer]), codes, frames.valid)
-            value = reduce(term.frame_loss, count, weight)
-            loss = loss + objective.weight * value
-            stats[f"loss_{objective.name}"] = value
-            stats.update(term.stats)
-
-        stats.update(
-            loss=loss,
-            loss_diversity=codes.diversity,
-            code_perplexity=codes.code_perplexity,
-            prob_perplexity=codes.prob_perplexity,
-            gumbel_temperature=codes.temperature,
-            masked_fraction=mask.sum() / lengths.sum(),
-            utterance_weight=weight.mean(),
+        Args:
+            batch: What the objectives predict.
+            mask: (B, T) True where masked.
+            features: (B, T, D) the encoder's input before the mask.
+            hidden: Layer -> (B, T, D) output.
+            confidence: (B, T) at the encoder's frames, or None.
+        """
+        frames, lengths = batch.frames, batch.lengths
+        stats = {"masked_fraction": mask.sum() / lengths.sum()}
+        weight = None
+        if confidence is not None:
+            weight = self.utterance_weight(confidence, lengths, mask)
+            inside = torch.arange(mask.size(1), device=mask.device) < lengths[:, None]
+            stats["confidence_masked"] = (confidence * mask).sum() / mask.sum()
+            stats["confidence_all"] = (confidence * inside).sum() / lengths.sum()
+        stats["utterance_weight"] = (
+            torch.ones_like(stats["masked_fraction"])
+            if weight is None
+            else weight.mean()
         )
-        if self.training:
-            self.quantizer.num_batches += 1
-        stats = {k: v.detach() for k, v in stats.items()}
-        frames_in_all = count.sum().clamp(min=1).float()
-        return force_gatherable((loss, stats, frames_in_all), loss.device)
+
+        loss = torch.zeros((), device=mask.device)
+        if self.quantizer is not None:
+            targets = frames.take(self.quantizer.prepare(features, lengths))
+            codes = self.quantizer(targets, frames.valid, self.updates)
+            batch.codes = codes
+            loss = loss + self.quantizer.diversity_weight * codes.diversity
+            stats.update(
+                loss_diversity=codes.diversity,
+                code_perplexity=codes.code_perplexity,
+                prob_perplexity=codes.prob_perplexity,
+                gumbel_temperature=codes.temperature,
+            )
+        for name, objective in zip(self.loss_names, self.objectives, strict=True):
+            at_masked = None
+            if objective.layer is not None:
+                at_masked = frames.take(hidden[objective.layer]).float()
+            term = objective(at_masked, batch)
+            value = reduce(term, weight if objective.masked else None)
+            loss = loss + objective.weight * value
+            stats[f"loss_{name}"] = value
+            stats.update({f"{key}_{name}": x for key, x in term.stats.items()})
+        stats["loss"] = loss
+        return loss, stats
+
+
+def unique_names(losses: list[Objective], num_layers: int) -> list[str]:
+    """Names for the statistics; of objectives that occur twice, with their layer.
+
+    Raises:
+        ValueError: A layer that the encoder has not, or twice the same objective on
+            the same layer.
+    """
+    for loss in losses:
+        if loss.layer is not None and not 1 <= loss.layer <= num_layers:
+            raise ValueError(
+                f"loss {loss.name}: layer={loss.layer}, but the encoder has "
+                f"layers 1 to {num_layers}"
+            )
+    count = Counter(loss.name for loss in losses)
+    names = [x.name if count[x.name] == 1 else f"{x.name}_{x.layer}" for x in losses]
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise ValueError(f"loss {name}: given {times} times: leave one")
+    return names

@@ -48,18 +48,52 @@ def check_confidence(
         )
 
 
+def check_labels(
+    utt_id: str,
+    labels: np.ndarray,
+    num_samples: int,
+    grid: FrameGrid,
+    num_classes: int | None,
+) -> None:
+    """Raise :class:`DataError` unless (T,) ``labels`` fit the audio and objective."""
+    name = f"labels.scp: utterance {utt_id}"
+    expected = grid.num_frames(num_samples)
+    if abs(len(labels) - expected) > 1 or len(labels) == 0:
+        raise DataError(
+            f"{name} has {len(labels)} labels, but its {num_samples} samples "
+            f"make {expected}: make the labels of this set again (stage 9)"
+        )
+    if labels.min() < 0 or (num_classes is not None and labels.max() >= num_classes):
+        raise DataError(
+            f"{name} has labels {labels.min()} to {labels.max()}, but the objective "
+            f"hubert has num_classes: {num_classes}: give it the number of clusters "
+            "of stage 9"
+        )
+
+
 class A2MPreprocessor(CommonPreprocessor):
     """ESPnet's augmentation behind checks that name the utterance.
 
     Args:
         train: Augment (rir, noise) or not.
         confidence_grid: Frame grid of the ``confidence`` stream, if there is one.
+        label_grid: Frame grid of the ``labels`` stream, if there is one.
+        num_classes: Classes of the objective that predicts the labels.
         **kwargs: Of ESPnet's ``CommonPreprocessor``.
     """
 
-    def __init__(self, train: bool, confidence_grid: FrameGrid | None, **kwargs: Any):
+    def __init__(
+        self,
+        train: bool,
+        confidence_grid: FrameGrid | None,
+        label_grid: FrameGrid | None = None,
+        num_classes: int | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(train=train, token_type=None, **kwargs)
         self.confidence_grid = confidence_grid
+        self.label_grid = label_grid
+        self.num_classes = num_classes
 
     def __call__(self, uid: str, data: dict) -> dict:
         """Check and augment one utterance.
@@ -77,4 +111,15 @@ class A2MPreprocessor(CommonPreprocessor):
             confidence = np.asarray(data["confidence"], dtype=np.float32).reshape(-1)
             check_confidence(uid, confidence, len(data["speech"]), self.confidence_grid)
             data["confidence"] = confidence
+        if "labels" in data:
+            if self.label_grid is None:
+                raise DataError(
+                    "a stream named labels is given without --label_grid: give the "
+                    "grid.json that lies beside labels.scp"
+                )
+            labels = np.asarray(data["labels"]).reshape(-1).astype(np.int64)
+            check_labels(
+                uid, labels, len(data["speech"]), self.label_grid, self.num_classes
+            )
+            data["labels"] = labels
         return super().__call__(uid, data)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import humanfriendly
@@ -14,9 +15,11 @@ from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
 from espnet2.asr.encoder.e_branchformer_encoder import EBranchformerEncoder
 from espnet2.asr.encoder.transformer_encoder import TransformerEncoder
 from espnet2.asr.frontend.abs_frontend import AbsFrontend
-from espnet2.asr.frontend.default import DefaultFrontend
+from espnet2.asr.frontend.cnn import CNNFrontend
+from espnet2.asr.frontend.windowing import SlidingWindow
 from espnet2.asr.preencoder.abs_preencoder import AbsPreEncoder
 from espnet2.asr.preencoder.linear import LinearProjection
+from espnet2.asr.preencoder.sinc import LightweightSincConvs
 from espnet2.asr.specaug.abs_specaug import AbsSpecAug
 from espnet2.asr.specaug.specaug import SpecAug
 from espnet2.layers.abs_normalize import AbsNormalize
@@ -29,20 +32,33 @@ from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import float_or_none, str2bool, str_or_none
 
 from espnet_a2m.collate import A2MCollateFn
-from espnet_a2m.config_check import check_kwargs
-from espnet_a2m.frame_grid import FrameGrid
+from espnet_a2m.config_check import ConfigError, check_kwargs
+from espnet_a2m.encoder_input import input_convs
+from espnet_a2m.frame_grid import FrameGrid, frontend_grid
+from espnet_a2m.frontend import ConfidenceFrontend
+from espnet_a2m.label_stream import LabelStream
+from espnet_a2m.logmel import LogMelFrontend
+from espnet_a2m.losses.best_rq import BestRQLoss
 from espnet_a2m.losses.contrastive import ContrastiveLoss
+from espnet_a2m.losses.feature_penalty import FeaturePenalty
+from espnet_a2m.losses.hubert import HuBERTLoss
 from espnet_a2m.losses.masked_prediction import MaskedPredictionLoss
+from espnet_a2m.losses.objective import Objective
 from espnet_a2m.losses.quantizer import GumbelQuantizer
 from espnet_a2m.masking import GuidedMasking
 from espnet_a2m.model import A2MModel
 from espnet_a2m.preprocessor import A2MPreprocessor
+from espnet_a2m.scorer.online import OnlineScorer
 from espnet_a2m.trainer import A2MTrainer
 
 # Registries of our own: ESPnet's are shared by whoever imports them.
 frontend_choices = ClassChoices(
     "frontend",
-    classes=dict(default=DefaultFrontend),
+    classes=dict(
+        default=LogMelFrontend,
+        wav2vec_cnn=CNNFrontend,
+        sliding_window=SlidingWindow,
+    ),
     type_check=AbsFrontend,
     default="default",
 )
@@ -62,7 +78,7 @@ normalize_choices = ClassChoices(
 )
 preencoder_choices = ClassChoices(
     "preencoder",
-    classes=dict(linear=LinearProjection),
+    classes=dict(linear=LinearProjection, sinc=LightweightSincConvs),
     type_check=AbsPreEncoder,
     default=None,
     optional=True,
@@ -93,10 +109,30 @@ masking_choices = ClassChoices(
 model_choices = ClassChoices("model", classes=dict(a2m=A2MModel), default="a2m")
 loss_choices = ClassChoices(
     "loss",
-    classes=dict(contrastive=ContrastiveLoss, masked_prediction=MaskedPredictionLoss),
+    classes=dict(
+        contrastive=ContrastiveLoss,
+        masked_prediction=MaskedPredictionLoss,
+        hubert=HuBERTLoss,
+        best_rq=BestRQLoss,
+        feature_penalty=FeaturePenalty,
+    ),
     type_check=torch.nn.Module,
     default="contrastive",
 )
+
+
+def construct(
+    cls: Any, conf: Mapping[str, Any], where: str, given: Mapping[str, Any]
+) -> Any:
+    """Call ``cls`` with its options and those of the ``given`` parts it takes.
+
+    Raises:
+        ConfigError: ``conf``, read from ``where``, has a key that the class has not.
+    """
+    takes = inspect.signature(cls).parameters
+    given = {name: part for name, part in given.items() if name in takes}
+    check_kwargs(cls, conf, where, given=given)
+    return cls(**given, **conf)
 
 
 def build(choices: ClassChoices, args: argparse.Namespace, **given: Any) -> Any:
@@ -108,10 +144,70 @@ def build(choices: ClassChoices, args: argparse.Namespace, **given: Any) -> Any:
     choice = getattr(args, choices.name)
     if choice is None:
         return None
-    cls = choices.get_class(choice)
     conf = getattr(args, f"{choices.name}_conf")
-    check_kwargs(cls, conf, f"{choices.name}_conf", given=given)
-    return cls(**given, **conf)
+    return construct(choices.get_class(choice), conf, f"{choices.name}_conf", given)
+
+
+def sampling_rate(args: argparse.Namespace) -> int:
+    """``frontend_conf.fs`` in Hz."""
+    return humanfriendly.parse_size(str(args.frontend_conf.get("fs", 16000)))
+
+
+def load_grid(args: argparse.Namespace, option: str) -> FrameGrid | None:
+    """The frame grid that an option names, kept in ``args`` for config.yaml."""
+    if getattr(args, option) is None:
+        return None
+    grid = FrameGrid.load(getattr(args, option))
+    # so that the configuration can be read without the file
+    setattr(args, option, vars(grid))
+    return grid
+
+
+def num_classes(losses: list[dict[str, Any]]) -> int | None:
+    """Classes that every objective on labels has, or None without such."""
+    sizes = [x["conf"].get("num_classes", 0) for x in losses if x["name"] == "hubert"]
+    return min(sizes, default=None)
+
+
+def build_frontend(args: argparse.Namespace) -> AbsFrontend:
+    """The front end of ``--frontend``.
+
+    Raises:
+        ConfigError: A key is unknown, or a setting would make an utterance's features
+            depend on its neighbours in the batch.
+    """
+    frontend = build(frontend_choices, args)
+    if getattr(frontend, "normalize_audio", False):
+        raise ConfigError(
+            "frontend_conf.normalize_audio: ESPnet normalises over the padded batch, "
+            "so that features would depend on the neighbours: leave it out"
+        )
+    if args.frontend == "sliding_window" and args.preencoder != "sinc":
+        raise ConfigError("frontend: sliding_window needs `preencoder: sinc`")
+    return frontend
+
+
+def build_losses(
+    args: argparse.Namespace, **parts: Any
+) -> tuple[list[Objective], GumbelQuantizer | None]:
+    """The objectives of ``--loss``, and the quantiser if any of them wants one.
+
+    Args:
+        args: Of the task.
+        **parts: What an objective may ask for by the name of an argument.
+    """
+    losses: list[Objective] = []
+    quantizer = None
+    for i, loss in enumerate(args.loss):
+        loss_cls = loss_choices.get_class(loss["name"])
+        if "quantizer" in inspect.signature(loss_cls).parameters and not quantizer:
+            size = parts["input_size"]
+            quantizer = build(quantizer_choices, args, input_size=size)
+        given = {**parts, "quantizer": quantizer}
+        losses.append(
+            construct(loss_cls, loss.get("conf", {}), f"loss[{i}].conf", given)
+        )
+    return losses, quantizer
 
 
 class A2MTask(SSLTask):
@@ -157,7 +253,19 @@ class A2MTask(SSLTask):
         group.add_argument(
             "--confidence_grid",
             default=None,
-            help="grid.json that was written beside confidence.scp",
+            help="grid.json that was written beside confidence.scp (stage 8)",
+        )
+        group.add_argument(
+            "--online_scorer_conf",
+            action=NestedDictAction,
+            default=dict(),
+            help="Compute confidences while training, in place of a stream of them: "
+            "model_file, config_file, measure, blank, temperature",
+        )
+        group.add_argument(
+            "--label_grid",
+            default=None,
+            help="grid.json that was written beside labels.scp (stage 9)",
         )
         group.add_argument(
             "--collate_fn_conf",
@@ -188,7 +296,7 @@ class A2MTask(SSLTask):
         check_kwargs(A2MCollateFn, conf, "collate_fn_conf", given=("fs", "random_crop"))
         if args.collect_stats:
             conf["crop_duration"] = None  # lengths are those of the whole audio
-        fs = humanfriendly.parse_size(str(args.frontend_conf.get("fs", 16000)))
+        fs = sampling_rate(args)
         return A2MCollateFn(fs=fs, random_crop=train, **conf)
 
     @classmethod
@@ -197,10 +305,12 @@ class A2MTask(SSLTask):
     ) -> Callable | None:
         if not args.use_preprocessor:
             return None
-        grid = args.confidence_grid
+        confidence_grid, label_grid = args.confidence_grid, args.label_grid
         return A2MPreprocessor(
             train=train,
-            confidence_grid=None if grid is None else FrameGrid.load(grid),
+            confidence_grid=confidence_grid and FrameGrid.load(confidence_grid),
+            label_grid=label_grid and FrameGrid.load(label_grid),
+            num_classes=num_classes(args.loss),
             speech_volume_normalize=args.speech_volume_normalize,
             rir_scp=args.rir_scp,
             rir_apply_prob=args.rir_apply_prob,
@@ -219,18 +329,13 @@ class A2MTask(SSLTask):
     def optional_data_names(
         cls, train: bool = True, inference: bool = False
     ) -> tuple[str, ...]:
-        return ("confidence",)
+        return ("confidence", "labels")
 
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> A2MModel:
-        grid = None
-        if args.confidence_grid is not None:
-            grid = FrameGrid.load(args.confidence_grid)
-            # kept in config.yaml, so that it can be read without the file
-            args.confidence_grid = vars(grid)
-
-        frontend = build(frontend_choices, args)
-        size = frontend.output_size()
+        fs = sampling_rate(args)
+        frontend = build_frontend(args)
+        size = feats_size = frontend.output_size()
         specaug = build(specaug_choices, args)
         normalize = build(normalize_choices, args)
         preencoder = build(preencoder_choices, args, input_size=size)
@@ -238,15 +343,24 @@ class A2MTask(SSLTask):
             size = preencoder.output_size()
         encoder = build(encoder_choices, args, input_size=size)
         width = encoder.output_size()
-        quantizer = build(quantizer_choices, args, input_size=width)
-        losses = []
-        for i, loss in enumerate(args.loss):
-            loss_cls = loss_choices.get_class(loss["name"])
-            given = {"input_size": width, "quantizer": quantizer}
-            conf = loss.get("conf", {})
-            check_kwargs(loss_cls, conf, f"loss[{i}].conf", given=given)
-            losses.append(loss_cls(**given, **conf))
-
+        convs = input_convs(encoder)
+        encoder_grid = frontend_grid(frontend, fs).after(convs)
+        losses, quantizer = build_losses(
+            args,
+            input_size=width,
+            frontend=frontend,
+            feats_size=feats_size,
+            input_convs=convs,
+        )
+        scorer = None
+        if args.online_scorer_conf:
+            conf = args.online_scorer_conf
+            check_kwargs(OnlineScorer, conf, "online_scorer_conf")
+            scorer = OnlineScorer(**conf)
+        confidence = ConfidenceFrontend(
+            encoder_grid, load_grid(args, "confidence_grid"), scorer
+        )
+        label_grid = load_grid(args, "label_grid")
         model = build(
             model_choices,
             args,
@@ -258,7 +372,9 @@ class A2MTask(SSLTask):
             masking=build(masking_choices, args, size=width),
             quantizer=quantizer,
             losses=losses,
-            confidence_grid=grid,
+            confidence=confidence,
+            labels=label_grid and LabelStream(encoder_grid, label_grid),
+            accum_grad=args.accum_grad,
         )
         if args.init is not None:
             initialize(model, args.init)

@@ -9,6 +9,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# Before torch is imported: models this small gain nothing from a second thread, and
+# lose much where the processors are busy
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import soundfile
 

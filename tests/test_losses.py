@@ -13,10 +13,25 @@ from espnet_a2m.losses.contrastive import (
     sample_negatives,
 )
 from espnet_a2m.losses.masked_prediction import MaskedPredictionLoss
-from espnet_a2m.losses.quantizer import GumbelQuantizer, standardise
-from espnet_a2m.losses.reduction import MaskedFrames, reduce
+from espnet_a2m.losses.objective import MaskedBatch
+from espnet_a2m.losses.quantizer import Codes, GumbelQuantizer, standardise
+from espnet_a2m.losses.reduction import (
+    LossTerm,
+    MaskedFrames,
+    UtteranceWeight,
+    reduce,
+)
 
 COUNTS = torch.tensor([9, 5, 1, 0])
+START = torch.zeros((), dtype=torch.long)  # no updates so far
+
+
+def batch_of(codes: Codes, valid: torch.Tensor) -> MaskedBatch:
+    """A batch whose packed masked frames are ``valid``."""
+    index = torch.arange(valid.size(1)).expand_as(valid)
+    count = valid.sum(1)
+    feats = torch.zeros(len(valid), 1, 1)
+    return MaskedBatch(MaskedFrames(index, valid), count, feats, count, codes)
 
 
 @pytest.fixture
@@ -51,12 +66,12 @@ def test_contrastive_equals_fairseq_formula(setup):
     negative is the target; cross-entropy with the target at 0, summed."""
     quantizer, features, valid = setup
     loss = ContrastiveLoss(16, quantizer, layer=1, num_negatives=7, final_dim=8)
-    codes = quantizer(features, valid)
+    codes = quantizer(features, valid, START)
     hidden = torch.randn(4, 9, 16)
 
     torch.manual_seed(5)
-    term = loss(hidden, codes, valid)
-    ours = term.frame_loss.sum()
+    term = loss(hidden, batch_of(codes, valid))
+    ours = term.sums.sum()
     ours_grad = torch.autograd.grad(ours, features, retain_graph=True)[0]
 
     torch.manual_seed(5)
@@ -76,23 +91,23 @@ def test_contrastive_equals_fairseq_formula(setup):
     theirs_grad = torch.autograd.grad(theirs, features)[0]
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(ours_grad, theirs_grad, rtol=1e-4, atol=1e-6)
-    assert term.frame_loss[~valid].eq(0).all()
+    assert term.sums[3] == 0 and term.counts.tolist() == COUNTS.tolist()
 
 
 def test_collapsed_codes_are_not_accurate(setup):
     """With one code for all there is nothing to tell apart: accuracy 0, not 1."""
     quantizer, features, valid = setup
-    codes = quantizer(features, valid)
+    codes = quantizer(features, valid, START)
     codes.ids = torch.zeros_like(codes.ids)
     loss = ContrastiveLoss(16, quantizer, layer=1, num_negatives=7, final_dim=8)
-    term = loss(torch.randn(4, 9, 16), codes, valid)
-    assert term.stats["acc_contrastive"] == 0
-    assert term.frame_loss.abs().max() == 0
+    term = loss(torch.randn(4, 9, 16), batch_of(codes, valid))
+    assert term.stats["acc"] == 0
+    assert term.sums.abs().max() == 0
 
 
 def test_lone_masked_frame_is_finite(setup):
     quantizer, features, valid = setup
-    codes = quantizer(features[2:], valid[2:])
+    codes = quantizer(features[2:], valid[2:], START)
     logits = contrastive_logits(
         torch.randn(2, 9, 8),
         codes,
@@ -102,17 +117,18 @@ def test_lone_masked_frame_is_finite(setup):
     )
     assert logits[0, 0, 0].isfinite() and logits[0, 0, 1:].isinf().all()
     loss = ContrastiveLoss(16, quantizer, layer=1, num_negatives=7, final_dim=8)
-    term = loss(torch.randn(2, 9, 16), codes, valid[2:])
-    term.frame_loss.sum().backward()
-    assert term.frame_loss.eq(0).all() and features.grad.isfinite().all()
+    term = loss(torch.randn(2, 9, 16), batch_of(codes, valid[2:]))
+    term.sums.sum().backward()
+    assert term.sums.eq(0).all()
+    assert quantizer.codebook.grad.isfinite().all()
 
 
 def test_masked_prediction_equals_cross_entropy(setup):
     quantizer, features, valid = setup
-    codes = quantizer(features, valid)
+    codes = quantizer(features, valid, START)
     loss = MaskedPredictionLoss(16, quantizer, layer=1)
     hidden = torch.randn(4, 9, 16)
-    term = loss(hidden, codes, valid)
+    term = loss(hidden, batch_of(codes, valid))
     logits = loss.classify(hidden).view(4, 9, 2, 5)
     want, right = 0.0, 0
     for row, count in enumerate(COUNTS.tolist()):
@@ -120,17 +136,17 @@ def test_masked_prediction_equals_cross_entropy(setup):
             ids = codes.ids[row, :count, group]
             want += F.cross_entropy(logits[row, :count, group], ids, reduction="sum")
             right += int((logits[row, :count, group].argmax(-1) == ids).sum())
-    torch.testing.assert_close(term.frame_loss.sum(), want)
-    assert term.stats["acc_masked_prediction"] * 30 == pytest.approx(right)
+    torch.testing.assert_close(term.sums.sum(), want)
+    assert term.stats["acc"] * 30 == pytest.approx(right)
     ids = codes.ids[valid]
     majority = sum(np.bincount(ids[:, g]).max() for g in range(2)) / 30
-    assert term.stats["majority_share"] == pytest.approx(majority)
+    assert term.stats["majority"] == pytest.approx(majority)
 
 
 def test_diversity_equals_fairseq_formula(setup):
     """fairseq: (G V - sum_g exp H(mean softmax)) / (G V) over the masked frames."""
     quantizer, features, valid = setup
-    codes = quantizer(features, valid)
+    codes = quantizer(features, valid, START)
     logits = quantizer.logits(features[valid]).view(-1, 2, 5)
     mean = logits.softmax(-1).mean(0)
     perplexity = (-(mean * (mean + 1e-7).log()).sum(-1)).exp().sum()
@@ -157,14 +173,14 @@ def test_diversity_has_a_gradient_where_codes_are_never_chosen(setup):
     quantizer, features, valid = setup
     with torch.no_grad():
         quantizer.logits.weight.mul_(1000)  # probabilities underflow to 0
-    quantizer(features, valid).diversity.backward()
+    quantizer(features, valid, START).diversity.backward()
     assert features.grad.isfinite().all()
     assert quantizer.logits.weight.grad.isfinite().all()
 
 
 def test_quantizer_is_straight_through_and_anneals(setup):
     quantizer, features, valid = setup
-    codes = quantizer(features, valid)
+    codes = quantizer(features, valid, START)
     chosen = torch.stack(
         [quantizer.codebook[g][codes.ids[..., g]] for g in range(2)], dim=2
     )
@@ -172,19 +188,72 @@ def test_quantizer_is_straight_through_and_anneals(setup):
     codes.vectors.sum().backward()
     assert features.grad.abs().sum() > 0 and quantizer.codebook.grad.abs().sum() > 0
     assert codes.temperature == 2.0
-    quantizer.num_batches += 1000
-    assert quantizer.current_temperature() == pytest.approx(
+    assert quantizer.temperature_at(START + 1000) == pytest.approx(
         2 * 0.999995**1000, rel=1e-4
     )
-    quantizer.num_batches += 10_000_000
-    assert quantizer.current_temperature() == 0.5
+    assert quantizer.temperature_at(START + 10_000_000) == 0.5
+
+
+def test_input_of_the_quantizer_is_an_option():
+    features = torch.randn(2, 9, 16, requires_grad=True)
+    lengths = torch.tensor([9, 5])
+    ours = GumbelQuantizer(16).prepare(features, lengths)
+    assert not ours.requires_grad
+    torch.testing.assert_close(ours, standardise(features.detach(), lengths))
+    published = GumbelQuantizer(16, standardise_input=False, input_grad=True)
+    assert published.prepare(features, lengths) is features
 
 
 def test_reduction_weights_sums_not_the_denominator():
     """Section III-C: sum_u w_u sum_t l_ut / sum_u n_u."""
-    frame_loss = torch.tensor([[1.0, 2.0], [4.0, 0.0]])
-    count = torch.tensor([2, 1])
-    assert reduce(frame_loss, count, torch.ones(2)) == pytest.approx(7 / 3)
+    term = LossTerm(torch.tensor([3.0, 4.0]), torch.tensor([2, 1]))
+    assert reduce(term) == pytest.approx(7 / 3)
     weight = torch.tensor([0.5, 0.25])
-    assert reduce(frame_loss, count, weight) == pytest.approx((1.5 + 1.0) / 3)
-    assert reduce(frame_loss * 0, count * 0, weight) == 0
+    assert reduce(term, weight) == pytest.approx((1.5 + 1.0) / 3)
+    assert reduce(LossTerm(torch.zeros(2), torch.zeros(2, dtype=torch.long))) == 0
+
+
+# --- ATM+S ----------------------------------------------------------------------
+
+CONFIDENCE = torch.tensor([[0.9, 0.7, 0.8, 0.6], [0.2, 0.4, 0.0, 0.0]])
+LENGTHS = torch.tensor([4, 2])
+MASK = torch.tensor([[True, False, True, False], [False, True, False, False]])
+
+
+@pytest.mark.parametrize(
+    ("options", "want"),
+    [
+        (("none",), None),
+        (("confidence",), [0.75, 0.3]),
+        (("relative",), [0.75 / 0.525, 0.3 / 0.525]),
+        (("confidence", 1.0, "masked"), [0.85, 0.4]),
+    ],
+)
+def test_utterance_weights(options, want):
+    weight = UtteranceWeight(*options)(CONFIDENCE, LENGTHS, MASK)
+    assert weight is want or weight.tolist() == pytest.approx(want)
+
+
+def test_a_random_fraction_of_utterances_is_weighted():
+    torch.manual_seed(0)
+    many = [x.repeat_interleave(5000, 0) for x in (CONFIDENCE, LENGTHS, MASK)]
+    weight = UtteranceWeight("confidence", 0.1)(*many)
+    for first, s_u in ((0, 0.75), (5000, 0.3)):
+        part = weight[first : first + 5000]
+        weighted = (part - s_u).abs() < 1e-6
+        assert (weighted | (part == 1)).all()
+        # binomial: 500 of 5000, standard deviation 21
+        assert abs(int(weighted.sum()) - 500) < 85
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("s_u",), "none, confidence, relative"),
+        (("confidence", 0.0), "utterance_weight_fraction"),
+        (("confidence", 1.0, "some"), "utterance_weight_frames"),
+    ],
+)
+def test_bad_utterance_weights(options, message):
+    with pytest.raises(ValueError, match=message):
+        UtteranceWeight(*options)

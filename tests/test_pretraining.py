@@ -223,7 +223,7 @@ def test_atm_reports_what_a_researcher_watches(data, confidence, tmp_path):
     assert 0 < train["confidence_all"] < 1 and 0 < train["confidence_masked"] < 1
     for name in (
         *("loss", "loss_contrastive", "loss_masked_prediction", "loss_diversity"),
-        *("acc_contrastive", "acc_masked_prediction", "majority_share"),
+        *("acc_contrastive", "acc_masked_prediction", "majority_masked_prediction"),
         *("code_perplexity", "prob_perplexity", "grad_norm", "audio_per_sec"),
     ):
         assert np.isfinite(train[name]), name
@@ -317,7 +317,7 @@ def test_print_config_and_unknown_options(tmp_path):
         (["--masking_conf", "mask_lenght=10"], "mask_length"),
         (["--masking_conf", "guidance=hihg"], "uniform, high"),
         (["--encoder_conf", "atention_heads=2"], "attention_heads"),
-        (["--model_conf", "utterance_weight=s_u"], "none, confidence"),
+        (["--model_conf", "utterance_weight=s_u"], "none, confidence, relative"),
         (
             [
                 "--quantizer_conf",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from espnet_a2m.losses.objective import LossTerm, Objective
+from espnet_a2m.losses.objective import MaskedBatch, Objective
 from espnet_a2m.losses.quantizer import Codes, GumbelQuantizer
+from espnet_a2m.losses.reduction import LossTerm
 
 
 def sample_negatives(count: torch.Tensor, max_count: int, num: int) -> torch.Tensor:
@@ -53,8 +54,8 @@ def contrastive_logits(
         target's code.
     """
     similarity = torch.bmm(
-        F.normalize(predicted.float(), dim=-1),
-        F.normalize(targets.float(), dim=-1).transpose(1, 2),
+        F.normalize(predicted, dim=-1),
+        F.normalize(targets, dim=-1).transpose(1, 2),
     )
     similarity = similarity / logit_temp
     same = (codes.ids[:, :, None] == codes.ids[:, None]).all(-1)  # (B, M, M)
@@ -95,23 +96,31 @@ class ContrastiveLoss(Objective):
         self.project_hidden = torch.nn.Linear(input_size, final_dim)
         self.project_code = torch.nn.Linear(quantizer.codebook_dim, final_dim)
 
-    def forward(
-        self, hidden: torch.Tensor, codes: Codes, valid: torch.Tensor
-    ) -> LossTerm:
-        """See :meth:`Objective.forward`."""
-        count = valid.sum(1)
-        logits = contrastive_logits(
+    def logits(
+        self, hidden: torch.Tensor, codes: Codes, negatives: torch.Tensor
+    ) -> torch.Tensor:
+        """See :func:`contrastive_logits`; (B, M, 1 + K), the target first."""
+        return contrastive_logits(
             self.project_hidden(hidden),
             codes,
             self.project_code(codes.vectors),
-            sample_negatives(count, valid.size(1), self.num_negatives),
+            negatives,
             self.logit_temp,
         )
+
+    def forward(self, hidden: torch.Tensor | None, batch: MaskedBatch) -> LossTerm:
+        """See :meth:`Objective.forward`; ``acc`` is the share of targets found."""
+        assert hidden is not None and batch.codes is not None
+        valid, count = batch.frames.valid, batch.frames.count
+        negatives = sample_negatives(count, valid.size(1), self.num_negatives)
+        logits = self.logits(hidden, batch.codes, negatives)
         frame_loss = -logits.log_softmax(-1)[..., 0]
         # right only where there was something to confuse the target with
-        contested = logits[..., 1:].isfinite().any(-1)
-        correct = (logits[..., :1] > logits[..., 1:]).all(-1) & contested & valid
+        target, distractors = logits.detach()[..., :1], logits.detach()[..., 1:]
+        contested = distractors.isfinite().any(-1)
+        correct = (target > distractors).all(-1) & contested & valid
         return LossTerm(
-            frame_loss=frame_loss.masked_fill(~valid, 0.0),
-            stats={"acc_contrastive": correct.sum() / count.sum().clamp(min=1)},
+            sums=frame_loss.masked_fill(~valid, 0.0).sum(1),
+            counts=count,
+            stats={"acc": correct.sum() / count.sum().clamp(min=1)},
         )

@@ -1,4 +1,4 @@
-"""What every objective of masked speech modelling is and returns."""
+"""What every objective of masked speech modelling is given and returns."""
 
 from __future__ import annotations
 
@@ -7,45 +7,59 @@ import dataclasses
 import torch
 
 from espnet_a2m.losses.quantizer import Codes
+from espnet_a2m.losses.reduction import LossTerm, MaskedFrames
 
 
 @dataclasses.dataclass
-class LossTerm:
-    """What an objective returns.
+class MaskedBatch:
+    """What objectives predict from and what they predict.
+
+    Shapes: B utterances, T encoder frames, M masked frames, S frames of the front
+    end, F its width.
 
     Attributes:
-        frame_loss: (B, M) float32 loss of each masked frame, 0 on padding.
-        stats: Scalars to report, kept on the device.
+        frames: The masked frames.
+        lengths: (B,) encoder frames.
+        feats: (B, S, F) of the front end, neither normalised nor augmented.
+        feats_lengths: (B,) numbers of its frames.
+        codes: Of the masked frames, where there is a quantiser.
+        labels: (B, T) pseudo-labels at the encoder's frames, where there are any.
     """
 
-    frame_loss: torch.Tensor
-    stats: dict[str, torch.Tensor]
+    frames: MaskedFrames
+    lengths: torch.Tensor
+    feats: torch.Tensor
+    feats_lengths: torch.Tensor
+    codes: Codes | None = None
+    labels: torch.Tensor | None = None
 
 
 class Objective(torch.nn.Module):
-    """An objective on one layer's output at the masked frames.
+    """An objective of pre-training.
 
     Attributes:
-        name: Names it in the statistics.
-        layer: Layer whose output predicts, counted from 1.
+        name: Names it in configurations and statistics.
+        layer: Encoder layer whose output predicts, counted from 1; None: the
+            objective reads no layer.
         weight: Weight of this loss in the sum.
+        masked: It is a loss of masked frames, which ATM+S scales (section III-C).
+        needs_labels: It predicts the stream ``labels``.
     """
 
     name: str
+    masked: bool = True
+    needs_labels: bool = False
 
-    def __init__(self, layer: int, weight: float):
+    def __init__(self, layer: int | None, weight: float):
         super().__init__()
         self.layer = layer
         self.weight = weight
 
-    def forward(
-        self, hidden: torch.Tensor, codes: Codes, valid: torch.Tensor
-    ) -> LossTerm:
-        """Loss of the masked frames.
+    def forward(self, hidden: torch.Tensor | None, batch: MaskedBatch) -> LossTerm:
+        """Loss of a batch.
 
         Args:
-            hidden: (B, M, D) output of ``layer`` at the masked frames.
-            codes: Their codes.
-            valid: (B, M) False on padding.
+            hidden: (B, M, D) float32 output of ``layer`` at the masked frames.
+            batch: What is to be predicted.
         """
         raise NotImplementedError

@@ -64,9 +64,13 @@ class GumbelQuantizer(torch.nn.Module):
         num_codebooks: G. w2v-BERT uses 1, wav2vec 2.0 uses 2.
         codebook_size: V. w2v-BERT uses 1024, wav2vec 2.0 uses 320.
         codebook_dim: C, width of the concatenated code vector.
-        temperature: First and last Gumbel temperature and the decay per training
-            batch.
+        temperature: First and last Gumbel temperature and the decay per update.
         diversity_weight: Weight of the diversity loss; 0.1 in the papers.
+        standardise_input: Standardise the features over each utterance first (see
+            :func:`standardise`). False as published.
+        input_grad: Let the losses train the encoder's input layer through the
+            quantiser. True as published; without it the input layer learns through
+            the encoder only and cannot make codes that are merely easy to tell apart.
 
     Raises:
         ValueError: ``codebook_dim`` is not a multiple of ``num_codebooks``.
@@ -80,6 +84,8 @@ class GumbelQuantizer(torch.nn.Module):
         codebook_dim: int = 256,
         temperature: tuple[float, float, float] | list[float] = (2.0, 0.5, 0.999995),
         diversity_weight: float = 0.1,
+        standardise_input: bool = True,
+        input_grad: bool = False,
     ):
         super().__init__()
         if codebook_dim % num_codebooks:
@@ -92,6 +98,8 @@ class GumbelQuantizer(torch.nn.Module):
         self.codebook_dim = codebook_dim
         self.temperature = tuple(temperature)
         self.diversity_weight = diversity_weight
+        self.standardise_input = standardise_input
+        self.input_grad = input_grad
         self.logits = torch.nn.Linear(input_size, num_codebooks * codebook_size)
         torch.nn.init.normal_(self.logits.weight, std=1.0)
         torch.nn.init.zeros_(self.logits.bias)
@@ -100,40 +108,45 @@ class GumbelQuantizer(torch.nn.Module):
                 num_codebooks, codebook_size, codebook_dim // num_codebooks
             ).uniform_()
         )
-        self.num_batches: torch.Tensor
-        self.register_buffer("num_batches", torch.zeros((), dtype=torch.long))
 
-    def current_temperature(self) -> torch.Tensor:
-        """Gumbel temperature after ``num_batches`` batches, on the device."""
+    def prepare(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """(B, T, D) unmasked input of the encoder -> what is quantised, float32."""
+        features = features.float()
+        if not self.input_grad:
+            features = features.detach()
+        return standardise(features, lengths) if self.standardise_input else features
+
+    def temperature_at(self, updates: torch.Tensor) -> torch.Tensor:
+        """Gumbel temperature after ``updates`` (0-dim), on the device."""
         first, last, decay = self.temperature
-        return (first * decay ** self.num_batches.float()).clamp(min=last)
+        return (first * decay ** updates.float()).clamp(min=last)
 
-    def forward(self, features: torch.Tensor, valid: torch.Tensor) -> Codes:
+    def forward(
+        self, features: torch.Tensor, valid: torch.Tensor, updates: torch.Tensor
+    ) -> Codes:
         """Quantise frames.
 
         Args:
-            features: (B, M, D) standardised (see :func:`standardise`) unmasked
-                input of the encoder at the masked frames.
+            features: (B, M, D) of :meth:`prepare` at the masked frames.
             valid: (B, M) False on padding; only affects the perplexities.
+            updates: 0-dim, number of updates so far.
         """
         shape = (*features.shape[:2], self.num_codebooks, self.codebook_size)
-        with torch.autocast(features.device.type, enabled=False):
-            logits = self.logits(features.float()).view(shape)
-            temperature = self.current_temperature()
-            if self.training:
-                # hard=True: one-hot forward, soft gradient (straight-through)
-                tau: Any = temperature  # a tensor, so that the host never waits
-                choice = F.gumbel_softmax(logits, tau=tau, hard=True)
-            else:
-                ids = logits.argmax(-1)
-                choice = F.one_hot(ids, self.codebook_size).to(logits)
-            ids = choice.argmax(-1)
-            vectors = torch.einsum("bmgv,gvc->bmgc", choice, self.codebook).flatten(2)
+        logits = self.logits(features).view(shape)
+        temperature = self.temperature_at(updates)
+        if self.training:
+            # hard=True: one-hot forward, soft gradient (straight-through)
+            tau: Any = temperature  # a tensor, so that the host never waits
+            choice = F.gumbel_softmax(logits, tau=tau, hard=True)
+        else:
+            choice = F.one_hot(logits.argmax(-1), self.codebook_size).to(logits)
+        ids = choice.argmax(-1)
+        vectors = torch.einsum("bmgv,gvc->bmgc", choice, self.codebook).flatten(2)
 
-            total = valid.sum().clamp(min=1)
-            keep = valid[..., None, None]
-            hard = (choice.detach() * keep).sum((0, 1)) / total
-            soft = (logits.softmax(-1) * keep).sum((0, 1)) / total
+        total = valid.sum().clamp(min=1)
+        keep = valid[..., None, None]
+        hard = (choice.detach() * keep).sum((0, 1)) / total
+        soft = (logits.softmax(-1) * keep).sum((0, 1)) / total
         entries = self.num_codebooks * self.codebook_size
         prob_perplexity = perplexity(soft)
         return Codes(

@@ -1,0 +1,71 @@
+"""Brings pseudo-labels (stage 9) to the frames that the encoder predicts them at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from espnet_a2m.errors import DataError
+from espnet_a2m.frame_grid import FrameGrid, frame_positions
+
+
+class LabelStream:
+    """The label nearest in time to each of the encoder's frames.
+
+    Args:
+        encoder_grid: Where the encoder's frames are centred, in the audio that it
+            gets.
+        label_grid: Where the labels are, in the whole utterance.
+
+    Raises:
+        ValueError: Sampling rates differ, or labels are sparser than frames.
+    """
+
+    def __init__(self, encoder_grid: FrameGrid, label_grid: FrameGrid):
+        if label_grid.fs != encoder_grid.fs:
+            raise ValueError(
+                f"the labels were made from {label_grid.fs} Hz audio, but "
+                f"frontend_conf.fs is {encoder_grid.fs}: make them from the audio that "
+                "is trained on (stage 9)"
+            )
+        if label_grid.stride > encoder_grid.stride:
+            per_ms = encoder_grid.fs / 1000
+            raise ValueError(
+                f"a label every {label_grid.stride / per_ms:g} ms is too few for "
+                f"an encoder with a frame every {encoder_grid.stride / per_ms:g} ms: "
+                "make labels from features of a higher rate (stage 9), or let the "
+                "encoder subsample more (encoder_conf.input_layer)"
+            )
+        self.encoder_grid = encoder_grid
+        self.label_grid = label_grid
+
+    def __call__(self, num_frames: int, streams: Mapping[str, Any]) -> torch.Tensor:
+        """Labels at the encoder's frames.
+
+        Args:
+            num_frames: T', the encoder's frames in the padded batch.
+            streams: ``labels`` (B, T) of the whole utterances with
+                ``labels_lengths``, and ``speech_start`` where they were cropped.
+
+        Returns:
+            (B, T') class ids; those beyond an utterance's frames are its last.
+
+        Raises:
+            DataError: The stream is missing.
+        """
+        if "labels" not in streams:
+            raise DataError(
+                "the data have no stream named labels, which the objective hubert "
+                "predicts: add --{train,valid}_data_path_and_name_and_type "
+                ".../labels.scp,labels,kaldi_ark"
+            )
+        position = frame_positions(
+            self.label_grid,
+            self.encoder_grid,
+            num_frames,
+            streams["labels_lengths"],
+            streams.get("speech_start"),
+        )
+        return streams["labels"].long().gather(1, position.round().long())

@@ -1,0 +1,70 @@
+"""HuBERT's loss (Hsu et al. 2021, eq. 1 and 3): k-means labels of masked frames."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from espnet_a2m.losses.cross_entropy import predict_ids
+from espnet_a2m.losses.objective import MaskedBatch, Objective
+from espnet_a2m.losses.reduction import LossTerm
+
+
+class HuBERTLoss(Objective):
+    """Predict the pseudo-label (stream ``labels``) of every masked frame.
+
+    Args:
+        input_size: D, width of the encoder's layers.
+        layer: Layer whose output predicts, counted from 1.
+        num_classes: Number of clusters of the labels.
+        weight: Weight of this loss in the sum.
+        final_dim: Width of the space in which predictions and labels meet.
+        similarity: ``cosine`` with the label embeddings (the paper, fairseq,
+            torchaudio) or ``linear``, a product and a bias (ESPnet).
+        logit_temp: Temperature of either.
+
+    Raises:
+        ValueError: Unknown ``similarity``.
+    """
+
+    name = "hubert"
+    needs_labels = True
+
+    def __init__(
+        self,
+        input_size: int,
+        layer: int,
+        num_classes: int,
+        weight: float = 1.0,
+        final_dim: int = 256,
+        similarity: str = "cosine",
+        logit_temp: float = 0.1,
+    ):
+        super().__init__(layer, weight)
+        if similarity not in ("cosine", "linear"):
+            raise ValueError(
+                f"hubert: similarity={similarity!r}: choose cosine or linear"
+            )
+        self.similarity = similarity
+        self.logit_temp = logit_temp
+        self.final_proj = torch.nn.Linear(input_size, final_dim)
+        self.label_embeddings = torch.nn.Linear(
+            final_dim, num_classes, bias=similarity == "linear"
+        )
+        if similarity == "cosine":
+            torch.nn.init.uniform_(self.label_embeddings.weight)
+
+    def forward(self, hidden: torch.Tensor | None, batch: MaskedBatch) -> LossTerm:
+        """See :meth:`Objective.forward` and :func:`predict_ids`."""
+        assert hidden is not None and batch.labels is not None
+        projected = self.final_proj(hidden)
+        if self.similarity == "linear":
+            logits = self.label_embeddings(projected)
+        else:
+            logits = F.linear(
+                F.normalize(projected, dim=-1),
+                F.normalize(self.label_embeddings.weight, dim=-1),
+            )
+        logits = logits[:, :, None] / self.logit_temp
+        ids = batch.frames.take(batch.labels)[..., None]
+        return predict_ids(logits, ids, batch.frames.valid)
