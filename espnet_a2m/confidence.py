@@ -65,7 +65,9 @@ def frame_confidence(
         ValueError: See :func:`check_measure`.
     """
     check_measure(measure, blank, temperature)
-    scores = log_probs.float() / temperature
+    scores = log_probs.float()
+    if temperature != 1:  # spare a copy of all posteriors
+        scores = scores / temperature
     labels = scores.size(-1)
     total = None if blank == "renormalise" else scores.logsumexp(-1)
     if blank != "include":

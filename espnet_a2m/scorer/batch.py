@@ -205,7 +205,8 @@ def encode(
         return speech.new_zeros(len(speech), 0, encoder.output_size()), lengths
 
     spectrum, _ = stft(reflect_end(speech, speech_lengths, stft.n_fft // 2))
-    power = spectrum[:, : int(longest)].square().sum(-1)
+    real, imaginary = spectrum[:, : int(longest)].unbind(-1)
+    power = real.square() + imaginary.square()
     feats, _ = model.frontend.logmel(power)
     if model.normalize is not None:
         frames = torch.arange(feats.size(1), device=feats.device)
