@@ -163,10 +163,9 @@ class A2MModel(AbsESPnetModel):
         def mask_input(features: torch.Tensor) -> torch.Tensor:
             num_frames = features.size(1)
             confidence = self.confidence(speech, speech_lengths, num_frames, streams)
+            guide = confidence
             if self.masking.source == "energy":
                 guide = self.confidence.energy(speech, speech_lengths, num_frames)
-            else:
-                guide = confidence
             mask = self.masking.draw(lengths, num_frames, guide, self.updates)
             masked.update(features=features, mask=mask, confidence=confidence)
             return self.masking.replace(features, mask, self.updates)
@@ -183,8 +182,9 @@ class A2MModel(AbsESPnetModel):
             lengths=lengths,
             feats=feats,
             feats_lengths=feats_lengths,
-            labels=self.labels and self.labels(mask.size(1), streams),
         )
+        if self.labels is not None:
+            batch.labels = self.labels(mask.size(1), streams)
         with torch.autocast(speech.device.type, enabled=False):
             loss, stats = self.compute_loss(
                 batch, mask, masked["features"], hidden, confidence

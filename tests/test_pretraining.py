@@ -260,8 +260,9 @@ def test_guidance_and_weight_reach_the_loss(short_utterances):
         model = A2MTask.build_model(args).eval()
         frames = torch.full((4,), confidence.size(1))
         torch.manual_seed(1)
+        streams = {"confidence": confidence, "confidence_lengths": frames}
         with torch.no_grad():
-            steps = [model(speech, lengths, confidence, frames) for _ in range(draws)]
+            steps = [model(speech, lengths, **streams) for _ in range(draws)]
         return {k: np.mean([stats[k] for _, stats, _ in steps]) for k in steps[0][1]}
 
     frames = int(lengths.max()) // 640
