@@ -221,3 +221,69 @@ def test_losses_are_float32_under_amp(objective, batch):
     assert all(x.dtype == torch.float32 for x in hidden)
     assert all(x.dtype == torch.float32 for k, x in stats.items() if "loss" in k)
     assert all(x.isfinite().all() for x in stats.values())
+
+
+def on_a_gpu_that_is_not_there(model: torch.nn.Module) -> None:
+    """Make parameters and buffers CUDA tensors without data, in a fake tensor mode."""
+    for module in model.modules():
+        for tensors in (module._parameters, module._buffers):
+            for name, x in tensors.items():
+                if x is not None:
+                    fake = torch.empty(x.shape, dtype=x.dtype, device="cuda")
+                    tensors[name] = (
+                        torch.nn.Parameter(fake)
+                        if isinstance(x, torch.nn.Parameter)
+                        else fake
+                    )
+
+
+def fake_step(model: torch.nn.Module, batch: dict) -> torch.Tensor:
+    """A step whose tensors have no data: asking for any value raises an error."""
+    from torch._subclasses import FakeTensorMode
+
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        on_a_gpu_that_is_not_there(model)
+        streams = {
+            name: torch.empty(x.shape, dtype=x.dtype, device="cuda")
+            for name, x in batch.items()
+            if isinstance(x, torch.Tensor)
+        }
+        start = torch.empty(len(batch["speech"]), dtype=torch.long, device="cuda")
+        return model(**streams, speech_start=start)[0]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        (
+            "model_conf.utterance_weight=relative",
+            "model_conf.utterance_weight_fraction=0.1",
+        ),
+        ("masking_conf.guidance=energy",),
+    ],
+)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_nothing_waits_for_the_device(objective, options, batch):
+    model = build(OBJECTIVES[objective], *options)
+    loss = fake_step(model, batch)
+    assert loss.is_cuda and loss.requires_grad
+
+
+@pytest.mark.parametrize("encoder", ["transformer", "e_branchformer", "branchformer"])
+def test_a_wait_for_the_device_would_be_seen(encoder, batch):
+    """ESPnet's branchformer asks for the longest length: the check can fail."""
+    from torch._subclasses.fake_tensor import DataDependentOutputException
+
+    from espnet_a2m.task import encoder_choices
+
+    model = build(OBJECTIVES["w2vbert"])
+    make = encoder_choices.get_class(encoder)
+    model.encoder = make(80, output_size=32, attention_heads=2, num_blocks=2)
+    # in training e_branchformer draws a number on the host, which is no wait
+    model.encoder.eval()
+    if encoder == "branchformer":
+        with pytest.raises(DataDependentOutputException):
+            fake_step(model, batch)
+    else:
+        assert fake_step(model, batch).is_cuda
