@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,52 +18,62 @@ import kaldiio
 import numpy as np
 from tqdm import tqdm
 
-from espnet_a2m.kaldi_table import read_scp, write_atomic, write_table
-from espnet_a2m.scoring import read_audio
+from espnet_a2m.errors import DataError, few
+from espnet_a2m.kaldi_table import read_scp, sort_keys, write_atomic, write_table
 
 CHUNK_UTTERANCES = 500
 
-#: (utterance, its file, (N,) samples) -> array for the archive, number
-Process = Callable[[str, str, np.ndarray], tuple[np.ndarray, float]]
+#: Audio of a chunk (utterance -> file), and what to tell the seconds that are done
+#: -> array for the archive and number of each utterance
+MakeChunk = Callable[
+    [dict[str, str], Callable[[float], object]],
+    Mapping[str, tuple[np.ndarray, float]],
+]
+
+
+def read_durations(data: Path, fs: int) -> dict[str, float] | None:
+    """Seconds of the utterances of a data directory; None without utt2num_samples.
+
+    Raises:
+        DataError: ``utt2num_samples`` lacks utterances of ``wav.scp``.
+    """
+    path = data / "utt2num_samples"
+    if not path.exists():
+        return None
+    durations = {utt_id: int(count) / fs for utt_id, count in read_scp(path).items()}
+    if lost := [u for u in read_scp(data / "wav.scp") if u not in durations]:
+        raise DataError(f"{path}: it lacks {few(lost)}: complete it, or remove it")
+    return durations
 
 
 def write_chunk(
     stem: Path,
-    audio: Mapping[str, str],
-    process: Process,
-    fs: int,
+    made: Mapping[str, tuple[np.ndarray, float]],
     compression_method: int | None,
-    progress: tqdm,
 ) -> None:
     """Write ``<stem>.ark``, then ``<stem>.value``, then ``<stem>.scp``."""
-    arrays, values = {}, {}
-    for utt_id, source in audio.items():
-        speech = read_audio(utt_id, source, fs)
-        arrays[utt_id], value = process(utt_id, source, speech)
-        values[utt_id] = f"{value:.6f}"
-        progress.update(len(speech) / fs)
     ark, scp = f"{stem}.ark", f"{stem}.scp"
     kaldiio.save_ark(
         f"{ark}.tmp",
-        arrays,
+        {utt_id: made[utt_id][0] for utt_id in sort_keys(made)},
         scp=f"{scp}.tmp",
         compression_method=compression_method,
     )
     os.replace(f"{ark}.tmp", ark)
-    write_table(f"{stem}.value", values)
+    write_table(f"{stem}.value", {u: f"{value:.6f}" for u, (_, value) in made.items()})
     table = Path(f"{scp}.tmp").read_text(encoding="utf-8")
-    write_atomic(scp, table.replace(f"{ark}.tmp:", f"{ark}:"))
     os.remove(f"{scp}.tmp")
+    write_atomic(scp, table.replace(f"{ark}.tmp:", f"{ark}:"))
 
 
 def write_chunked_table(
-    data: Path,
+    wav_scp: Path,
     output: Path,
     name: str,
     value_name: str,
-    process: Process,
-    fs: int,
+    make_chunk: MakeChunk,
     made_by: Mapping[str, object],
+    durations: Mapping[str, float] | None = None,
     compression_method: int | None = None,
 ) -> None:
     """Write ``<name>.scp`` and ``utt2<value_name>`` of a set.
@@ -71,27 +82,20 @@ def write_chunked_table(
     missing; with others it starts anew.
 
     Args:
-        data: Formatted data directory.
+        wav_scp: Formatted audio of the set.
         output: Where the tables go.
         name: Of the arrays.
         value_name: Of the numbers.
-        process: Makes both from the audio.
-        fs: Sampling rate in Hz that ``process`` takes.
-        made_by: What describes ``process``; compared with an earlier call's.
+        make_chunk: Makes both.
+        made_by: What describes ``make_chunk``; compared with an earlier call's.
+        durations: Of the utterances in seconds, for the ETA.
         compression_method: Kaldi's, of matrices; None stores them as they are.
-
-    Raises:
-        DataError: The audio of an utterance cannot be read.
     """
-    audio = read_scp(data / "wav.scp")
-    durations = {}
-    if (data / "utt2num_samples").exists():
-        table = read_scp(data / "utt2num_samples")
-        durations = {utt_id: int(table[utt_id]) / fs for utt_id in audio}
+    audio = read_scp(wav_scp)
     chunks = output / "chunks"
     chunks.mkdir(parents=True, exist_ok=True)
     scp, numbers = output / f"{name}.scp", output / f"utt2{value_name}"
-    content = hashlib.sha256((data / "wav.scp").read_bytes()).hexdigest()
+    content = hashlib.sha256(wav_scp.read_bytes()).hexdigest()
     state = json.dumps({**made_by, "wav_scp": content}, sort_keys=True)
     state_file = output / "made_by.json"
     if not state_file.exists() or state_file.read_text(encoding="utf-8") != state:
@@ -100,22 +104,21 @@ def write_chunked_table(
         write_atomic(state_file, state)
 
     utt_ids = list(audio)
+    total = None
+    if durations is not None:
+        # rounded up: the sum of the parts may exceed the exact one in its last digit
+        total = math.ceil(sum(durations[utt_id] for utt_id in utt_ids))
     stems = []
-    with tqdm(
-        total=sum(durations.values()) or None,
-        unit="s",
-        unit_scale=True,
-        desc=f"{name} of {data.name}",
-    ) as bar:
+    with tqdm(total=total, unit="s", unit_scale=True, desc=f"{name} {output}") as bar:
         for begin in range(0, len(utt_ids), CHUNK_UTTERANCES):
             chunk = utt_ids[begin : begin + CHUNK_UTTERANCES]
             stem = chunks / f"{begin // CHUNK_UTTERANCES:06d}"
             stems.append(stem)
-            if Path(f"{stem}.scp").exists():
-                bar.update(sum(durations.get(utt_id, 0.0) for utt_id in chunk))
-            else:
+            if not Path(f"{stem}.scp").exists():
                 part = {utt_id: audio[utt_id] for utt_id in chunk}
-                write_chunk(stem, part, process, fs, compression_method, bar)
+                write_chunk(stem, make_chunk(part, bar.update), compression_method)
+            elif durations is not None:
+                bar.update(sum(durations[utt_id] for utt_id in chunk))
     for target, suffix in ((numbers, "value"), (scp, "scp")):
         tables = (Path(f"{s}.{suffix}").read_text(encoding="utf-8") for s in stems)
         write_atomic(target, "".join(tables))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import kaldiio
 import numpy as np
 import torch
 
-from espnet_a2m.chunked_table import write_chunked_table
+from espnet_a2m.chunked_table import read_durations, write_chunked_table
 from espnet_a2m.kaldi_table import read_scp, write_atomic
 from espnet_a2m.labels.features import Features, frames_of
 from espnet_a2m.labels.kmeans import KMeans, assign
+from espnet_a2m.scoring import read_audio
 
 
 def label_set(
@@ -42,14 +44,19 @@ def label_set(
     centroids = torch.from_numpy(kmeans.centroids).to(device)
     labelled = 0
 
-    def process(
-        utt_id: str, source: str, speech: np.ndarray
-    ) -> tuple[np.ndarray, float]:
+    def make_chunk(
+        audio: dict[str, str], report: Callable[[float], object]
+    ) -> dict[str, tuple[np.ndarray, float]]:
         nonlocal labelled
-        frames = frames_of(features, utt_id, source, speech)
-        labelled += len(frames)
-        classes, distances = assign(frames, centroids)
-        return classes.int().cpu().numpy(), float(distances.mean())
+        made = {}
+        for utt_id, source in audio.items():
+            speech = read_audio(utt_id, source, features.grid.fs)
+            frames = frames_of(features, utt_id, source, speech)
+            classes, distances = assign(frames, centroids)
+            made[utt_id] = classes.int().cpu().numpy(), float(distances.mean())
+            labelled += len(frames)
+            report(len(speech) / features.grid.fs)
+        return made
 
     made_by = {
         "kmeans": json.loads(kmeans.settings),
@@ -57,7 +64,13 @@ def label_set(
     }
     features.grid.save(output / "grid.json")
     write_chunked_table(
-        data, output, "labels", "inertia", process, features.grid.fs, made_by
+        data / "wav.scp",
+        output,
+        "labels",
+        "inertia",
+        make_chunk,
+        made_by,
+        read_durations(data, features.grid.fs),
     )
     frame_seconds = features.grid.stride / features.grid.fs
     summary = {**summarise(output, len(centroids), frame_seconds), **made_by}
