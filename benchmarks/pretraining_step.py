@@ -118,6 +118,7 @@ def ours(
     args = A2MTask.get_default_config()
     args |= espnet_encoder(frontend)
     args |= {
+        "model_conf": {},
         "masking_conf": {
             "mask_prob": COVERAGE,
             "mask_length": SPAN,
@@ -126,8 +127,9 @@ def ours(
         "quantizer_conf": {"num_codebooks": 2, "codebook_size": 320},
         "loss": losses,
         "confidence_grid": {"fs": FS, "offset": 480.0, "stride": CONFIDENCE_STRIDE},
-        "label_grid": {"fs": FS, "offset": 199.5, "stride": 320},
     }
+    if objective == "HuBERT":
+        args["label_grid"] = {"fs": FS, "offset": 199.5, "stride": 320}
     torch.manual_seed(1)
     model = A2MTask.build_model(argparse.Namespace(**args)).to(speech.device)
     batch, samples = speech.shape
