@@ -143,10 +143,10 @@ def test_scores_are_those_of_the_model_alone(data, scorer, confidence):
 def test_scoring_goes_on_where_it_was_killed(
     data, scorer, confidence, monkeypatch, tmp_path
 ):
-    from espnet_a2m import scoring
+    from espnet_a2m import chunked_table
     from espnet_a2m.bin.score import main
 
-    monkeypatch.setattr(scoring, "CHUNK_UTTERANCES", 7)
+    monkeypatch.setattr(chunked_table, "CHUNK_UTTERANCES", 7)
     options = ["--asr_model_file", str(scorer / "1epoch.pth"), "--data", str(data)]
     options += ["--output_dir", str(tmp_path)]
     main(options)

@@ -64,8 +64,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
+    from espnet_a2m.chunked_table import read_durations
     from espnet_a2m.errors import UserError
-    from espnet_a2m.kaldi_table import read_scp
     from espnet_a2m.scorer.online import OnlineScorer
     from espnet_a2m.scoring import score_set
 
@@ -95,7 +95,6 @@ def main(cmd: Sequence[str] | None = None) -> None:
     if batch_seconds is None:
         batch_seconds = 120.0 if args.ngpu else 0.0
     data = Path(args.data)
-    durations = data / "utt2num_samples"
     score_set(
         wav_scp=data / "wav.scp",
         output_dir=args.output_dir,
@@ -106,7 +105,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
             "modified": Path(args.asr_model_file).stat().st_mtime_ns,
             **options,
         },
-        durations=read_scp(durations) if durations.exists() else None,
+        durations=read_durations(data, scorer.grid.fs),
         batch_seconds=batch_seconds,
     )
     print(f"confidences: {Path(args.output_dir) / 'confidence.scp'}")
