@@ -78,8 +78,6 @@ def main(cmd: Sequence[str] | None = None) -> None:
     }
     try:
         scorer = OnlineScorer(args.asr_model_file, args.asr_train_config, **options)
-    except UserError:
-        raise
     except ValueError as e:
         raise UserError(str(e)) from e
     device = "cuda" if args.ngpu else "cpu"
