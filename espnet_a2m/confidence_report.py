@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from espnet_a2m.energy import frame_level
 from espnet_a2m.errors import DataError
 from espnet_a2m.frame_grid import FrameGrid
 from espnet_a2m.scored_set import ScoredSet
@@ -55,12 +56,9 @@ def speech_frames(
     Returns:
         (T,) boolean.
     """
-    centre = grid.offset + grid.stride * np.arange(num_frames)
-    begin = np.clip(centre - grid.stride / 2, 0, len(speech)).astype(int)
-    end = np.clip(centre + grid.stride / 2, 0, len(speech)).astype(int)
-    total = np.concatenate([[0.0], np.cumsum(speech.astype(np.float64) ** 2)])
-    power = (total[end] - total[begin]) / np.maximum(end - begin, 1)
-    level = 10 * np.log10(np.maximum(power, 1e-12))
+    level = frame_level(
+        torch.from_numpy(speech)[None], torch.tensor([len(speech)]), grid, num_frames
+    )[0][0].numpy()
     return (level >= level.max() - range_db) & (level > -55.0)
 
 

@@ -17,12 +17,8 @@ import torch
 from espnet_a2m.frame_grid import TimeConv
 
 
-def positional_encoding(encoder: torch.nn.Module) -> torch.nn.Module:
-    """The module that adds positions at the end of the encoder's input layer.
-
-    Raises:
-        ValueError: The encoder has none, so there is no place to mask.
-    """
+def refuse_skipped_layers(encoder: torch.nn.Module) -> None:
+    """Raise ``ValueError`` for options that leave out layers of a step."""
     for option in ("layer_drop_rate", "gradient_checkpoint_layers"):
         stack = getattr(encoder, "encoders", None)
         if getattr(encoder, option, None) or getattr(stack, option, None):
@@ -30,6 +26,14 @@ def positional_encoding(encoder: torch.nn.Module) -> torch.nn.Module:
                 f"encoder_conf.{option} does not go with masked speech modelling, "
                 "which reads every layer of every step: leave it out"
             )
+
+
+def positional_encoding(encoder: torch.nn.Module) -> torch.nn.Module:
+    """The module that adds positions at the end of the encoder's input layer.
+
+    Raises:
+        ValueError: The encoder has none, so there is no place to mask.
+    """
     embed = getattr(encoder, "embed", None)
     if isinstance(embed, torch.nn.Module):
         for module in embed.modules():

@@ -70,7 +70,7 @@ class FrameGrid:
         except (OSError, ValueError, TypeError) as e:
             raise ValueError(
                 f"{source}: not a frame grid ({e}). It is written beside "
-                "confidence.scp when a set is scored (stage 8): score it again"
+                "confidence.scp (stage 8) and labels.scp (stage 9): make them again"
             ) from e
 
 

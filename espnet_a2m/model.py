@@ -14,7 +14,7 @@ from espnet2.layers.abs_normalize import AbsNormalize
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
-from espnet_a2m.encoder_input import encode, input_convs, tap
+from espnet_a2m.encoder_input import encode, input_convs, refuse_skipped_layers, tap
 from espnet_a2m.frame_grid import conv_lengths
 from espnet_a2m.frontend import ConfidenceFrontend
 from espnet_a2m.label_stream import LabelStream
@@ -77,6 +77,7 @@ class A2MModel(AbsESPnetModel):
         self.utterance_weight = UtteranceWeight(
             utterance_weight, utterance_weight_fraction, utterance_weight_frames
         )
+        refuse_skipped_layers(encoder)
         needs_confidence = masking.needs_confidence or utterance_weight != "none"
         if needs_confidence and confidence.scorer_grid is None:
             raise ValueError(

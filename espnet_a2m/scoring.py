@@ -42,7 +42,7 @@ def read_audio(utt_id: str, source: str, fs: int) -> np.ndarray:
     if rate != fs or speech.ndim != 1:
         raise DataError(
             f"{source}: utterance {utt_id} is {rate} Hz, {speech.ndim} "
-            f"dimension(s), but the scorer takes mono at {fs} Hz: "
+            f"dimension(s), where mono at {fs} Hz is needed: "
             f"format the audio with --fs {fs} (stage 3)"
         )
     if not len(speech) or not np.isfinite(speech).all():

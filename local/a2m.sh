@@ -55,7 +55,7 @@ num_plots | 4 | utterances whose confidences are drawn
 # Pseudo-labels for HuBERT (stage 9)
 label_tag | | names the labels; without it there are none and stage 9 is left out
 label_features | mfcc | mfcc, or the directory of a pre-training, for a layer of it
-label_model | valid.acc_masked_prediction.best.pth | its checkpoint
+label_model | | its checkpoint; the best one when empty
 label_layer | 6 | its encoder layer, from 1
 num_clusters | 500 | classes of the k-means
 km_fraction | 1.0 | share of pretrain_set that the k-means is fitted on
@@ -63,7 +63,7 @@ km_fraction | 1.0 | share of pretrain_set that the k-means is fitted on
 ssl_config | conf/train_ssl.yaml | configuration of espnet_a2m.bin.ssl_train
 ssl_args | | options for espnet_a2m.bin.ssl_train
 ssl_tag | atm | names the experiment
-inference_ssl_model | valid.acc_masked_prediction.best.pth | checkpoint to fine-tune
+inference_ssl_model | | checkpoint to fine-tune; the best one when empty
 # Fine-tuning (stages 12-13)
 asr_config | conf/train_asr.yaml | ESPnet ASR configuration
 asr_args | | options for espnet2.bin.asr_train
@@ -98,7 +98,7 @@ confidence_dir=${expdir}/confidence_$([ -z "${own_scorer}" ] || echo own_)${scor
 [ "${blank}" = include ] || confidence_dir+=_${blank}
 [[ ${score_temperature} =~ ^1(\.0*)?$ ]] || confidence_dir+=_t${score_temperature}
 label_dir=${expdir}/labels_${label_tag}
-ssl_stats=${expdir}/ssl_stats
+ssl_stats=${expdir}/ssl_stats_$(basename "${ssl_config}" .yaml)
 ssl_exp=${expdir}/ssl_${ssl_tag}
 asr_stats=${expdir}/asr_stats
 asr_exp=${expdir}/asr_${asr_tag}
@@ -122,6 +122,16 @@ scored=(
     "${confidence_dir}/${valid_set}/confidence.scp,confidence,kaldi_ark"
     --confidence_grid "${confidence_dir}/${pretrain_set}/grid.json"
 )
+scored_files="${confidence_dir}/${pretrain_set}/utt2conf ${confidence_dir}/${valid_set}/utt2conf"
+if [ -n "${label_tag}" ]; then
+    scored+=(
+        --train_data_path_and_name_and_type
+        "${label_dir}/${pretrain_set}/labels.scp,labels,kaldi_ark"
+        --valid_data_path_and_name_and_type "${label_dir}/${valid_set}/labels.scp,labels,kaldi_ark"
+        --label_grid "${label_dir}/${pretrain_set}/grid.json"
+    )
+    scored_files+=" ${label_dir}/${pretrain_set}/labels.json ${label_dir}/${valid_set}/labels.json"
+fi
 tokens=(--token_type "${token_type}" --token_list "${token_list}")
 [ "${token_type}" != bpe ] || tokens+=(--bpemodel "${token_dir}/bpe.model")
 gpus=(--ngpu "${ngpu}")
@@ -132,16 +142,22 @@ training_inputs() {  # STATS CONFIG: what a training with transcripts depends on
         "${train_dir}/text ${valid_dir}/text ${token_list} $2"
 }
 
+set_normalize() {  # CONFIG STATS: ESPnet's options, if the configuration wants them
+    normalize=()
+    ! grep -Eq '^normalize: *global_mvn' "$1" ||
+        normalize=(--normalize global_mvn --normalize_conf "stats_file=$2")
+}
+
 train_asr() {  # STATS EXP CONFIG NORMALIZE_STATS OPTIONS...
-    local stats=$1 exp=$2 config=$3 normalize=$4
+    local stats=$1 exp=$2 config=$3
+    set_normalize "${config}" "$4"
     shift 4
     ${cuda_cmd} --gpu "${ngpu}" "${exp}/train.log" \
         "${python}" -m espnet2.bin.asr_train --config "${config}" \
         "${tokens[@]}" "${gpus[@]}" "${labelled[@]}" \
         --train_shape_file "${stats}/train/speech_shape" \
         --valid_shape_file "${stats}/valid/speech_shape" \
-        --normalize global_mvn --normalize_conf "stats_file=${normalize}" \
-        --resume true --output_dir "${exp}" "$@"
+        "${normalize[@]}" --resume true --output_dir "${exp}" "$@"
 }
 
 # Reads every utterance once, so this is where bad audio is found: in the program's own
@@ -215,7 +231,7 @@ else
     fi
 
     if want 7 "scorer training: ${scorer_exp}/train.log"; then
-        need "${scorer_stats}/train/feats_stats.npz" 6
+        need "${scorer_stats}/train/speech_shape" 6
         # shellcheck disable=SC2086
         step "${scorer_exp}" "$(training_inputs "${scorer_stats}" "${scorer_config}")" \
             resume_training "${scorer_exp}" \
@@ -253,10 +269,10 @@ if want 9 "pseudo-labels${label_tag:+ of ${pretrain_set} and ${valid_set}: ${lab
         features=(--fs "${fs}")
         inputs="${pretrain_dir}/wav.scp ${valid_dir}/wav.scp"
         if [ "${label_features}" != mfcc ]; then
-            need "${label_features}/${label_model}" 11
-            features=(--ssl_model_file "${label_features}/${label_model}" --layer "${label_layer}"
+            model=$(best_model "${label_features}" "${label_model}")
+            features=(--ssl_model_file "${model}" --layer "${label_layer}"
                 --ngpu "$((ngpu > 0))" --num_threads "${num_threads}")
-            inputs+=" ${label_features}/${label_model}"
+            inputs+=" ${model}"
         fi
         step "${label_dir}" "${inputs}" \
             "${python}" -m espnet_a2m.bin.labels "${features[@]}" \
@@ -270,9 +286,9 @@ if want 10 "pre-training statistics"; then
     for dir in "${pretrain_dir}" "${valid_dir}"; do
         need "${confidence_dir}/$(basename "${dir}")/confidence.scp" 8
     done
+    [ -z "${label_tag}" ] || need "${label_dir}/.made" 9
     "${python}" -m espnet_a2m.bin.check_config --task ssl "${ssl_config}"
-    inputs="${pretrain_dir}/wav.scp ${confidence_dir}/${pretrain_set}/confidence.scp"
-    inputs+=" ${valid_dir}/wav.scp ${confidence_dir}/${valid_set}/confidence.scp"
+    inputs="${pretrain_dir}/wav.scp ${valid_dir}/wav.scp ${scored_files}"
     step "${ssl_stats}" "${inputs} ${ssl_config}" \
         collect_stats espnet_a2m.bin.ssl_train "${ssl_stats}" "${ssl_config}" \
         "${scored[@]}"
@@ -280,20 +296,21 @@ fi
 
 train_ssl() {
     # with the experiment: its encoder knows no other normalisation
-    cp "${ssl_stats}/train/feats_stats.npz" "${ssl_exp}/feats_stats.npz"
+    [ ! -e "${ssl_stats}/train/feats_stats.npz" ] ||
+        cp "${ssl_stats}/train/feats_stats.npz" "${ssl_exp}/feats_stats.npz"
+    set_normalize "${ssl_config}" "${ssl_exp}/feats_stats.npz"
     ${cuda_cmd} --gpu "${ngpu}" "${ssl_exp}/train.log" \
         "${python}" -m espnet_a2m.bin.ssl_train --config "${ssl_config}" \
         "${gpus[@]}" "${scored[@]}" \
         --train_shape_file "${ssl_stats}/train/speech_shape" \
         --valid_shape_file "${ssl_stats}/valid/speech_shape" \
-        --normalize global_mvn --normalize_conf "stats_file=${ssl_exp}/feats_stats.npz" \
-        --resume true --output_dir "${ssl_exp}" "$@"
+        "${normalize[@]}" --resume true --output_dir "${ssl_exp}" "$@"
 }
 
 if want 11 "pre-training: ${ssl_exp}/train.log"; then
-    need "${ssl_stats}/train/feats_stats.npz" 10
+    need "${ssl_stats}/train/speech_shape" 10
     # shellcheck disable=SC2086  # a list of options
-    step "${ssl_exp}" "${ssl_stats}/train/speech_shape ${confidence_dir}/${pretrain_set}/utt2conf ${confidence_dir}/${valid_set}/utt2conf ${ssl_config}" \
+    step "${ssl_exp}" "${ssl_stats}/train/speech_shape ${scored_files} ${ssl_config}" \
         train_ssl ${ssl_args}
     "${python}" -m espnet_a2m.bin.plot_curves "${ssl_exp}"
 fi
@@ -307,12 +324,12 @@ if want 12 "fine-tuning statistics"; then
         "${tokens[@]}" "${labelled[@]}"
 fi
 
-fine_tune() {
-    local pretrained=${ssl_exp}/${inference_ssl_model}
-    local init=(--init_param "${pretrained}:frontend:frontend" "${pretrained}:encoder:encoder")
+fine_tune() {  # CHECKPOINT OPTIONS...
+    local init=(--init_param "$1:frontend:frontend" "$1:encoder:encoder")
+    shift
+    set_normalize "${asr_config}" "${ssl_exp}/feats_stats.npz"
     "${python}" -m espnet_a2m.bin.check_init --config "${asr_config}" \
-        "${tokens[@]}" --normalize global_mvn \
-        --normalize_conf "stats_file=${ssl_exp}/feats_stats.npz" "${init[@]}" "$@"
+        "${tokens[@]}" "${normalize[@]}" "${init[@]}" "$@"
     # the encoder expects the features as they were normalised in pre-training
     train_asr "${asr_stats}" "${asr_exp}" "${asr_config}" \
         "${ssl_exp}/feats_stats.npz" "${init[@]}" "$@"
@@ -320,11 +337,11 @@ fine_tune() {
 
 if want 13 "fine-tuning: ${asr_exp}/train.log"; then
     need "${ssl_exp}/.made" 11
-    need "${ssl_exp}/${inference_ssl_model}" 11
     need "${asr_stats}/train/speech_shape" 12
+    model=$(best_model "${ssl_exp}" "${inference_ssl_model}")
     # shellcheck disable=SC2086  # a list of options
-    step "${asr_exp}" "${ssl_exp}/${inference_ssl_model} $(training_inputs "${asr_stats}" "${asr_config}")" \
-        resume_training "${asr_exp}" fine_tune ${asr_args}
+    step "${asr_exp}" "${model} $(training_inputs "${asr_stats}" "${asr_config}")" \
+        resume_training "${asr_exp}" fine_tune "${model}" ${asr_args}
 fi
 
 evaluated=("${asr_exp}")

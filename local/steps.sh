@@ -24,6 +24,21 @@ need() {  # FILE STAGE: the file that an earlier stage makes is there
     fi
 }
 
+best_model() {  # EXP NAME: path of the checkpoint NAME, or of the best one
+    local exp=$1 name=$2 best
+    if [ -z "${name}" ]; then
+        best=$(compgen -G "${exp}/valid.*.best.pth" || true)
+        if [ "$(wc -l <<<"${best}")" -gt 1 ]; then
+            echo "ERROR: ${exp} has several best checkpoints: name one (--*_model):" \
+                "${best//$'\n'/ }" >&2
+            exit 1
+        fi
+        name=$(basename "${best:-valid.*.best.pth}")
+    fi
+    need "${exp}/${name}" 11
+    echo "${exp}/${name}"
+}
+
 # step OUT "INPUT..." COMMAND...
 # Runs the command unless it has made OUT already from inputs of this content.
 # A training that was begun by another command or from other inputs is not gone on

@@ -241,6 +241,49 @@ def test_atm_s_scales_by_utterance_confidence(data, confidence, tmp_path):
     assert stats["train"]["utterance_weight"] == pytest.approx(mean, abs=0.05)
 
 
+def test_hubert_learns_the_labels_of_stage_9(data, confidence, tmp_path, capsys):
+    from espnet_a2m.bin.labels import main
+
+    labels = tmp_path / "labels"
+    main(
+        ["--fit_data", str(data), "--data", str(data), "--output_dir", str(labels)]
+        + ["--num_clusters", "20"]
+    )
+    made = labels / data.name
+    streams = ["--label_grid", made / "grid.json"]
+    for part in ("train", "valid"):
+        stream = f"{made}/labels.scp,labels,kaldi_ark"
+        streams += [f"--{part}_data_path_and_name_and_type", stream]
+    config = ("--config", CONF / "ssl_hubert_conformer.yaml")
+    stats = pretrain(data, confidence, tmp_path / "hubert", *config, *streams)
+    assert np.isfinite(stats["train"]["loss_hubert"])
+    assert 0 < stats["train"]["majority_hubert"] < 1
+    assert "code_perplexity" not in stats["train"]  # no quantiser, no dead parameters
+    with pytest.raises((SystemExit, ValueError)) as error:
+        few = tmp_path / "few.yaml"
+        few.write_text(config[1].read_text().replace("classes: 100", "classes: 5"))
+        pretrain(data, confidence, tmp_path / "few", "--config", few, *streams)
+    said = capsys.readouterr().err + str(error.value)
+    assert "num_classes: 5" in said and "utterance " in said
+    with pytest.raises((SystemExit, ValueError)) as error:
+        pretrain(data, confidence, tmp_path / "without", *config)
+    assert "stage 9" in capsys.readouterr().err + str(error.value)
+
+
+def test_online_scoring_trains_like_stored_confidences(
+    data, scorer, confidence, tmp_path
+):
+    online = ("--online_scorer_conf", f"model_file={scorer / '1epoch.pth'}")
+    stats = pretrain(data, None, tmp_path / "online", *online)
+    stored = pretrain(data, confidence, tmp_path / "stored")
+    for name in ("confidence_all", "confidence_masked", "loss"):
+        assert stats["train"][name] == pytest.approx(stored["train"][name], rel=5e-3)
+    state = torch.load(tmp_path / "online" / "2epoch.pth", weights_only=True)
+    assert not any("scorer" in key for key in state)
+    with pytest.raises((SystemExit, ValueError), match="give one of them"):
+        pretrain(data, confidence, tmp_path / "both", *online)
+
+
 def test_guidance_and_weight_reach_the_loss(short_utterances):
     """In the model itself: masks go where confidence is, losses scale with s_u."""
     from espnet_a2m.task import A2MTask
