@@ -34,6 +34,7 @@ REPLACEMENT = ("learned", "noise", "zeros")
 #: Options that can be annealed.
 RANGES: dict[str, Range] = {
     "mask_prob": ("in (0, 1)", lambda value: 0 < value < 1),
+    "mask_length": ("1 or above", lambda value: value >= 1),
     "power": ("0 or above", lambda value: value >= 0),
     "temperature": ("above 0", lambda value: value > 0),
     "high_share": ("in [0, 1]", lambda value: 0 <= value <= 1),
@@ -92,8 +93,8 @@ class GuidedMasking(torch.nn.Module):
             (of standard deviation ``noise_std``, as in BEST-RQ) or ``zeros``.
         noise_std: See ``replacement``.
         anneal: Option -> [start, end, updates] in place of the option's constant:
-            linear, then constant. For mask_prob, power, temperature, high_share,
-            mask_channel_prob and noise_std.
+            linear, then constant. For mask_prob, mask_length (of static spans,
+            rounded), power, temperature, high_share, mask_channel_prob, noise_std.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -127,7 +128,6 @@ class GuidedMasking(torch.nn.Module):
         ):
             hint = f"{name}={value!r}: choose one of " + ", ".join(choices)
             _require(value in choices, hint)
-        _require(mask_length >= 1, f"mask_length={mask_length} is below 1")
         _require(min_masks >= 0, f"min_masks={min_masks} is negative")
         problem = f"mask_other={mask_other}: mask_selection={mask_selection} needs "
         if mask_selection == "uniform":
@@ -141,6 +141,7 @@ class GuidedMasking(torch.nn.Module):
             "masking_conf",
             dict(
                 mask_prob=mask_prob,
+                mask_length=mask_length,
                 power=power,
                 temperature=temperature,
                 high_share=high_share,
@@ -156,7 +157,12 @@ class GuidedMasking(torch.nn.Module):
             f"mask_channel_length={mask_channel_length} is not in [1, {size}], "
             "the width of the encoder's input",
         )
-        self.mask_length = mask_length
+        changes = "mask_length" in self.options.schedules
+        self.mask_length: int | None = None if changes else mask_length
+        _require(
+            mask_selection == "static" or self.mask_length is not None,
+            f"anneal: mask_length changes static spans, not {mask_selection} ones",
+        )
         self.guidance = guidance
         self.coverage = coverage
         self.min_masks = min_masks
@@ -206,15 +212,21 @@ class GuidedMasking(torch.nn.Module):
         if self.source is not None and score is None:
             raise ValueError(f"masking_conf: guidance={self.guidance} needs scores")
         mask_prob = self.options.at("mask_prob", updates)
-        if self.quantiles is None:
-            spans = Spans(None, self.mask_length)
-            starts = num_starts(lengths, self.mask_length)
+        mask_length: int | torch.Tensor
+        if self.mask_length is None:
+            annealed = torch.as_tensor(self.options.at("mask_length", updates))
+            mask_length = annealed.round().long()
         else:
+            mask_length = self.mask_length
+        if self.quantiles is not None:
             spans = draw_spans(lengths, max_length, self.quantiles)
             starts = lengths
+        else:
+            spans = self._static_spans(lengths, max_length, mask_length)
+            starts = num_starts(lengths, mask_length)
         orders = self._start_orders(lengths, starts, max_length, score, updates)
         if self.coverage == "starts":
-            counts = span_counts(lengths, mask_prob, self.mask_length)
+            counts = span_counts(lengths, mask_prob, mask_length)
             counts = counts.clamp(min=self.min_masks).minimum(starts)
             return covered(fill_up(orders, counts), spans, lengths)
 
@@ -224,6 +236,22 @@ class GuidedMasking(torch.nn.Module):
             first = covered(fill_up(orders, counts), spans, lengths)
         frame_orders = [(cover(keys, spans), share) for keys, share in orders]
         return fill_up(frame_orders, target_counts(lengths, mask_prob), first)
+
+    def _static_spans(
+        self, lengths: torch.Tensor, max_length: int, mask_length: int | torch.Tensor
+    ) -> Spans:
+        """Spans of the same length everywhere, which may be annealed."""
+        if isinstance(mask_length, int):
+            return Spans(None, mask_length)
+        left = lengths[:, None] - torch.arange(max_length, device=lengths.device)
+        frames = torch.minimum(left, mask_length).clamp(min=1)
+        return Spans(frames, self._longest())
+
+    def _longest(self) -> int:
+        """The most frames that a span ever has."""
+        if self.quantiles is not None:
+            return len(self.quantiles)
+        return round(self.options.maximum("mask_length"))
 
     def _start_orders(
         self,
@@ -265,15 +293,18 @@ class GuidedMasking(torch.nn.Module):
     def max_count(self, max_length: int) -> int:
         """Most frames that `draw` masks in an utterance of ``max_length`` frames."""
         mask_prob = self.options.maximum("mask_prob")
-        length = torch.tensor(max_length)
+        length, longest = torch.tensor(max_length), self._longest()
         spans = self.min_masks
         count = 1
-        if self.coverage == "starts":
+        if self.coverage == "exact":
+            count = max(count, int(target_counts(length, mask_prob)))
+        elif self.mask_length is None:
+            # fewer, longer spans or more, shorter ones: no more frames than wanted,
+            # and a span for the random part of their number
+            count = int(length * mask_prob) + 1 + longest
+        else:
             # the same float32 arithmetic as in `span_counts`
             spans = max(spans, int(length * mask_prob / self.mask_length) + 1)
-        else:
-            count = max(count, int(target_counts(length, mask_prob)))
-        longest = self.mask_length if self.quantiles is None else len(self.quantiles)
         return max(1, min(max_length, max(count, spans * longest)))
 
     def replace(

@@ -33,7 +33,7 @@ def target_counts(lengths: torch.Tensor, mask_prob: Share) -> torch.Tensor:
 
 
 def span_counts(
-    lengths: torch.Tensor, mask_prob: Share, mask_length: int
+    lengths: torch.Tensor, mask_prob: Share, mask_length: int | torch.Tensor
 ) -> torch.Tensor:
     """(B,) numbers of spans by fairseq's convention.
 
@@ -44,7 +44,7 @@ def span_counts(
     return (lengths * mask_prob / mask_length + u).long()
 
 
-def num_starts(lengths: torch.Tensor, shortest: int) -> torch.Tensor:
+def num_starts(lengths: torch.Tensor, shortest: int | torch.Tensor) -> torch.Tensor:
     """(B,) numbers of frames where a span of ``shortest`` frames may start.
 
     An utterance that is shorter than a span has one start, its first frame.

@@ -192,6 +192,25 @@ def test_options_change_with_the_updates():
         assert float(new[mask].std()) == pytest.approx(std, abs=0.05)
 
 
+@pytest.mark.parametrize("coverage", COVERAGE)
+def test_spans_grow_with_the_updates(coverage):
+    """An annealed length masks as that length does when it is constant."""
+    conf = dict(coverage=coverage, mask_prob=0.3)
+    annealed = GuidedMasking(4, anneal={"mask_length": [2, 12, 100]}, **conf)
+    lengths = torch.tensor([60, 41, 9, 1, 0])
+    scores = torch.rand(5, 60)
+    for updates, span in ((0, 2), (50, 7), (100, 12), (10**6, 12)):
+        constant = GuidedMasking(4, mask_length=span, **conf)
+        masks = []
+        for masking in (annealed, constant):
+            torch.manual_seed(updates)
+            masks.append(masking.draw(lengths, 60, scores, torch.tensor(updates)))
+        assert torch.equal(*masks)
+        assert masks[0].sum(1).amax() <= annealed.max_count(60)
+    if coverage == "exact":
+        assert annealed.max_count(60) == 18
+
+
 @pytest.mark.parametrize("replacement", REPLACEMENT)
 def test_replacement(replacement):
     masking = GuidedMasking(8, replacement=replacement)
@@ -231,13 +250,16 @@ def test_channels():
 def test_nothing_waits_for_the_device(guidance):
     """Fake tensors have no values: what asks for one on the host raises."""
     scale = {"mask_prob": [0.1, 0.4, 9], "power": [1, 0, 9], "temperature": [1, 2, 9]}
+    growing = {"mask_length": [2, 9, 9]}
     with FakeTensorMode(), torch.device("cuda"):
         updates = torch.zeros((), dtype=torch.long)
         lengths = torch.zeros(4, dtype=torch.long)
         score, features = torch.zeros(4, 50), torch.zeros(4, 50, 16)
         for coverage, selection, anneal in itertools.product(
-            COVERAGE, MASK_SELECTION, (None, scale)
+            COVERAGE, MASK_SELECTION, (None, scale, growing)
         ):
+            if anneal is growing and selection != "static":
+                continue
             conf = dict(mask_selection=selection, mask_other=2, min_masks=2)
             masking = GuidedMasking(
                 16, guidance=guidance, coverage=coverage, anneal=anneal, **conf
@@ -268,7 +290,8 @@ def test_nothing_waits_for_the_device(guidance):
         {"mask_channel_prob": 1.0},
         {"replacement": "ones"},
         {"noise_std": -0.1},
-        {"anneal": {"mask_length": [1, 2, 3]}},
+        {"anneal": {"mask_lenght": [1, 2, 3]}},
+        {"anneal": {"mask_length": [5, 9, 3]}, "mask_selection": "poisson"},
     ],
 )
 def test_bad_options(conf):
