@@ -8,15 +8,17 @@ projections) are left out.
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
 from benchmarks import peers
 from benchmarks.report import Row
-from benchmarks.timing import interleave
+from benchmarks.timing import interleave, user_time
 from espnet_a2m.losses.contrastive import ContrastiveLoss
 from espnet_a2m.losses.objective import MaskedBatch
 from espnet_a2m.losses.quantizer import Codes, GumbelQuantizer
@@ -76,7 +78,8 @@ def ours(frames: Frames) -> Callable[[], torch.Tensor]:
     y = frames.masked(frames.targets).requires_grad_()
     quantizer = GumbelQuantizer(DIM, NUM_CODEBOOKS, CODEBOOK_SIZE, DIM)
     objective = ContrastiveLoss(DIM, quantizer, layer=1, num_negatives=NUM_NEGATIVES)
-    objective.project_hidden = objective.project_code = torch.nn.Identity()
+    for projection in ("project_hidden", "project_code"):
+        setattr(objective, projection, torch.nn.Identity())
     lengths = torch.full((len(x),), frames.mask.size(1))
     nothing = torch.zeros(())
     codes = Codes(y, frames.masked(frames.ids), *[nothing] * 4)
@@ -173,9 +176,28 @@ def transformers(frames: Frames) -> Callable[[], torch.Tensor]:
     return run
 
 
-def candidates() -> dict[str, Callable[[Frames], Callable[[], torch.Tensor]]]:
-    """Implementations that are in this environment."""
-    makers = {"ours": ours}
+def fits(batch: int, masked: int) -> bool:
+    """Whether there is memory for the peers' largest pass.
+
+    Theirs takes 7 to 8 tensors with K + 1 vectors for every frame; one half is left
+    for what else runs on the machine.
+    """
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.exists():
+        return True
+    free = re.search(r"MemAvailable:\s+(\d+)", meminfo.read_text())
+    vectors = (NUM_NEGATIVES + 1) * batch * masked / MASK_PROB
+    return free is None or int(free[1]) * 1024 > 1.5 * 8 * vectors * DIM * 4
+
+
+def candidates(
+    batch: int, masked: int
+) -> dict[str, Callable[[Frames], Callable[[], torch.Tensor]]]:
+    """Implementations that are in this environment and for which memory suffices."""
+    makers: dict[str, Callable[[Frames], Callable[[], torch.Tensor]]] = {"ours": ours}
+    if not fits(batch, masked):
+        print(f"contrastive loss, B {batch} x {masked}: too little memory for peers")
+        return makers
     if peers.fairseq_root() is not None:
         makers["fairseq"] = fairseq
     if peers.has_transformers():
@@ -183,13 +205,14 @@ def candidates() -> dict[str, Callable[[Frames], Callable[[], torch.Tensor]]]:
     return makers
 
 
-def measure(sizes: Sequence[tuple[int, int]] = SIZES, rounds: int = 5) -> list[Row]:
+def measure(sizes: Sequence[tuple[int, int]] = SIZES, rounds: int = 3) -> list[Row]:
     """The rows of this group; ``sizes`` are (utterances, masked frames of each)."""
     rows = []
     for batch, masked in sizes:
         frames = Frames.random(batch, masked)
-        runs = {name: make(frames) for name, make in candidates().items()}
-        samples = interleave(runs, rounds)
+        makers = candidates(batch, masked)
+        runs = {name: make(frames) for name, make in makers.items()}
+        samples = interleave(runs, rounds, release=True, clock=user_time)
         own = samples.pop("ours")
         rows += [
             Row.compare(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from unittest import mock
 
 import numpy as np
 import torch
@@ -46,11 +47,8 @@ def start_probabilities(confidence: np.ndarray) -> Iterator[None]:
         p = row[: len(a) if np.ndim(a) else a]
         return plain(a, size, replace=replace, p=p / p.sum())
 
-    np.random.choice = choice
-    try:
+    with mock.patch.object(np.random, "choice", choice):
         yield
-    finally:
-        np.random.choice = plain
 
 
 def smooth_confidence(batch: int, frames: int, rng: np.random.Generator) -> np.ndarray:

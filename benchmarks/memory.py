@@ -36,7 +36,7 @@ def resident(field: str) -> int:
 def peak(name: str, batch: int, masked: int) -> int:
     """Bytes that one pass of implementation ``name`` takes beside its inputs."""
     torch.set_num_threads(1)
-    make = contrastive.candidates()[name]
+    make = contrastive.candidates(2, 20)[name]
     make(contrastive.Frames.random(2, 20))()
     run = make(contrastive.Frames.random(batch, masked))
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts from VmRSS again
@@ -51,7 +51,7 @@ def measure(batch: int = BATCH, masked: int = MASKED) -> list[Row]:
         return []
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
     bytes_of = {}
-    for name in contrastive.candidates():
+    for name in contrastive.candidates(batch, masked):
         command = [sys.executable, "-m", "benchmarks.memory", name]
         answer = subprocess.run(
             [*command, str(batch), str(masked)],

@@ -72,7 +72,9 @@ def fairseq(file: str, *names: str, owner: str | None = None) -> types.SimpleNam
     if owner is not None:
         classes = [n for n in body if isinstance(n, ast.ClassDef)]
         body = next(n for n in classes if n.name == owner).body
-    wanted = [n for n in body if isinstance(n, ast.FunctionDef) and n.name in names]
+    wanted: list[ast.stmt] = [
+        n for n in body if isinstance(n, ast.FunctionDef) and n.name in names
+    ]
     scope: dict[str, Any] = {"np": np, "torch": torch, "F": torch.nn.functional}
     if owner is not None:  # what the methods call
         helpers = fairseq("utils.py", "buffered_arange", "index_put", "is_xla_tensor")

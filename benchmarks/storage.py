@@ -25,7 +25,7 @@ def corpus(hours: float) -> dict[str, np.ndarray]:
     """Utterance -> (T, 1) confidences; utterances of 4 to 20 s."""
     rng = np.random.default_rng(1)
     left = int(hours * 3600 * FRAME_RATE)
-    table = {}
+    table: dict[str, np.ndarray] = {}
     while left > 0:
         frames = min(left, int(rng.integers(4 * FRAME_RATE, 20 * FRAME_RATE)))
         confidence = smooth_confidence(1, frames, rng)[0]
