@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 
 from espnet_a2m.encoder_input import encode, tap
 from espnet_a2m.errors import UserError
 from espnet_a2m.frame_grid import FrameGrid
 from espnet_a2m.task import A2MTask
+from espnet_a2m.trained_model import load_trained_model
 
 
 class LayerFeatures:
@@ -33,23 +32,9 @@ class LayerFeatures:
 
     def __init__(self, model_file: str | Path, layer: int, device: str = "cpu"):
         model_path = Path(model_file)
-        config_path = model_path.parent / "config.yaml"
-        for path in (model_path, config_path):
-            if not path.is_file():
-                raise UserError(
-                    f"{path}: no such file; pre-train the model first (stages 10-11)"
-                )
-        with config_path.open(encoding="utf-8") as f:
-            args = argparse.Namespace(**yaml.safe_load(f))
-        self.model = A2MTask.build_model(args)
-        state = torch.load(model_path, map_location="cpu", weights_only=True)
-        try:
-            self.model.load_state_dict(state, strict=True)
-        except RuntimeError as e:
-            raise UserError(
-                f"{model_path}: does not fit {config_path}, or was trained by "
-                f"another release: {e}"
-            ) from e
+        self.model = load_trained_model(
+            A2MTask, model_path, None, "pre-train the model first (stages 10-11)"
+        )
         self.num_layers = len(self.model.encoder.encoders)
         if not 1 <= layer <= self.num_layers:
             raise UserError(

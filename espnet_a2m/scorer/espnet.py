@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
-from pathlib import Path
 
 import torch
-import yaml
 from espnet2.asr.ctc import CTC
 from espnet2.tasks.asr import ASRTask
 
@@ -15,6 +12,7 @@ from espnet_a2m.encoder_input import input_convs
 from espnet_a2m.errors import UserError
 from espnet_a2m.frame_grid import FrameGrid, frontend_grid
 from espnet_a2m.scorer.batch import encode, obstacle
+from espnet_a2m.trained_model import load_trained_model
 
 
 class ESPnetScorer:
@@ -44,31 +42,16 @@ class ESPnetScorer:
         config_file: str | None = None,
         device: str | torch.device = "cpu",
     ):
-        model_path = Path(model_file)
-        config_path = Path(config_file or model_path.parent / "config.yaml")
-        for path in (model_path, config_path):
-            if not path.is_file():
-                raise UserError(
-                    f"{path}: no such file; train the scorer (stages 6-7), or name "
-                    "your own by --scorer_exp or --scorer_model"
-                )
-        with config_path.open(encoding="utf-8") as f:
-            args = argparse.Namespace(**yaml.safe_load(f))
-        # inside a training, building the scorer must not change what is drawn after
-        with torch.random.fork_rng(devices=[]):
-            self.model = ASRTask.build_model(args)
-        # ESPnet ignores keys that do not match and would leave layers random
-        state = torch.load(model_path, map_location="cpu", weights_only=True)
-        try:
-            self.model.load_state_dict(state, strict=True)
-        except RuntimeError as e:
-            raise UserError(
-                f"{model_path}: does not fit {config_path}, or was trained by "
-                f"another ESPnet release: {e}"
-            ) from e
+        self.model = load_trained_model(
+            ASRTask,
+            model_file,
+            config_file,
+            "train the scorer (stages 6-7), or name your own by --scorer_exp or "
+            "--scorer_model",
+        )
         if not isinstance(self.model.ctc, CTC):
             raise UserError(
-                f"{config_path}: the model has no CTC (model_conf.ctc_weight is 0), "
+                f"{model_file}: the model has no CTC (model_conf.ctc_weight is 0), "
                 "so it has no frame confidences"
             )
         self.model.requires_grad_(False).eval()
@@ -82,7 +65,7 @@ class ESPnetScorer:
             logging.warning(
                 "%s: utterances are scored one at a time, because a batch would change "
                 "their confidences (%s)",
-                config_path,
+                model_file,
                 reason,
             )
 
