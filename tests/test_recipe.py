@@ -68,7 +68,10 @@ def test_every_stage_left_what_it_says(recipe):
         *("data/token_list/char/tokens.txt", "exp/scorer_stats/train/feats_stats.npz"),
         *("exp/scorer_ctc/valid.loss.ave.pth", "exp/scorer_ctc/train.log"),
         *("exp/confidence_ctc/pretrain/confidence.scp", "exp/ssl_atm/train.log"),
-        *("exp/confidence_ctc/dev/utt2conf", "exp/ssl_stats/train/speech_shape"),
+        *(
+            "exp/confidence_ctc/dev/utt2conf",
+            "exp/ssl_stats_ssl_w2vbert_conformer/train/speech_shape",
+        ),
         *("exp/ssl_atm/config.yaml", "exp/asr_atm/valid.loss.ave.pth"),
         *("exp/asr_atm/decode_ctc/test_far/text", "exp/asr_atm/atm.zip"),
         *("exp/asr_atm/decode_ctc/test_clean/score_wer/result.txt", "RESULTS.md"),
@@ -175,6 +178,44 @@ def test_uniform_and_atm_s_by_configuration_alone(recipe):
         assert (recipe / f"exp/ssl_{tag}/config.yaml").exists()
 
 
+def test_hubert_in_two_rounds(recipe):
+    """Labels from MFCC, a model that predicts them, labels from a layer of it."""
+    config = str(ROOT / "conf" / "tiny" / "ssl_hubert_conformer.yaml")
+    options = {"num_clusters": "20", "ssl_config": config, "ssl_tag": "hubert"}
+    first = run(recipe, stage="9", stop_stage="11", label_tag="mfcc", **options)
+    assert first.returncode == 0, first.stderr
+    options |= {"label_features": "exp/ssl_hubert", "label_layer": "3"}
+    second = run(recipe, stage="9", stop_stage="9", label_tag="layer3", **options)
+    assert second.returncode == 0, second.stderr
+    for tag, stride in (("mfcc", 160), ("layer3", 640)):
+        for name in ("pretrain", "dev"):
+            made = recipe / "exp" / f"labels_{tag}" / name
+            labelled = set(read_scp(made / "labels.scp"))
+            assert labelled == set(read_scp(recipe / f"dump/raw/{name}/wav.scp"))
+            assert f'"stride": {stride}' in (made / "grid.json").read_text()
+    log = (recipe / "exp" / "ssl_hubert" / "train.log").read_text()
+    assert "acc_hubert=" in log and "code_perplexity" not in log
+
+
+def test_trained_front_end_is_fine_tuned(recipe):
+    """wav2vec 2.0 on the waveform: no feature statistics, and the CNN goes along."""
+    tiny = ROOT / "conf" / "tiny"
+    once = f"{SMALL} --max_epoch 1"
+    done = run(
+        recipe,
+        stage="10",
+        stop_stage="13",
+        ssl_tag="cnn",
+        ssl_config=str(tiny / "ssl_wav2vec2_cnn_transformer.yaml"),
+        asr_config=str(tiny / "asr_ctc_cnn_transformer.yaml"),
+        ssl_args=once,
+        asr_args=once,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "matched frontend.layers.0.conv.weight" in done.stdout
+    assert not (recipe / "exp" / "ssl_cnn" / "feats_stats.npz").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -199,7 +240,10 @@ def test_failed_stage_shows_its_log(recipe):
     finally:
         wav.write_text(original)
     assert failed.returncode != 0
-    assert "exp/ssl_stats.log" in failed.stderr and ".gone" in failed.stderr
+    assert (
+        "exp/ssl_stats_ssl_w2vbert_conformer.log" in failed.stderr
+        and ".gone" in failed.stderr
+    )
 
 
 def test_help_lists_every_option():
