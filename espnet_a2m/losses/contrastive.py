@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 
 from espnet_a2m.losses.objective import MaskedBatch, Objective
 from espnet_a2m.losses.quantizer import Codes, GumbelQuantizer
@@ -24,10 +23,16 @@ def sample_negatives(count: torch.Tensor, max_count: int, num: int) -> torch.Ten
     """
     others = (count - 1).clamp(min=1)[:, None, None]
     u = torch.rand((count.size(0), max_count, num), device=count.device)
-    index = (u * others).long().clamp(max=others - 1)
+    index = u.mul_(others).long().clamp_(max=others - 1)
     own = torch.arange(max_count, device=count.device)[:, None]
-    index = index + (index >= own)
-    return torch.where(count[:, None, None] > 1, index, 0)
+    index += index >= own
+    return index.masked_fill_((count <= 1)[:, None, None], 0)
+
+
+def with_norm(vectors: torch.Tensor, norm: float) -> torch.Tensor:
+    """(..., C) ``vectors`` scaled to a length of ``norm``; zero vectors stay."""
+    length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return vectors * (norm / length.clamp(min=1e-12))
 
 
 def contrastive_logits(
@@ -39,7 +44,7 @@ def contrastive_logits(
 ) -> torch.Tensor:
     """Cosine similarities of predictions with their target and distractors.
 
-    All pairs of masked frames are compared in one product and the K + 1 wanted
+    All pairs of masked frames are compared in one product and the 1 + K wanted
     columns gathered, so that no (B, M, K, C) tensor is ever formed.
 
     Args:
@@ -53,16 +58,16 @@ def contrastive_logits(
         (B, M, 1 + K) logits, the target first; -inf where a distractor has the
         target's code.
     """
-    similarity = torch.bmm(
-        F.normalize(predicted, dim=-1),
-        F.normalize(targets, dim=-1).transpose(1, 2),
-    )
-    similarity = similarity / logit_temp
-    same = (codes.ids[:, :, None] == codes.ids[:, None]).all(-1)  # (B, M, M)
-    distractors = similarity.gather(2, negatives)
-    distractors = distractors.masked_fill(same.gather(2, negatives), -torch.inf)
-    target = similarity.diagonal(dim1=1, dim2=2)[..., None]
-    return torch.cat([target, distractors], dim=-1)
+    # what is small is scaled: the predictions, not the similarities
+    predicted = with_norm(predicted, 1.0 / logit_temp)
+    similarity = torch.bmm(predicted, with_norm(targets, 1.0).transpose(1, 2))
+    own = torch.arange(negatives.size(1), device=negatives.device)[:, None]
+    own = own.expand(len(negatives), -1, 1)
+    logits = similarity.gather(2, torch.cat([own, negatives], dim=-1))
+    ids = codes.joint_ids
+    same = ids.gather(1, negatives.flatten(1)).view_as(negatives) == ids[..., None]
+    logits[..., 1:].masked_fill_(same, -torch.inf)
+    return logits
 
 
 class ContrastiveLoss(Objective):
@@ -116,9 +121,8 @@ class ContrastiveLoss(Objective):
         logits = self.logits(hidden, batch.codes, negatives)
         frame_loss = -logits.log_softmax(-1)[..., 0]
         # right only where there was something to confuse the target with
-        target, distractors = logits.detach()[..., :1], logits.detach()[..., 1:]
-        contested = distractors.isfinite().any(-1)
-        correct = (target > distractors).all(-1) & contested & valid
+        best = logits.detach()[..., 1:].amax(-1)
+        correct = (logits.detach()[..., 0] > best) & best.isfinite() & valid
         return LossTerm(
             sums=frame_loss.masked_fill(~valid, 0.0).sum(1),
             counts=count,

@@ -29,6 +29,12 @@ class Codes:
     diversity: torch.Tensor
     temperature: torch.Tensor
 
+    @property
+    def joint_ids(self) -> torch.Tensor:
+        """(B, M) one number for the choices of all groups together."""
+        groups = torch.arange(self.ids.size(-1), device=self.ids.device)
+        return (self.ids * (self.ids.amax() + 1) ** groups).sum(-1)
+
 
 def perplexity(probs: torch.Tensor) -> torch.Tensor:
     """Sum over groups of ``exp(H(p_g))`` for (G, V) distributions."""
