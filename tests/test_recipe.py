@@ -26,6 +26,7 @@ OPTIONS = {
     "asr_args": QUICK,
     "test_sets": "test_clean test_far",
     "num_plots": "2",
+    "num_threads": "1",  # so little work is slower with two where others run
 }
 
 pytestmark = pytest.mark.slow
