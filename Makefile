@@ -21,7 +21,7 @@ RECIPE := egs2/asterisk/a2m1
 help:
 	@echo "make demo       the whole path on real speech, ending in a table of error rates"
 	@echo "make test       lint, then the tests (PYTHON312= leaves out the second ESPnet)"
-	@echo "make bench      speed and memory beside other implementations (20 minutes)"
+	@echo "make bench      speed and memory beside other implementations, half an hour"
 	@echo "make lint       ruff, mypy, shellcheck"
 	@echo "make env        only make the environment, $(VENV) (PYTHON=... chooses Python)"
 	@echo "make hooks      run lint before every git commit"

@@ -179,15 +179,14 @@ def transformers(frames: Frames) -> Callable[[], torch.Tensor]:
 def fits(batch: int, masked: int) -> bool:
     """Whether there is memory for the peers' largest pass.
 
-    Theirs takes 7 to 8 tensors with K + 1 vectors for every frame; one half is left
-    for what else runs on the machine.
+    Theirs takes up to ten tensors with K + 1 vectors for every frame.
     """
     meminfo = Path("/proc/meminfo")
     if not meminfo.exists():
         return True
     free = re.search(r"MemAvailable:\s+(\d+)", meminfo.read_text())
     vectors = (NUM_NEGATIVES + 1) * batch * masked / MASK_PROB
-    return free is None or int(free[1]) * 1024 > 1.5 * 8 * vectors * DIM * 4
+    return free is None or int(free[1]) * 1024 > 10 * vectors * DIM * 4
 
 
 def candidates(

@@ -32,11 +32,11 @@ Step = Callable[[], object]
 
 #: Two instances of one model differ by so much: "no slower" cannot be told closer.
 NO_SLOWER = 0.98
-#: (ours, peer) and the targets with the CNN and with log-mel
-PAIRS = {
-    ("wav2vec 2.0", "transformers"): (1.0, 5.0),
-    ("HuBERT", "torchaudio"): (1.0, 5.0),
-    ("HuBERT", "espnet"): (NO_SLOWER, 5.0),
+#: peer -> ours, and the targets with the CNN and with log-mel
+TARGETS = {
+    "transformers": ("wav2vec 2.0", 1.0, 5.0),
+    "torchaudio": ("HuBERT", 1.0, 5.0),
+    "espnet": ("HuBERT", NO_SLOWER, 5.0),
 }
 
 
@@ -260,36 +260,29 @@ def transformers(speech: torch.Tensor) -> Step:
     return step_of(model, loss_of)
 
 
-def measure(batch: int = 4, seconds: float = 10.0, rounds: int = 5) -> list[Row]:
+def measure(batch: int = 4, seconds: float = 10.0, rounds: int = 6) -> list[Row]:
     """The rows of this group: ``batch`` utterances of ``seconds`` each."""
     speech = noise(batch, seconds)
-    runs = {
-        "wav2vec 2.0": ours(speech, "wav2vec 2.0"),
-        "HuBERT": ours(speech, "HuBERT"),
-        "log-mel wav2vec 2.0": ours(speech, "wav2vec 2.0", "logmel"),
-        "log-mel HuBERT": ours(speech, "HuBERT", "logmel"),
-        "torchaudio": torchaudio(speech),
-        "espnet": espnet(speech),
-    }
-    if peers.has_transformers():
-        runs["transformers"] = transformers(speech)
-    samples = interleave(runs, rounds)
     at = f"{LAYERS} layers, d {DIM}, {batch * seconds:g} s of audio"
+    makers = {"torchaudio": torchaudio, "espnet": espnet}
+    if peers.has_transformers():
+        makers["transformers"] = transformers
     rows = []
-    for prefix, index in (("", 0), ("log-mel ", 1)):
-        for (objective, peer), targets in PAIRS.items():
-            if peer in samples:
-                front_end = "log-mel, 4x subsampling" if prefix else "the same CNN"
-                rows.append(
-                    Row.compare(
-                        f"pre-training step, {objective}, {front_end}",
-                        at,
-                        peer,
-                        samples[prefix + objective],
-                        samples[peer],
-                        targets[index],
-                    )
-                )
+    for peer, make in makers.items():
+        objective, *targets = TARGETS[peer]
+        runs = {
+            "the same CNN": ours(speech, objective),
+            peer: make(speech),
+            "log-mel, 4x subsampling": ours(speech, objective, "logmel"),
+        }
+        samples = interleave(runs, rounds)
+        theirs = samples.pop(peer)
+        rows += [
+            Row.compare(
+                f"pre-training step, {objective}, {front_end}", at, peer, own, theirs, x
+            )
+            for (front_end, own), x in zip(samples.items(), targets)
+        ]
     return rows
 
 

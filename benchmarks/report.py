@@ -108,7 +108,7 @@ def _digits(value: float) -> str:
 
 
 def _times(ratio: float) -> str:
-    return f"{_digits(ratio)}x"
+    return f"{ratio:.3f}x" if 0.5 < ratio < 2 else f"{_digits(ratio)}x"
 
 
 def table(rows: list[Row]) -> str:

@@ -44,12 +44,12 @@ def interleave(
 ) -> dict[str, list[float]]:
     """CPU seconds per call of each of ``runs``, ``rounds`` samples each.
 
-    The runs take turns (a b c, a b c, ...), so that whatever slows the machine down
-    for a while slows all of them down. CPU time of the whole process does not count
-    the time in which other processes run.
+    The runs take turns (a b c, c b a, ...), so that whatever slows the machine down
+    for a while slows all of them down, and nobody always follows the same other run.
+    CPU time of the whole process does not count the time in which other processes run.
 
-    With ``release``, what one of them leaves behind goes back to the system before the
-    next one's turn, for runs that would not fit into memory together. Give it
+    With ``release``, what one of them leaves behind goes back to the system after its
+    turn, for runs that would not fit into memory together. Give it
     ``user_time`` then, or getting the memory again counts as work.
     """
     repeats: dict[str, int] = {}
@@ -58,10 +58,9 @@ def interleave(
         repeats[name], samples[name] = calls_per_sample(run), []
         if release:
             release_memory()
+    turns = list(runs.items())
     for _ in range(rounds):
-        for name, run in runs.items():
-            if release:
-                release_memory()
+        for name, run in turns:
             gc.collect()
             gc.disable()
             begin = clock()
@@ -69,6 +68,9 @@ def interleave(
                 run()
             samples[name].append((clock() - begin) / repeats[name])
             gc.enable()
+            if release:
+                release_memory()
+        turns.reverse()
     return samples
 
 
