@@ -57,8 +57,8 @@ class LabelStream:
         """
         if "labels" not in streams:
             raise DataError(
-                "the data have no stream named labels, which the objective hubert "
-                "predicts: add --{train,valid}_data_path_and_name_and_type "
+                "the data have no stream named labels, which --label_grid promises: "
+                "add --{train,valid}_data_path_and_name_and_type "
                 ".../labels.scp,labels,kaldi_ark"
             )
         position = frame_positions(

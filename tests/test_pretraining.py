@@ -353,6 +353,14 @@ def test_print_config_and_unknown_options(tmp_path):
     config = yaml.safe_load(printed.stdout)
     assert printed.returncode == 0 and "masking_conf" in config
     assert "token_list" not in config
+    # what is printed can be used: nothing in it is the task's own business
+    from espnet_a2m.task import A2MTask
+
+    args = A2MTask.get_parser().parse_args(["--output_dir", "unused"])
+    for name in ("masking_conf", "model_conf", "quantizer_conf", "frontend_conf"):
+        setattr(args, name, config[name])
+    args.masking_conf["guidance"] = "uniform"
+    assert A2MTask.build_model(args).masking.guidance == "uniform"
 
 
 @pytest.mark.parametrize(
