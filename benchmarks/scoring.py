@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 import yaml
 
@@ -65,15 +63,9 @@ def measure(
         write_data_dir(root, utterances, seconds)
         runs_done = iter(range(10**9))
 
-        def confidences_of(batch: Sequence[np.ndarray]) -> list[np.ndarray]:
-            lengths = torch.tensor([len(speech) for speech in batch])
-            speech = torch.from_numpy(np.stack(batch))
-            confidence, frames = scorer.score(speech, lengths)
-            return [row[:n] for row, n in zip(confidence.numpy(), frames.tolist())]
-
         def score() -> None:
             output = root / f"scored{next(runs_done)}"
-            score_set(root / "wav.scp", output, confidences_of, scorer.grid, {})
+            score_set(root / "wav.scp", output, scorer.of_utterances, scorer.grid, {})
 
         model = scorer.scorer.model
         feats, lengths = model.frontend(

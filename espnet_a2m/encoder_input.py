@@ -8,6 +8,7 @@ subsampling and masked frames keep their positions.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -103,6 +104,11 @@ def tap(
             handle.remove()
 
 
+@functools.cache
+def _takes_masks(encoder_class: type[torch.nn.Module]) -> bool:
+    return "masks" in inspect.signature(encoder_class.forward).parameters
+
+
 def encode(
     encoder: torch.nn.Module, features: torch.Tensor, lengths: torch.Tensor
 ) -> torch.Tensor:
@@ -116,7 +122,7 @@ def encode(
         features: (B, S, F).
         lengths: (B,) numbers of features.
     """
-    if "masks" in inspect.signature(encoder.forward).parameters:
+    if _takes_masks(type(encoder)):
         frames = torch.arange(features.size(1), device=features.device)
         return encoder(features, lengths, masks=frames >= lengths[:, None])[0]
     return encoder(features, lengths)[0]

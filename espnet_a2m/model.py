@@ -14,6 +14,7 @@ from espnet2.layers.abs_normalize import AbsNormalize
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
+from espnet_a2m.confidence import utterance_confidence
 from espnet_a2m.encoder_input import encode, input_convs, refuse_skipped_layers, tap
 from espnet_a2m.frame_grid import conv_lengths
 from espnet_a2m.frontend import ConfidenceFrontend
@@ -223,9 +224,10 @@ class A2MModel(AbsESPnetModel):
         weight = None
         if confidence is not None:
             weight = self.utterance_weight(confidence, lengths, mask)
-            inside = torch.arange(mask.size(1), device=mask.device) < lengths[:, None]
-            stats["confidence_masked"] = (confidence * mask).sum() / mask.sum()
-            stats["confidence_all"] = (confidence * inside).sum() / lengths.sum()
+            s_u = utterance_confidence(confidence, lengths)
+            count = mask.sum().clamp(min=1)
+            stats["confidence_masked"] = (confidence * mask).sum() / count
+            stats["confidence_all"] = (s_u * lengths).sum() / lengths.sum()
         stats["utterance_weight"] = (
             torch.ones_like(stats["masked_fraction"])
             if weight is None

@@ -62,7 +62,6 @@ def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     import_quietly("espnet2.tasks.asr")
     import torch
-    from torch.nn.utils.rnn import pad_sequence
 
     from espnet_a2m.chunked_table import read_durations
     from espnet_a2m.errors import UserError
@@ -81,14 +80,6 @@ def main(cmd: Sequence[str] | None = None) -> None:
     except ValueError as e:
         raise UserError(str(e)) from e
     device = "cuda" if args.ngpu else "cpu"
-
-    def confidences_of(batch):
-        lengths = torch.tensor([len(speech) for speech in batch])
-        speech = pad_sequence([torch.from_numpy(s) for s in batch], batch_first=True)
-        confidence, frames = scorer.score(speech.to(device), lengths)
-        rows = zip(confidence.cpu().numpy(), frames.tolist(), strict=True)
-        return [row[:count] for row, count in rows]
-
     batch_seconds = args.batch_seconds
     if batch_seconds is None:
         batch_seconds = 120.0 if args.ngpu else 0.0
@@ -96,7 +87,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     score_set(
         wav_scp=data / "wav.scp",
         output_dir=args.output_dir,
-        confidences_of=confidences_of,
+        confidences_of=lambda batch: scorer.of_utterances(batch, device),
         grid=scorer.grid,
         scorer={
             "model": str(args.asr_model_file),

@@ -97,13 +97,6 @@ class ESPnetScorer:
             hidden, lengths = self._encode_one_by_one(speech, speech_lengths)
         return self.model.ctc.ctc_lo(hidden), lengths
 
-    def log_probs(
-        self, speech: torch.Tensor, speech_lengths: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log posteriors; arguments and shapes are those of :meth:`logits`."""
-        logits, lengths = self.logits(speech, speech_lengths)
-        return logits.log_softmax(-1), lengths
-
     def _encode_one_by_one(
         self, speech: torch.Tensor, speech_lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from espnet_a2m.confidence import check_measure, frame_confidence, quantise
 from espnet_a2m.scorer.espnet import ESPnetScorer
@@ -72,6 +76,16 @@ class OnlineScorer:
                 self.scorer.blank_id,
             )
             return confidence, lengths
+
+    def of_utterances(
+        self, batch: Sequence[np.ndarray], device: str = "cpu"
+    ) -> list[np.ndarray]:
+        """Unquantised (T,) confidences of each of some (N,) float32 samples."""
+        lengths = torch.tensor([len(speech) for speech in batch])
+        speech = pad_sequence([torch.from_numpy(s) for s in batch], batch_first=True)
+        confidence, frames = self.score(speech.to(device), lengths)
+        rows = zip(confidence.cpu().numpy(), frames.tolist(), strict=True)
+        return [row[:count] for row, count in rows]
 
     def __call__(
         self, speech: torch.Tensor, speech_lengths: torch.Tensor
