@@ -12,6 +12,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -105,8 +106,8 @@ def tap(
 
 
 @functools.cache
-def _takes_masks(encoder_class: type[torch.nn.Module]) -> bool:
-    return "masks" in inspect.signature(encoder_class.forward).parameters
+def _takes_masks(forward: Callable[..., Any]) -> bool:
+    return "masks" in inspect.signature(forward).parameters
 
 
 def encode(
@@ -122,7 +123,7 @@ def encode(
         features: (B, S, F).
         lengths: (B,) numbers of features.
     """
-    if _takes_masks(type(encoder)):
+    if _takes_masks(type(encoder).forward):
         frames = torch.arange(features.size(1), device=features.device)
         return encoder(features, lengths, masks=frames >= lengths[:, None])[0]
     return encoder(features, lengths)[0]

@@ -204,6 +204,22 @@ def test_labels_follow_the_crop_to_the_frame(batch):
         assert torch.equal(cropped, whole[:, start // 640 : start // 640 + 20])
 
 
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"stride": 1280}, "a label every 80 ms is too few .* every 40 ms"),
+        ({"fs": 8000}, "8000 Hz audio, but frontend_conf.fs is 16000"),
+    ],
+)
+def test_labels_that_do_not_fit_the_frames_are_refused(grid, message):
+    from espnet_a2m.frame_grid import FrameGrid
+    from espnet_a2m.label_stream import LabelStream
+
+    encoder_grid = build("ssl_hubert_conformer").confidence.encoder_grid
+    with pytest.raises(ValueError, match=message):
+        LabelStream(encoder_grid, FrameGrid(**{**LABEL_GRID, **grid}))
+
+
 # --- Precision and the device ----------------------------------------------------
 
 
