@@ -76,6 +76,7 @@ eval_scorer | true | decode with the scorer too: the model trained from scratch
 '
 parse_options "$@"
 asr_tag=${asr_tag:-${ssl_tag}}
+check_names
 export OMP_NUM_THREADS=${num_threads} PYTHONUNBUFFERED=1
 # Keep freed memory: giving it back to the system after every step costs a training
 # step on the CPU several times its arithmetic (glibc only)
@@ -88,7 +89,15 @@ valid_dir=${raw}/${valid_set}
 pretrain_dir=${raw}/${pretrain_set}
 token_dir=data/token_list/${token_type}$([ "${token_type}" != bpe ] || echo "_${nbpe}")
 token_list=${token_dir}/tokens.txt
+# These hold lists of words: nothing in them is expanded or run
 read -ra tests <<<"${test_sets}"
+read -ra data_options <<<"${local_data_opts}"
+read -ra scorer_options <<<"${scorer_args}"
+read -ra ssl_options <<<"${ssl_args}"
+read -ra asr_options <<<"${asr_args}"
+read -ra inference_options <<<"${inference_args}"
+read -ra run_cpu <<<"${train_cmd}"
+read -ra run_gpu <<<"${cuda_cmd}"
 own_scorer=${scorer_exp}${scorer_model}
 scorer_exp=${scorer_exp:-${expdir}/scorer_${scorer_tag}}
 scorer_model=${scorer_model:-${scorer_exp}/${inference_scorer_model}}
@@ -122,7 +131,7 @@ scored=(
     "${confidence_dir}/${valid_set}/confidence.scp,confidence,kaldi_ark"
     --confidence_grid "${confidence_dir}/${pretrain_set}/grid.json"
 )
-scored_files="${confidence_dir}/${pretrain_set}/utt2conf ${confidence_dir}/${valid_set}/utt2conf"
+scored_files=("${confidence_dir}/"{"${pretrain_set}","${valid_set}"}/utt2conf)
 if [ -n "${label_tag}" ]; then
     scored+=(
         --train_data_path_and_name_and_type
@@ -130,29 +139,30 @@ if [ -n "${label_tag}" ]; then
         --valid_data_path_and_name_and_type "${label_dir}/${valid_set}/labels.scp,labels,kaldi_ark"
         --label_grid "${label_dir}/${pretrain_set}/grid.json"
     )
-    scored_files+=" ${label_dir}/${pretrain_set}/labels.json ${label_dir}/${valid_set}/labels.json"
+    scored_files+=("${label_dir}/"{"${pretrain_set}","${valid_set}"}/labels.json)
 fi
 tokens=(--token_type "${token_type}" --token_list "${token_list}")
 [ "${token_type}" != bpe ] || tokens+=(--bpemodel "${token_dir}/bpe.model")
 gpus=(--ngpu "${ngpu}")
 [ "${ngpu}" -lt 2 ] || gpus+=(--multiprocessing_distributed true)
 
-training_inputs() {  # STATS CONFIG: what a training with transcripts depends on
-    echo "$1/train/speech_shape $1/valid/speech_shape" \
-        "${train_dir}/text ${valid_dir}/text ${token_list} $2"
+training_inputs() {  # STATS CONFIG: sets inputs, what a training with transcripts reads
+    inputs=("$1"/{train,valid}/speech_shape "${train_dir}/text" "${valid_dir}/text"
+        "${token_list}" "$2")
 }
 
 set_normalize() {  # CONFIG STATS: ESPnet's options, if the configuration wants them
     normalize=()
     ! grep -Eq '^normalize: *global_mvn' "$1" ||
-        normalize=(--normalize global_mvn --normalize_conf "stats_file=$2")
+        # ESPnet reads the value as YAML: in quotes, it is a string whatever it holds
+        normalize=(--normalize global_mvn --normalize_conf "stats_file='${2//\'/\'\'}'")
 }
 
 train_asr() {  # STATS EXP CONFIG NORMALIZE_STATS OPTIONS...
     local stats=$1 exp=$2 config=$3
     set_normalize "${config}" "$4"
     shift 4
-    ${cuda_cmd} --gpu "${ngpu}" "${exp}/train.log" \
+    "${run_gpu[@]}" --gpu "${ngpu}" "${exp}/train.log" \
         "${python}" -m espnet2.bin.asr_train --config "${config}" \
         "${tokens[@]}" "${gpus[@]}" "${labelled[@]}" \
         --train_shape_file "${stats}/train/speech_shape" \
@@ -166,7 +176,7 @@ collect_stats() {  # MODULE OUT CONFIG OPTIONS...
     local module=$1 out=$2 config=$3
     shift 3
     rm -rf "${out}.tmp"
-    ${train_cmd} "${out}.log" "${python}" -m "${module}" --config "${config}" \
+    "${run_cpu[@]}" "${out}.log" "${python}" -m "${module}" --config "${config}" \
         --collect_stats true --normalize none --ngpu 0 --num_workers 0 --output_dir "${out}.tmp" "$@"
     rm -rf "${out}"
     mv "${out}.tmp" "${out}"
@@ -177,8 +187,7 @@ collect_stats() {  # MODULE OUT CONFIG OPTIONS...
 
 # --- Stages ---------------------------------------------------------------------
 if want 1 "data: local/data.sh"; then
-    # shellcheck disable=SC2086
-    local/data.sh ${local_data_opts}
+    local/data.sh "${data_options[@]}"
     "${python}" "${shared}/check_data_dir.py" --need text \
         "data/${train_set}" "data/${valid_set}" "${tests[@]/#/data/}"
     "${python}" "${shared}/check_data_dir.py" "data/${pretrain_set}"
@@ -193,9 +202,10 @@ fi
 
 if want 3 "format audio: ${audio_format}, ${fs} Hz"; then
     # test sets are not length-filtered: they go straight to their place
-    for out in "${raw}/org/$(basename "${train_dir}")" "${raw}/org/${valid_set}" \
-        "${raw}/org/${pretrain_set}" "${tests[@]/#/${raw}/}"; do
-        name=$(basename "${out}")
+    formatted=("${raw}/org/${train_dir##*/}" "${raw}/org/${valid_set}" "${raw}/org/${pretrain_set}")
+    for name in "${tests[@]}"; do formatted+=("${raw}/${name}"); done
+    for out in "${formatted[@]}"; do
+        name=${out##*/}
         need "data/${name}/wav.scp" 1
         "${python}" "${shared}/format_wav.py" --fs "${fs}" --nj "${nj}" \
             --audio_format "${audio_format}" "data/${name}" "${out}"
@@ -204,7 +214,7 @@ fi
 
 if want 4 "length filter: ${min_wav_duration} to ${max_wav_duration} s"; then
     for dir in "${train_dir}" "${valid_dir}" "${pretrain_dir}"; do
-        org=${raw}/org/$(basename "${dir}")
+        org=${raw}/org/${dir##*/}
         need "${org}/wav.scp" 3
         "${python}" "${shared}/filter_lengths.py" --min_wav_duration "${min_wav_duration}" \
             --max_wav_duration "${max_wav_duration}" "${org}" "${dir}"
@@ -213,7 +223,7 @@ fi
 
 if want 5 "token list: ${token_type}"; then
     need "${train_dir}/text" 4
-    step "${token_dir}" "${train_dir}/text" \
+    step "${token_dir}" "${train_dir}/text" -- \
         "${python}" "${shared}/token_list.py" --token_type "${token_type}" \
         --nbpe "${nbpe}" --text "${train_dir}/text" --outdir "${token_dir}"
 fi
@@ -225,18 +235,19 @@ else
         need "${token_list}" 5
         need "${valid_dir}/text" 4
         "${python}" -m espnet_a2m.bin.check_config --task asr "${scorer_config}"
-        step "${scorer_stats}" "${train_dir}/wav.scp ${valid_dir}/wav.scp ${token_list} ${scorer_config}" \
+        step "${scorer_stats}" "${train_dir}/wav.scp" "${valid_dir}/wav.scp" \
+            "${token_list}" "${scorer_config}" -- \
             collect_stats espnet2.bin.asr_train "${scorer_stats}" "${scorer_config}" \
             "${tokens[@]}" "${labelled[@]}"
     fi
 
     if want 7 "scorer training: ${scorer_exp}/train.log"; then
         need "${scorer_stats}/train/speech_shape" 6
-        # shellcheck disable=SC2086
-        step "${scorer_exp}" "$(training_inputs "${scorer_stats}" "${scorer_config}")" \
+        training_inputs "${scorer_stats}" "${scorer_config}"
+        step "${scorer_exp}" "${inputs[@]}" -- \
             resume_training "${scorer_exp}" \
             train_asr "${scorer_stats}" "${scorer_exp}" "${scorer_config}" \
-            "${scorer_stats}/train/feats_stats.npz" ${scorer_args}
+            "${scorer_stats}/train/feats_stats.npz" "${scorer_options[@]}"
     fi
 fi
 
@@ -245,8 +256,8 @@ if want 8 "confidences of ${pretrain_set} and ${valid_set}: ${confidence_dir}"; 
     need "${scorer_model}" 7
     for dir in "${pretrain_dir}" "${valid_dir}"; do
         need "${dir}/wav.scp" 4
-        out=${confidence_dir}/$(basename "${dir}")
-        step "${out}" "${dir}/wav.scp ${scorer_model}" \
+        out=${confidence_dir}/${dir##*/}
+        step "${out}" "${dir}/wav.scp" "${scorer_model}" -- \
             "${python}" -m espnet_a2m.bin.score --asr_model_file "${scorer_model}" \
             --data "${dir}" --output_dir "${out}" --measure "${measure}" \
             --blank "${blank}" --temperature "${score_temperature}" \
@@ -267,14 +278,14 @@ if want 9 "pseudo-labels${label_tag:+ of ${pretrain_set} and ${valid_set}: ${lab
         need "${pretrain_dir}/wav.scp" 4
         need "${valid_dir}/wav.scp" 4
         features=(--fs "${fs}")
-        inputs="${pretrain_dir}/wav.scp ${valid_dir}/wav.scp"
+        inputs=("${pretrain_dir}/wav.scp" "${valid_dir}/wav.scp")
         if [ "${label_features}" != mfcc ]; then
             model=$(best_model "${label_features}" "${label_model}")
             features=(--ssl_model_file "${model}" --layer "${label_layer}"
                 --ngpu "$((ngpu > 0))" --num_threads "${num_threads}")
-            inputs+=" ${model}"
+            inputs+=("${model}")
         fi
-        step "${label_dir}" "${inputs}" \
+        step "${label_dir}" "${inputs[@]}" -- \
             "${python}" -m espnet_a2m.bin.labels "${features[@]}" \
             --fit_data "${pretrain_dir}" --data "${pretrain_dir}" "${valid_dir}" \
             --num_clusters "${num_clusters}" --fraction "${km_fraction}" \
@@ -284,12 +295,12 @@ fi
 
 if want 10 "pre-training statistics"; then
     for dir in "${pretrain_dir}" "${valid_dir}"; do
-        need "${confidence_dir}/$(basename "${dir}")/confidence.scp" 8
+        need "${confidence_dir}/${dir##*/}/confidence.scp" 8
     done
     [ -z "${label_tag}" ] || need "${label_dir}/.made" 9
     "${python}" -m espnet_a2m.bin.check_config --task ssl "${ssl_config}"
-    inputs="${pretrain_dir}/wav.scp ${valid_dir}/wav.scp ${scored_files}"
-    step "${ssl_stats}" "${inputs} ${ssl_config}" \
+    step "${ssl_stats}" "${pretrain_dir}/wav.scp" "${valid_dir}/wav.scp" \
+        "${scored_files[@]}" "${ssl_config}" -- \
         collect_stats espnet_a2m.bin.ssl_train "${ssl_stats}" "${ssl_config}" \
         "${scored[@]}"
 fi
@@ -299,7 +310,7 @@ train_ssl() {
     [ ! -e "${ssl_stats}/train/feats_stats.npz" ] ||
         cp "${ssl_stats}/train/feats_stats.npz" "${ssl_exp}/feats_stats.npz"
     set_normalize "${ssl_config}" "${ssl_exp}/feats_stats.npz"
-    ${cuda_cmd} --gpu "${ngpu}" "${ssl_exp}/train.log" \
+    "${run_gpu[@]}" --gpu "${ngpu}" "${ssl_exp}/train.log" \
         "${python}" -m espnet_a2m.bin.ssl_train --config "${ssl_config}" \
         "${gpus[@]}" "${scored[@]}" \
         --train_shape_file "${ssl_stats}/train/speech_shape" \
@@ -309,16 +320,16 @@ train_ssl() {
 
 if want 11 "pre-training: ${ssl_exp}/train.log"; then
     need "${ssl_stats}/train/speech_shape" 10
-    # shellcheck disable=SC2086  # a list of options
-    step "${ssl_exp}" "${ssl_stats}/train/speech_shape ${scored_files} ${ssl_config}" \
-        train_ssl ${ssl_args}
+    step "${ssl_exp}" "${ssl_stats}/train/speech_shape" \
+        "${scored_files[@]}" "${ssl_config}" -- train_ssl "${ssl_options[@]}"
     "${python}" -m espnet_a2m.bin.plot_curves "${ssl_exp}"
 fi
 
 if want 12 "fine-tuning statistics"; then
     need "${token_list}" 5
     "${python}" -m espnet_a2m.bin.check_config --task asr "${asr_config}"
-    step "${asr_stats}" "${train_dir}/wav.scp ${valid_dir}/wav.scp ${token_list} ${asr_config}" \
+    step "${asr_stats}" "${train_dir}/wav.scp" "${valid_dir}/wav.scp" \
+        "${token_list}" "${asr_config}" -- \
         collect_stats espnet2.bin.asr_train "${asr_stats}" "${asr_config}" \
         --model_conf extract_feats_in_collect_stats=false \
         "${tokens[@]}" "${labelled[@]}"
@@ -339,9 +350,9 @@ if want 13 "fine-tuning: ${asr_exp}/train.log"; then
     need "${ssl_exp}/.made" 11
     need "${asr_stats}/train/speech_shape" 12
     model=$(best_model "${ssl_exp}" "${inference_ssl_model}")
-    # shellcheck disable=SC2086  # a list of options
-    step "${asr_exp}" "${model} $(training_inputs "${asr_stats}" "${asr_config}")" \
-        resume_training "${asr_exp}" fine_tune "${model}" ${asr_args}
+    training_inputs "${asr_stats}" "${asr_config}"
+    step "${asr_exp}" "${model}" "${inputs[@]}" -- \
+        resume_training "${asr_exp}" fine_tune "${model}" "${asr_options[@]}"
 fi
 
 evaluated=("${asr_exp}")
@@ -355,13 +366,13 @@ if want 14 "decoding"; then
         for name in "${tests[@]}"; do
             need "${raw}/${name}/wav.scp" 3
             out=${exp}/${inference_tag}/${name}
-            # shellcheck disable=SC2086
-            step "${out}" "${exp}/${inference_asr_model} ${raw}/${name}/wav.scp ${inference_config}" \
+            step "${out}" "${exp}/${inference_asr_model}" "${raw}/${name}/wav.scp" \
+                "${inference_config}" -- \
                 "${python}" "${shared}/decode.py" --nj "${inference_nj}" --outdir "${out}" \
                 --data "${raw}/${name}" --type "${sound}" -- \
                 --config "${inference_config}" --ngpu "$((ngpu > 0))" \
                 --asr_train_config "${exp}/config.yaml" \
-                --asr_model_file "${exp}/${inference_asr_model}" ${inference_args}
+                --asr_model_file "${exp}/${inference_asr_model}" "${inference_options[@]}"
         done
     done
 fi
@@ -380,7 +391,10 @@ if want 15 "scoring: RESULTS.md"; then
     done
     results=()  # earlier experiments stay in the table
     for exp in "${expdir}"/asr_*/ "${expdir}"/scorer_*/; do
-        ! compgen -G "${exp}*/*/score_wer/result.json" >/dev/null || results+=("${exp%/}")
+        for result in "${exp}"*/*/score_wer/result.json; do
+            [ ! -e "${result}" ] || results+=("${exp%/}")
+            break
+        done
     done
     "${python}" -m espnet_a2m.bin.report results "${results[@]}" --output RESULTS.md
 fi

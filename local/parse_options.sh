@@ -6,8 +6,9 @@
 #   parse_options "$@"
 #
 # sets a variable for each name, prints the list for --help, takes --a-b v,
-# --a_b v and --a_b=v, and dies on an unknown option with the nearest name.
-# Lines that start with # are headings. A default may refer to earlier options.
+# --a_b v and --a_b=v, and dies on an unknown option with the nearest name, and on a
+# value that is no number, true or false where the default is one.
+# Lines that start with # are headings.
 
 each_option() {  # calls $1 with name, default, help of each option
     local name default help
@@ -42,6 +43,22 @@ print(*difflib.get_close_matches(sys.argv[1], sys.argv[2:], 1))' \
     exit 1
 }
 
+# Shell arithmetic would run the commands in a value that is no number.
+check_value() {  # NAME VALUE
+    local problem='' number='^[0-9]+(\.[0-9]*)?(e-?[0-9]+)?$'
+    if [[ $2 == *[[:cntrl:]]* ]]; then
+        problem="has a line break or another control character"
+    elif [[ ${!1} =~ ${number} ]] && ! [[ $2 =~ ${number} ]]; then
+        problem="is not a number"
+    elif [[ ${!1} =~ ^(true|false)$ ]] && ! [[ $2 =~ ^(true|false)$ ]]; then
+        problem="is neither true nor false"
+    fi
+    if [ -n "${problem}" ]; then
+        echo "ERROR: the value of --$1 ${problem}: $(printf '%q' "$2")" >&2
+        exit 1
+    fi
+}
+
 parse_options() {
     option_names=()
     each_option option_default
@@ -69,7 +86,9 @@ parse_options() {
         esac
         name=${name#--}
         name=${name//-/_}
-        [[ " ${option_names[*]} " == *" ${name} "* ]] || unknown_option "${name}"
+        [[ ${name} != *[!a-z0-9_]* && " ${option_names[*]} " == *" ${name} "* ]] ||
+            unknown_option "${name}"
+        check_value "${name}" "${value}"
         printf -v "${name}" '%s' "${value}"
     done
 }

@@ -17,6 +17,28 @@ want() {  # NUMBER TITLE: is this stage to be run? says so if it is
     echo "$(date '+%F %T') stage ${n}: $2"
 }
 
+# Refuse names that some program would take apart, before hours are spent.
+check_names() {
+    local name value
+    for name in dumpdir expdir {train,valid,pretrain}_set test_sets {scorer,label,ssl,asr}_tag; do
+        value=${!name}
+        case ${name}:${value} in
+            *:*[,:[]*)
+                # ESPnet splits "path,name,type" and "path:layer", Kaldi's tables "ark[rows]"
+                refuse "${name}" "has one of the characters , : [ which ESPnet splits paths at" ;;
+            *_set*:*/* | *_tag:*/*) refuse "${name}" "has a slash: it names one directory" ;;
+            *dir:[-\ \|]*) refuse "${name}" "begins with a dash, a blank or a pipe" ;;
+            *dir:) refuse "${name}" "is empty" ;;
+            *_set:. | *_set:.. | *_set:) refuse "${name}" "is no name of a data set" ;;
+        esac
+    done
+}
+
+refuse() {  # OPTION REASON
+    echo "ERROR: --$1 '${!1}' $2: choose another" >&2
+    exit 1
+}
+
 need() {  # FILE STAGE: the file that an earlier stage makes is there
     if [ ! -e "$1" ]; then
         echo "ERROR: $1 is missing: run stage $2 first (--stage $2)" >&2
@@ -27,28 +49,33 @@ need() {  # FILE STAGE: the file that an earlier stage makes is there
 best_model() {  # EXP NAME: path of the checkpoint NAME, or of the best one
     local exp=$1 name=$2 best
     if [ -z "${name}" ]; then
-        best=$(compgen -G "${exp}/valid.*.best.pth" || true)
-        if [ "$(wc -l <<<"${best}")" -gt 1 ]; then
+        best=("${exp}"/valid.*.best.pth)
+        if [ "${#best[@]}" -gt 1 ]; then
             echo "ERROR: ${exp} has several best checkpoints: name one (--*_model):" \
-                "${best//$'\n'/ }" >&2
+                "${best[*]}" >&2
             exit 1
         fi
-        name=$(basename "${best:-valid.*.best.pth}")
+        name=${best[0]##*/}
     fi
     need "${exp}/${name}" 11
     echo "${exp}/${name}"
 }
 
-# step OUT "INPUT..." COMMAND...
+# step OUT INPUT... -- COMMAND...
 # Runs the command unless it has made OUT already from inputs of this content.
 # A training that was begun by another command or from other inputs is not gone on
 # with: that would mix the two.
 step() {
-    local out=$1 inputs=$2 made=$1/.made begun=$1/.begun state input
-    shift 2
+    local out=$1 inputs=() made=$1/.made begun=$1/.begun state input
+    shift
+    while [ "$1" != -- ]; do
+        inputs+=("$1")
+        shift
+    done
+    shift
     state=$(
         printf '%s\n' "$*"
-        for input in ${inputs}; do cksum <"${input}" || exit 1; done
+        for input in "${inputs[@]}"; do cksum <"${input}" || exit 1; done
     )
     if [ -e "${made}" ] && [ "$(cat "${made}")" = "${state}" ]; then
         echo "${out}: up to date (remove ${made} to make it again)"
@@ -61,11 +88,15 @@ step() {
     fi
     rm -f "${made}"
     mkdir -p "${out}"
-    echo "${state}" >"${begun}"
+    note "${begun}" "${state}"
     "$@"
     mkdir -p "${out}"
-    echo "${state}" >"${made}.tmp"
-    mv "${made}.tmp" "${made}"
+    note "${made}" "${state}"
+}
+
+note() {  # FILE TEXT: the file is whole, or what it was
+    printf '%s\n' "$2" >"$1.tmp"
+    mv "$1.tmp" "$1"
 }
 
 # resume_training EXP COMMAND...: goes on from the last epoch, also after a kill

@@ -7,4 +7,5 @@ export PYTHONPATH=${A2M_ROOT}${PYTHONPATH:+:${PYTHONPATH}}
 if [ -z "${VIRTUAL_ENV:-}" ] && [ -x "${A2M_ROOT}/.venv/bin/python3" ]; then
     export PATH=${A2M_ROOT}/.venv/bin:${PATH}
 fi
+export PATH=${A2M_ROOT}/local:${PATH}  # the programs that cmd.sh names
 export LC_ALL=C.UTF-8 PYTHONIOENCODING=UTF-8
