@@ -3,6 +3,8 @@
 ESPnet ends an epoch by writing ``checkpoint.pth`` in place, then ``<N>epoch.pth``, then
 the links to the latest and best models. A kill can cut off either file or come before
 the links; ESPnet then fails at once, or only when it averages models at the very end.
+Beside these we keep the ``checkpoint.pth`` of the epoch before and, written by renaming,
+the state after the last so many updates (`update_checkpoint`).
 """
 
 from __future__ import annotations
@@ -12,12 +14,16 @@ import os
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
 
+from espnet_a2m.errors import UserError
+
 CHECKPOINT = "checkpoint.pth"
 BACKUP = "checkpoint.previous.pth"
+UPDATE = "checkpoint.update.pth"
 
 
 def is_whole(path: Path) -> bool:
@@ -35,12 +41,38 @@ def copy_whole(source: Path, target: Path) -> None:
     os.replace(temporary, target)
 
 
+def save_whole(content: Any, target: Path) -> None:
+    """``torch.save`` so that ``target`` is never seen half-written.
+
+    Raises:
+        UserError: It could not be written; what was there before still is.
+    """
+    temporary = target.with_suffix(".tmp")
+    try:
+        torch.save(content, temporary)
+    except (OSError, RuntimeError) as e:
+        temporary.unlink(missing_ok=True)
+        raise cannot_write(target.parent, e) from e
+    os.replace(temporary, target)
+
+
+def cannot_write(output_dir: Path, error: Exception) -> UserError:
+    """What to tell a user whose training could not be saved."""
+    free = shutil.disk_usage(output_dir).free / 1e6
+    return UserError(
+        f"{output_dir}: the state of the training could not be written ({error}); "
+        f"{free:.0f} MB are free there. Make room and run the same command again: it "
+        "goes on from the last whole checkpoint"
+    )
+
+
 def repair(output_dir: Path) -> None:
     """Make a training directory one that ESPnet can resume from.
 
     A cut ``checkpoint.pth`` is replaced by the previous one where
-    :class:`espnet_a2m.trainer.A2MTrainer` has kept it, and removed otherwise: training
-    then starts anew. The model and links of its epoch are made if they are missing.
+    :class:`espnet_a2m.trainer.SafeTrainer` has kept it, and removed otherwise: training
+    then starts anew, or from the first epoch's last saved update. The model and links of
+    the epoch are made if they are missing.
     """
     checkpoint, backup = output_dir / CHECKPOINT, output_dir / BACKUP
     if not is_whole(checkpoint):
@@ -48,7 +80,7 @@ def repair(output_dir: Path) -> None:
             logging.warning(f"{checkpoint} is incomplete: going on from {backup.name}")
             copy_whole(backup, checkpoint)
         elif checkpoint.exists():
-            logging.warning(f"{checkpoint} is incomplete: training starts anew")
+            logging.warning(f"{checkpoint} is incomplete: removed")
             checkpoint.unlink()
     if checkpoint.exists():
         complete_epoch(output_dir)
@@ -71,9 +103,7 @@ def complete_epoch(output_dir: Path) -> None:
     epoch = reporter.get_epoch()
     model = output_dir / f"{epoch}epoch.pth"
     if not is_whole(model):
-        temporary = model.with_suffix(".tmp")
-        torch.save(states["model"], temporary)
-        os.replace(temporary, model)
+        save_whole(states["model"], model)
     link(output_dir / "latest.pth", model.name)
     config = yaml.safe_load((output_dir / "config.yaml").read_text(encoding="utf-8"))
     for phase, key, mode in config["best_model_criterion"]:

@@ -15,6 +15,7 @@ from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
 from espnet_a2m.confidence import utterance_confidence
+from espnet_a2m.distributed import num_processes, sum_over_processes
 from espnet_a2m.encoder_input import encode, input_convs, refuse_skipped_layers, tap
 from espnet_a2m.frame_grid import conv_lengths
 from espnet_a2m.frontend import ConfidenceFrontend
@@ -151,9 +152,9 @@ class A2MModel(AbsESPnetModel):
                 streams are not read.
 
         Returns:
-            Loss, statistics to report, and the number of masked frames as
-            weight: the mean of the objectives over processes is then the mean over
-            frames. The diversity loss is that of each process's own frames.
+            Loss, statistics to report, and the number of masked frames as weight.
+            With these weights the mean over processes of what they return is the
+            loss of all their utterances together.
         """
         feats, feats_lengths = self.frontend(speech, speech_lengths)
         if self.feature_grad_mult != 1.0 and feats.requires_grad:
@@ -187,14 +188,16 @@ class A2MModel(AbsESPnetModel):
         )
         if self.labels is not None:
             batch.labels = self.labels(mask.size(1), streams)
+        weight = batch.frames.count.sum().clamp(min=1).float()
+        # ESPnet multiplies a process's loss with its share of the weights
+        scale = sum_over_processes(weight) / weight
         with torch.autocast(speech.device.type, enabled=False):
             loss, stats = self.compute_loss(
-                batch, mask, masked["features"], hidden, confidence
+                batch, mask, masked["features"], hidden, confidence, scale
             )
         if self.training:
             self.num_batches += 1
         stats = {k: v.detach() for k, v in stats.items()}
-        weight = batch.frames.count.sum().clamp(min=1).float()
         return force_gatherable((loss, stats, weight), loss.device)
 
     @property
@@ -209,6 +212,7 @@ class A2MModel(AbsESPnetModel):
         features: torch.Tensor,
         hidden: dict[int, torch.Tensor],
         confidence: torch.Tensor | None,
+        scale: torch.Tensor,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The weighted sum of the objectives and the statistics, all in float32.
 
@@ -218,6 +222,7 @@ class A2MModel(AbsESPnetModel):
             features: (B, T, D) the encoder's input before the mask.
             hidden: Layer -> (B, T, D) output.
             confidence: (B, T) at the encoder's frames, or None.
+            scale: Of this process's share of the losses (0-dim).
         """
         frames, lengths = batch.frames, batch.lengths
         stats = {"masked_fraction": mask.sum() / lengths.sum()}
@@ -239,7 +244,8 @@ class A2MModel(AbsESPnetModel):
             targets = frames.take(self.quantizer.prepare(features, lengths))
             codes = self.quantizer(targets, frames.valid, self.updates)
             batch.codes = codes
-            loss = loss + self.quantizer.diversity_weight * codes.diversity
+            share = codes.diversity / num_processes()
+            loss = loss + self.quantizer.diversity_weight * share * scale
             stats.update(
                 loss_diversity=codes.diversity,
                 code_perplexity=codes.code_perplexity,
@@ -251,7 +257,7 @@ class A2MModel(AbsESPnetModel):
             if objective.layer is not None:
                 at_masked = frames.take(hidden[objective.layer]).float()
             term = objective(at_masked, batch)
-            value = reduce(term, weight if objective.masked else None)
+            value = reduce(term, weight if objective.masked else None) * scale
             loss = loss + objective.weight * value
             stats[f"loss_{name}"] = value
             stats.update({f"{key}_{name}": x for key, x in term.stats.items()})

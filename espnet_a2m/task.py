@@ -33,6 +33,7 @@ from espnet2.utils.types import float_or_none, str2bool, str_or_none
 
 from espnet_a2m.collate import A2MCollateFn
 from espnet_a2m.config_check import ConfigError, check_kwargs
+from espnet_a2m.distributed import end_processes
 from espnet_a2m.encoder_input import input_convs
 from espnet_a2m.frame_grid import FrameGrid, frontend_grid
 from espnet_a2m.frontend import ConfidenceFrontend
@@ -224,6 +225,11 @@ class A2MTask(SSLTask):
         model_choices,
     ]
     trainer = A2MTrainer
+
+    @classmethod
+    def main_worker(cls, args: argparse.Namespace) -> None:
+        super().main_worker(args)
+        end_processes()
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:

@@ -1,8 +1,11 @@
-"""ESPnet's trainer, plus throughput and a checkpoint that survives a kill."""
+"""ESPnet's trainer, made to survive kills, full disks and collapses."""
 
 from __future__ import annotations
 
-import time
+import argparse
+import contextlib
+import dataclasses
+import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,45 +14,76 @@ import torch
 from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
 from espnet2.train.distributed_utils import DistributedOption
 from espnet2.train.reporter import SubReporter
-from espnet2.train.trainer import Trainer
+from espnet2.train.trainer import Trainer, TrainerOptions
+from espnet2.utils.build_dataclass import build_dataclass
+from espnet2.utils.nested_dict_action import NestedDictAction
 
+from espnet_a2m.accumulation import weighted_accumulation
 from espnet_a2m.checkpoint import (
     BACKUP,
     CHECKPOINT,
+    UPDATE,
+    cannot_write,
     copy_whole,
     is_whole,
     repair,
 )
+from espnet_a2m.steps import Steps, Throughput, without_first
+from espnet_a2m.update_checkpoint import UpdateCheckpoint, set_random_state
+from espnet_a2m.watch import Watch, WatchOptions
 
 
-class TimedIterator:
-    """Reports the seconds of audio that are trained on per second.
+@dataclasses.dataclass(kw_only=True)
+class SafeTrainerOptions(TrainerOptions):
+    """ESPnet's options and ours.
 
-    The clock runs from one batch to the next, data loading included.
+    Attributes:
+        save_interval_updates: Updates between two saved states; 0: only at the end of
+            an epoch.
+        watch: What a training is stopped for.
+        in_a_row: What :class:`Watch` counts from epoch to epoch.
     """
 
-    def __init__(self, iterator: Iterable, reporter: SubReporter, fs: int):
-        self.iterator = iterator
-        self.reporter = reporter
-        self.fs = fs
-
-    def __len__(self) -> int:
-        return len(self.iterator)  # type: ignore[arg-type]
-
-    def __iter__(self) -> Iterator:
-        start = time.perf_counter()
-        audio = None
-        for utt_id, batch in self.iterator:
-            now = time.perf_counter()
-            if audio is not None:
-                self.reporter.register({"audio_per_sec": audio / (now - start)})
-                start = now
-            audio = int(batch["speech_lengths"].sum()) / self.fs
-            yield utt_id, batch
+    save_interval_updates: int
+    watch: WatchOptions
+    in_a_row: dict[str, int] = dataclasses.field(
+        default_factory=lambda: {"nonfinite": 0, "collapsed": 0}
+    )
 
 
-class A2MTrainer(Trainer):
-    """Trainer of :class:`espnet_a2m.task.A2MTask`."""
+class SafeTrainer(Trainer):
+    """Trainer of any ESPnet task that loses little to a kill and stops when it must."""
+
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Options beside those that every ESPnet training has."""
+        group = parser.add_argument_group("Safety related")
+        group.add_argument(
+            "--save_interval_updates",
+            type=int,
+            default=1000,
+            help="Save the whole state every so many updates, beside the end of each "
+            "epoch; a killed training goes on from there. 0: epochs only",
+        )
+        group.add_argument(
+            "--watch_conf",
+            action=NestedDictAction,
+            default=dict(),
+            help="When to warn of a collapse or divergence and when to stop: "
+            "window, start, min_code_perplexity, min_prob_perplexity, min_acc_gain, "
+            "max_collapsed, max_nonfinite (espnet_a2m/watch.py)",
+        )
+
+    @classmethod
+    def build_options(cls, args: argparse.Namespace) -> SafeTrainerOptions:
+        """Take the options out of ``args``."""
+        watch = WatchOptions.from_conf(args.watch_conf)
+        if off := [k for k, value in vars(watch).items() if value is None]:
+            logging.warning(f"watch_conf: off: {', '.join(off)}")
+        stock = build_dataclass(TrainerOptions, args)
+        return SafeTrainerOptions(
+            **vars(stock), save_interval_updates=args.save_interval_updates, watch=watch
+        )
 
     @classmethod
     def run(
@@ -59,42 +93,125 @@ class A2MTrainer(Trainer):
         distributed_option: DistributedOption,
         **kwargs: Any,
     ) -> None:
-        """Train all epochs, from the last whole checkpoint on."""
+        """Train all epochs, from the last whole state on.
+
+        Raises:
+            UserError: The disk is full, or the training makes no sense any more.
+        """
+        output_dir = Path(trainer_options.output_dir)
         if distributed_option.dist_rank in (None, 0):
-            repair(Path(trainer_options.output_dir))
+            if trainer_options.resume:
+                repair(output_dir)
+            else:
+                (output_dir / UPDATE).unlink(missing_ok=True)
         if distributed_option.distributed:
             torch.distributed.barrier()  # nobody resumes before it is repaired
-        super().run(
-            model=model,
-            trainer_options=trainer_options,
-            distributed_option=distributed_option,
-            **kwargs,
-        )
+        try:
+            super().run(
+                model=model,
+                trainer_options=trainer_options,
+                distributed_option=distributed_option,
+                **kwargs,
+            )
+        except RuntimeError as e:
+            if "PytorchStreamWriter" not in str(e):  # torch.save's, at a full disk
+                raise
+            raise cannot_write(output_dir, e) from e
 
     @classmethod
     def train_one_epoch(
         cls,
         model: torch.nn.Module,
         iterator: Iterable,
+        optimizers: Any,
+        schedulers: Any,
+        scaler: Any,
         reporter: SubReporter,
         options: Any,
         distributed_option: DistributedOption,
         **kwargs: Any,
     ) -> bool:
-        """Train one epoch with a random state of its own on every process."""
+        """Train one epoch, or what is left of it, with random numbers of its own."""
         rank = distributed_option.dist_rank or 0
-        checkpoint = Path(options.output_dir) / CHECKPOINT
+        output_dir = Path(options.output_dir)
+        checkpoint = output_dir / CHECKPOINT
         if rank == 0 and is_whole(checkpoint):
             # ESPnet writes checkpoint.pth in place: keep the last whole one
-            copy_whole(checkpoint, checkpoint.with_name(BACKUP))
+            copy_whole(checkpoint, output_dir / BACKUP)
         # ESPnet seeds every process alike, which would repeat masks
         set_all_random_seed(options.seed + reporter.get_epoch() + 1000 * rank)
+        for optimizer in optimizers:
+            optimizer.zero_grad()  # of batches that were no full update any more
         inner: Any = getattr(model, "module", model)  # inside DDP or not
-        return super().train_one_epoch(
-            model=model,
-            iterator=TimedIterator(iterator, reporter, inner.fs),
-            reporter=reporter,
-            options=options,
-            distributed_option=distributed_option,
-            **kwargs,
+        length = len(iterator) if hasattr(iterator, "__len__") else None
+        state = UpdateCheckpoint(
+            output_dir, inner, optimizers, schedulers, scaler, reporter, length
         )
+        resumed = state.restore() if options.resume else None
+
+        def nothing_learnt() -> bool:
+            # ESPnet's trainer reports the norm of a gradient that it makes a step with
+            return "grad_norm" not in reporter.stats
+
+        if resumed and resumed.finished:
+            set_random_state(resumed.random_state)
+            return nothing_learnt()
+
+        def begin() -> None:
+            if resumed:
+                set_random_state(resumed.random_state)
+
+        def save(*_: Any) -> None:
+            updates, rest = divmod(reporter.count, options.accum_grad)
+            if not rest and updates % options.save_interval_updates == 0:
+                state.save(finished=False)
+
+        watch = Watch(
+            options.watch, reporter, options.accum_grad, output_dir, options.in_a_row
+        )
+        after_step = [watch, save] if options.save_interval_updates else [watch]
+        batches = without_first(iterator, resumed.batches if resumed else 0)
+        if hasattr(inner, "fs"):
+            batches = Throughput(batches, reporter, inner.fs)
+        with cls.hooks(model, watch, options.accum_grad):
+            none_valid = super().train_one_epoch(
+                model=model,
+                iterator=Steps(batches, length, begin, after_step),
+                optimizers=optimizers,
+                schedulers=schedulers,
+                scaler=scaler,
+                reporter=reporter,
+                options=options,
+                distributed_option=distributed_option,
+                **kwargs,
+            )
+        state.save(finished=True)
+        return none_valid and nothing_learnt()
+
+    @classmethod
+    @contextlib.contextmanager
+    def hooks(
+        cls, model: torch.nn.Module, watch: Watch, accum_grad: int
+    ) -> Iterator[None]:
+        """While open, what is to be done with each output of the model is done."""
+        handle = model.register_forward_hook(watch.keep_loss)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+class A2MTrainer(SafeTrainer):
+    """Trainer of :class:`espnet_a2m.task.A2MTask`."""
+
+    @classmethod
+    @contextlib.contextmanager
+    def hooks(
+        cls, model: torch.nn.Module, watch: Watch, accum_grad: int
+    ) -> Iterator[None]:
+        """Accumulated batches weigh what they hold, see `accumulation`."""
+        with (
+            super().hooks(model, watch, accum_grad),
+            weighted_accumulation(model, accum_grad),
+        ):
+            yield

@@ -42,7 +42,7 @@ token_type | char | char or bpe
 nbpe | 300 | number of BPE pieces
 # Scorer (stages 6-8)
 scorer_config | conf/train_scorer.yaml | ESPnet ASR configuration with CTC
-scorer_args | | options for espnet2.bin.asr_train
+scorer_args | | options for espnet_a2m.bin.asr_train
 scorer_tag | ctc | names the experiment
 scorer_exp | | directory of an ESPnet ASR model of your own: leaves out 6-7
 scorer_model | | its checkpoint, or any checkpoint beside its config.yaml
@@ -66,7 +66,7 @@ ssl_tag | atm | names the experiment
 inference_ssl_model | | checkpoint to fine-tune; the best one when empty
 # Fine-tuning (stages 12-13)
 asr_config | conf/train_asr.yaml | ESPnet ASR configuration
-asr_args | | options for espnet2.bin.asr_train
+asr_args | | options for espnet_a2m.bin.asr_train
 asr_tag | | names the experiment; ssl_tag when empty
 # Decoding (stages 14-16)
 inference_config | conf/decode.yaml | configuration of espnet2.bin.asr_inference
@@ -163,7 +163,7 @@ train_asr() {  # STATS EXP CONFIG NORMALIZE_STATS OPTIONS...
     set_normalize "${config}" "$4"
     shift 4
     "${run_gpu[@]}" --gpu "${ngpu}" "${exp}/train.log" \
-        "${python}" -m espnet2.bin.asr_train --config "${config}" \
+        "${python}" -m espnet_a2m.bin.asr_train --config "${config}" \
         "${tokens[@]}" "${gpus[@]}" "${labelled[@]}" \
         --train_shape_file "${stats}/train/speech_shape" \
         --valid_shape_file "${stats}/valid/speech_shape" \
@@ -245,7 +245,6 @@ else
         need "${scorer_stats}/train/speech_shape" 6
         training_inputs "${scorer_stats}" "${scorer_config}"
         step "${scorer_exp}" "${inputs[@]}" -- \
-            resume_training "${scorer_exp}" \
             train_asr "${scorer_stats}" "${scorer_exp}" "${scorer_config}" \
             "${scorer_stats}/train/feats_stats.npz" "${scorer_options[@]}"
     fi
@@ -352,7 +351,7 @@ if want 13 "fine-tuning: ${asr_exp}/train.log"; then
     model=$(best_model "${ssl_exp}" "${inference_ssl_model}")
     training_inputs "${asr_stats}" "${asr_config}"
     step "${asr_exp}" "${model}" "${inputs[@]}" -- \
-        resume_training "${asr_exp}" fine_tune "${model}" "${asr_options[@]}"
+        fine_tune "${model}" "${asr_options[@]}"
 fi
 
 evaluated=("${asr_exp}")

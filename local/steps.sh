@@ -81,7 +81,8 @@ step() {
         echo "${out}: up to date (remove ${made} to make it again)"
         return
     fi
-    if [ -e "${out}/checkpoint.pth" ] && [ "$(cat "${begun}" 2>/dev/null)" != "${state}" ]; then
+    if { [ -e "${out}/checkpoint.pth" ] || [ -e "${out}/checkpoint.update.pth" ]; } &&
+        [ "$(cat "${begun}" 2>/dev/null)" != "${state}" ]; then
         echo "ERROR: ${out} was trained from other data, options or configuration:" \
             "remove it, or name a new experiment (--*_tag)" >&2
         exit 1
@@ -97,13 +98,4 @@ step() {
 note() {  # FILE TEXT: the file is whole, or what it was
     printf '%s\n' "$2" >"$1.tmp"
     mv "$1.tmp" "$1"
-}
-
-# resume_training EXP COMMAND...: goes on from the last epoch, also after a kill
-# while ESPnet wrote its files.
-resume_training() {
-    local exp=$1
-    shift
-    "${python}" "${shared}/repair_training.py" "${exp}"
-    "$@"
 }

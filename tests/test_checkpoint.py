@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +9,6 @@ import torch
 import yaml
 
 from espnet_a2m.checkpoint import BACKUP, CHECKPOINT, is_whole, repair
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def training(epochs: int) -> dict:
@@ -92,13 +88,3 @@ def test_kill_between_checkpoint_and_model(exp, share):
     model = torch.load(exp / "3epoch.pth", weights_only=True)
     assert torch.equal(model["weight"], training(3)["model"]["weight"])
     assert {k: v for k, v in after.items() if k != "3epoch.pth"} == before
-
-
-def test_script(exp):
-    command = [sys.executable, ROOT / "local" / "repair_training.py", exp]
-    env = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
-    cut(exp / CHECKPOINT, 0.5)
-    done = subprocess.run(command, env=env, capture_output=True, text=True)
-    assert done.returncode == 0 and "starts anew" in done.stderr
-    assert not (exp / CHECKPOINT).exists()
-    assert subprocess.run(command, env=env).returncode == 0

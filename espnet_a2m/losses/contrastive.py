@@ -114,7 +114,9 @@ class ContrastiveLoss(Objective):
         )
 
     def forward(self, hidden: torch.Tensor | None, batch: MaskedBatch) -> LossTerm:
-        """See :meth:`Objective.forward`; ``acc`` is the share of targets found."""
+        """See :meth:`Objective.forward`; ``acc`` is the share of targets found,
+        ``chance`` what a blind guess finds.
+        """
         assert hidden is not None and batch.codes is not None
         valid, count = batch.frames.valid, batch.frames.count
         negatives = sample_negatives(count, valid.size(1), self.num_negatives)
@@ -126,5 +128,8 @@ class ContrastiveLoss(Objective):
         return LossTerm(
             sums=frame_loss.masked_fill(~valid, 0.0).sum(1),
             counts=count,
-            stats={"acc": correct.sum() / count.sum().clamp(min=1)},
+            stats={
+                "acc": correct.sum() / count.sum().clamp(min=1),
+                "chance": logits.new_full((), 1 / logits.size(-1)),
+            },
         )

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from espnet_a2m.distributed import sum_over_processes
+
 
 @dataclasses.dataclass
 class Codes:
@@ -149,10 +151,11 @@ class GumbelQuantizer(torch.nn.Module):
         ids = choice.argmax(-1)
         vectors = torch.einsum("bmgv,gvc->bmgc", choice, self.codebook).flatten(2)
 
-        total = valid.sum().clamp(min=1)
+        # of all processes, so that diversity is that of the whole batch
+        total = sum_over_processes(valid.sum()).clamp(min=1)
         keep = valid[..., None, None]
-        hard = (choice.detach() * keep).sum((0, 1)) / total
-        soft = (logits.softmax(-1) * keep).sum((0, 1)) / total
+        hard = sum_over_processes((choice.detach() * keep).sum((0, 1))) / total
+        soft = sum_over_processes((logits.softmax(-1) * keep).sum((0, 1))) / total
         entries = self.num_codebooks * self.codebook_size
         prob_perplexity = perplexity(soft)
         return Codes(

@@ -7,6 +7,7 @@ import dataclasses
 import torch
 
 from espnet_a2m.confidence import utterance_confidence
+from espnet_a2m.distributed import sum_over_processes
 
 #: Weight of an utterance's loss: 1 (ATM), its confidence s_u (ATM+S, eq. 9), or
 #: s_u divided by the batch's mean.
@@ -63,17 +64,18 @@ class LossTerm:
 
 
 def reduce(term: LossTerm, weight: torch.Tensor | None = None) -> torch.Tensor:
-    """``L = sum_u w_u sum_t l_ut / sum_u n_u``.
+    """``L = sum_u w_u sum_t l_ut / sum_u n_u``, this process's share of it.
 
-    The denominator does not know of the weights, so that it is the same with
-    and without them, and with it as weight losses of processes average exactly.
+    The denominator counts the frames of all processes, so that the sum of their
+    shares is the loss of all utterances together. It does not know of the weights, so
+    that it is the same with and without them.
 
     Args:
         term: Sums and counts of the utterances.
         weight: (B,) see :class:`UtteranceWeight`; None: 1 for all.
     """
     sums = term.sums if weight is None else weight * term.sums
-    return sums.sum() / term.counts.sum().clamp(min=1)
+    return sums.sum() / sum_over_processes(term.counts.sum()).clamp(min=1)
 
 
 class UtteranceWeight:
@@ -81,8 +83,8 @@ class UtteranceWeight:
 
     Args:
         kind: ``none`` (1 for all), ``confidence`` (s_u, eq. 9) or ``relative``
-            (s_u divided by the batch's mean, so that the learning rate keeps
-            its meaning).
+            (s_u divided by the mean of the batch, over all processes, so that the
+            learning rate keeps its meaning).
         fraction: Share of utterances, drawn at random in each batch, that are
             weighted; the others keep 1. The paper's best scales 0.1 of them.
         frames: Frames over which s_u is the mean: ``all`` or ``masked``.
@@ -122,7 +124,8 @@ class UtteranceWeight:
         s_u = s_u.float()
         if self.kind == "relative":
             present = lengths > 0
-            mean = (s_u * present).sum() / present.sum().clamp(min=1)
+            total = sum_over_processes((s_u * present).sum())
+            mean = total / sum_over_processes(present.sum()).clamp(min=1)
             s_u = s_u / mean.clamp(min=1e-6)
         if self.fraction < 1.0:
             s_u = torch.where(torch.rand_like(s_u) < self.fraction, s_u, 1.0)

@@ -1,0 +1,31 @@
+"""ESPnet's ``asr_train`` that loses little to a kill: scorer and fine-tuning.
+
+The same options, models and files as ``espnet2.bin.asr_train``, which goes on with its
+trainings and decodes with its models; beside these --save_interval_updates and
+--watch_conf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from espnet_a2m.errors import main_guard
+
+
+def get_parser():
+    """ESPnet's parser with the options of our trainer."""
+    from espnet_a2m.asr_task import SafeASRTask
+
+    return SafeASRTask.get_parser()
+
+
+@main_guard
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Train, or collect statistics with ``--collect_stats true``."""
+    from espnet_a2m.asr_task import SafeASRTask
+
+    SafeASRTask.main(cmd=cmd)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Sums over all processes of a training, so that its loss does not depend on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+
+def num_processes() -> int:
+    """Processes that train together; 1 outside of distributed training."""
+    ready = dist.is_available() and dist.is_initialized()
+    return dist.get_world_size() if ready else 1
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        # The sum over processes of what they send back, which is the same on each,
+        # because each computes the same from the total.
+        return grad * num_processes()
+
+
+def sum_over_processes(x: torch.Tensor) -> torch.Tensor:
+    """Sum a tensor of the same shape on every process; itself where there is one.
+
+    Every process must call this, and use what it returns in the same way. Nothing
+    waits for the device.
+    """
+    return _Sum.apply(x) if num_processes() > 1 else x
+
+
+def end_processes() -> None:
+    """Leave the process group together, where there is one.
+
+    A process that ends while others still talk to it makes them fail.
+    """
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()

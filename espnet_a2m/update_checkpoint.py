@@ -1,0 +1,143 @@
+"""The state of a training between two updates, so that a kill costs few of them."""
+
+from __future__ import annotations
+
+import logging
+import random
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from espnet2.train.reporter import SubReporter
+
+from espnet_a2m.checkpoint import UPDATE, is_whole, save_whole
+from espnet_a2m.distributed import num_processes
+
+
+def random_state() -> dict[str, Any]:
+    """Of every generator that a training step draws from."""
+    return {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Go back to what :func:`random_state` returned."""
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+class Resumed(NamedTuple):
+    """Where an epoch is gone on with.
+
+    Attributes:
+        batches: How many of its batches are done.
+        finished: All of them are.
+        random_state: Of this process.
+    """
+
+    batches: int
+    finished: bool
+    random_state: dict[str, Any]
+
+
+class UpdateCheckpoint:
+    """Saves and restores all that changes from update to update.
+
+    Written under another name and renamed, so that the file is whole whenever it is
+    there. ESPnet's own ``checkpoint.pth`` holds the end of an epoch with its
+    validation.
+
+    Args:
+        output_dir: Directory of the experiment.
+        model: Not inside DistributedDataParallel.
+        optimizers: Its optimisers.
+        schedulers: Their schedulers; None without.
+        scaler: Of mixed precision, or None.
+        reporter: Of the epoch's training.
+        length: Batches in the epoch, or None if not known.
+    """
+
+    def __init__(
+        self,
+        output_dir: Path,
+        model: torch.nn.Module,
+        optimizers: Any,
+        schedulers: Any,
+        scaler: Any,
+        reporter: SubReporter,
+        length: int | None,
+    ):
+        self.path = output_dir / UPDATE
+        parts = {"model": model, "scaler": scaler}
+        parts |= {f"optimizer{i}": x for i, x in enumerate(optimizers)}
+        parts |= {f"scheduler{i}": x for i, x in enumerate(schedulers)}
+        self.parts = {name: x for name, x in parts.items() if x is not None}
+        self.reporter = reporter
+        self.origin = {
+            "epoch": reporter.get_epoch(),
+            "num_batches": length,
+            "num_processes": num_processes(),
+        }
+
+    def save(self, finished: bool) -> None:
+        """Save what the epoch's batches so far made; every process must call it.
+
+        Args:
+            finished: There are no more of them.
+        """
+        own = random_state()
+        states = [own]
+        if num_processes() > 1:
+            states = [{} for _ in range(num_processes())]
+            dist.all_gather_object(states, own)
+        if num_processes() == 1 or dist.get_rank() == 0:
+            content = {
+                "origin": self.origin,
+                "finished": finished,
+                "parts": {name: x.state_dict() for name, x in self.parts.items()},
+                "stats": dict(self.reporter.stats),
+                "count": self.reporter.count,
+                "total_count": self.reporter.total_count,
+                "random_states": states,
+            }
+            save_whole(content, self.path)
+
+    def restore(self) -> Resumed | None:
+        """Go back to what was saved of this epoch; None where nothing was."""
+        if not is_whole(self.path):
+            return None
+        # our own file, of the directory whose checkpoint.pth ESPnet reads likewise
+        saved = torch.load(self.path, map_location="cpu", weights_only=False)
+        if saved["origin"]["epoch"] != self.origin["epoch"]:
+            return None  # of an epoch that is complete
+        if saved["origin"] != self.origin:
+            logging.warning(
+                f"{self.path} is of a training with {saved['origin']}, this is "
+                f"{self.origin}: the epoch starts anew"
+            )
+            return None
+        for name, part in self.parts.items():
+            part.load_state_dict(saved["parts"][name])
+        self.reporter.stats.update(saved["stats"])
+        self.reporter.count = saved["count"]
+        self.reporter.total_count = saved["total_count"]
+        logging.info(
+            f"The training was resumed using {self.path}: {saved['count']} of "
+            f"{self.origin['num_batches']} batches of epoch {self.origin['epoch']} "
+            "are done"
+        )
+        rank = dist.get_rank() if num_processes() > 1 else 0
+        return Resumed(
+            batches=saved["count"],
+            finished=saved["finished"],
+            random_state=saved["random_states"][rank],
+        )
