@@ -3,8 +3,8 @@
 ESPnet ends an epoch by writing ``checkpoint.pth`` in place, then ``<N>epoch.pth``, then
 the links to the latest and best models. A kill can cut off either file or come before
 the links; ESPnet then fails at once, or only when it averages models at the very end.
-Beside these we keep the ``checkpoint.pth`` of the epoch before and, written by renaming,
-the state after the last so many updates (`update_checkpoint`).
+Beside these we keep the ``checkpoint.pth`` of the epoch before and, written by
+renaming, the state after the last so many updates (`update_checkpoint`).
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ def repair(output_dir: Path) -> None:
     """Make a training directory one that ESPnet can resume from.
 
     A cut ``checkpoint.pth`` is replaced by the previous one where
-    :class:`espnet_a2m.trainer.SafeTrainer` has kept it, and removed otherwise: training
-    then starts anew, or from the first epoch's last saved update. The model and links of
-    the epoch are made if they are missing.
+    :class:`espnet_a2m.trainer.SafeTrainer` has kept it, and removed otherwise:
+    training then starts anew, or from the first epoch's last saved update. The model
+    and links of the epoch are made if they are missing.
     """
     checkpoint, backup = output_dir / CHECKPOINT, output_dir / BACKUP
     if not is_whole(checkpoint):

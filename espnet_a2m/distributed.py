@@ -14,6 +14,11 @@ def num_processes() -> int:
     return dist.get_world_size() if ready else 1
 
 
+def process_rank() -> int:
+    """Number of this process; 0 outside of distributed training."""
+    return dist.get_rank() if num_processes() > 1 else 0
+
+
 class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:

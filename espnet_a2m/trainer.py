@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,7 @@ class SafeTrainer(Trainer):
         for optimizer in optimizers:
             optimizer.zero_grad()  # of batches that were no full update any more
         inner: Any = getattr(model, "module", model)  # inside DDP or not
-        length = len(iterator) if hasattr(iterator, "__len__") else None
+        length = len(iterator) if isinstance(iterator, Sized) else None
         state = UpdateCheckpoint(
             output_dir, inner, optimizers, schedulers, scaler, reporter, length
         )
@@ -169,7 +169,9 @@ class SafeTrainer(Trainer):
         watch = Watch(
             options.watch, reporter, options.accum_grad, output_dir, options.in_a_row
         )
-        after_step = [watch, save] if options.save_interval_updates else [watch]
+        after_step: list[Callable[..., None]] = [watch]
+        if options.save_interval_updates:
+            after_step.append(save)
         batches = without_first(iterator, resumed.batches if resumed else 0)
         if hasattr(inner, "fs"):
             batches = Throughput(batches, reporter, inner.fs)

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from espnet2.train.reporter import SubReporter
 
 from espnet_a2m.checkpoint import UPDATE, is_whole, save_whole
-from espnet_a2m.distributed import num_processes
+from espnet_a2m.distributed import num_processes, process_rank
 
 
 def random_state() -> dict[str, Any]:
@@ -99,7 +99,7 @@ class UpdateCheckpoint:
         if num_processes() > 1:
             states = [{} for _ in range(num_processes())]
             dist.all_gather_object(states, own)
-        if num_processes() == 1 or dist.get_rank() == 0:
+        if process_rank() == 0:
             content = {
                 "origin": self.origin,
                 "finished": finished,
@@ -135,9 +135,8 @@ class UpdateCheckpoint:
             f"{self.origin['num_batches']} batches of epoch {self.origin['epoch']} "
             "are done"
         )
-        rank = dist.get_rank() if num_processes() > 1 else 0
         return Resumed(
             batches=saved["count"],
             finished=saved["finished"],
-            random_state=saved["random_states"][rank],
+            random_state=saved["random_states"][process_rank()],
         )

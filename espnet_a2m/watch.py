@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from espnet2.train.reporter import SubReporter
 
 from espnet_a2m.checkpoint import save_whole
-from espnet_a2m.config_check import check_kwargs
-from espnet_a2m.distributed import num_processes
+from espnet_a2m.config_check import ConfigError, check_kwargs
+from espnet_a2m.distributed import process_rank
 from espnet_a2m.errors import UserError, few
 from espnet_a2m.steps import Batch
 
@@ -59,8 +58,7 @@ class WatchOptions:
         """Take ``--watch_conf``.
 
         Raises:
-            ConfigError: A key is not known.
-            ValueError: A number is out of its range.
+            ConfigError: A key is not known, or a number is out of its range.
         """
         check_kwargs(cls, conf, "watch_conf")
         options = cls(**conf)
@@ -74,7 +72,7 @@ class WatchOptions:
             if value is None and name.startswith("max_"):
                 continue
             if not isinstance(value, int) or value < least:
-                raise ValueError(
+                raise ConfigError(
                     f"watch_conf: {name}={value!r} is not a whole number of at least "
                     f"{least}" + (" or null" if name.startswith("max_") else "")
                 )
@@ -180,8 +178,10 @@ class Watch:
             for utt_ids, batch, loss in self.pending
             if loss is not None and not bool(loss.isfinite().all())
         ]
-        problem = "the loss is NaN or infinite" if bad else "the gradient is not finite"
-        if bad or num_processes() == 1:
+        problem = "the gradient is not finite"
+        if bad:
+            problem = "the loss is NaN or infinite"
+        if bad or process_rank() == 0:
             self._report(
                 "nonfinite",
                 problem,
@@ -203,7 +203,7 @@ class Watch:
             return
         problem = "; ".join(found)
         last = [(utt_ids, batch) for utt_ids, batch, _ in self.pending]
-        if num_processes() == 1 or dist.get_rank() == 0:
+        if process_rank() == 0:
             self._report("collapsed", problem, last, logging.warning)
         self._count(
             "collapsed",
@@ -225,8 +225,8 @@ class Watch:
         where = f"epoch {epoch}, batch {step}"
         message = f"watch: {where}: {problem}; utterances {few(utterances)}"
         if not self.in_a_row[kind] and self.saved < MAX_SAVED:
-            rank = dist.get_rank() if num_processes() > 1 else 0
-            path = self.output_dir / "watch" / f"{epoch}epoch_{step}_{kind}_{rank}.pt"
+            name = f"{epoch}epoch_{step}_{kind}_{process_rank()}.pt"
+            path = self.output_dir / "watch" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             content = [{"utt_id": list(ids), **batch} for ids, batch in batches]
             save_whole({"problem": problem, "where": where, "batches": content}, path)
