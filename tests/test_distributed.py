@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import kaldiio
@@ -14,6 +15,7 @@ import soundfile
 import torch
 import yaml
 
+from espnet_a2m.checkpoint import UPDATE
 from espnet_a2m.kaldi_table import write_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,6 +58,7 @@ CONFIG = {
     "optim_conf": {"lr": 0.1},
     "batch_type": "sorted",
     "max_epoch": 1,
+    "resume": True,
     "num_workers": 0,
     "use_tensorboard": False,
     "use_matplotlib": False,
@@ -79,7 +82,7 @@ def data(tmp_path_factory, short_utterances) -> Path:
     grid = FrameGrid(fs=16000, offset=200, stride=320)
     chosen = short_utterances[:16]
     confidences = {}
-    for utt_id, path, _ in chosen:
+    for utt_id, path, _ in sorted(chosen):
         speech = torch.from_numpy(soundfile.read(path, dtype="float32")[0])[None]
         lengths = torch.tensor([speech.size(1)])
         frames = grid.num_frames(speech.size(1))
@@ -108,19 +111,28 @@ def options(data: Path, exp: Path, *extra: object) -> list[str]:
     return [str(word) for word in command]
 
 
-def launch(processes: int, *command: object) -> subprocess.CompletedProcess[str]:
-    """Run a Python module or script in one process, or in several by torchrun."""
+def start(processes: int, log: Path, *command: object) -> subprocess.Popen[bytes]:
+    """Start a Python module or script in one process, or in several by torchrun."""
     launcher = [sys.executable]
     if processes > 1:
         launcher += ["-m", "torch.distributed.run", "--standalone"]
         launcher += ["--nproc_per_node", str(processes)]
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    return subprocess.run(
-        [*launcher, *map(str, command)],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
+    with log.open("ab") as f:
+        return subprocess.Popen(
+            [*launcher, *map(str, command)],
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=f,
+            stderr=subprocess.STDOUT,
+        )
+
+
+GLOO = ["--dist_backend", "gloo", "--multiprocessing_distributed", "false"]
+
+
+def tail(log: Path) -> str:
+    return log.read_text(errors="replace")[-5000:]
 
 
 def parameters(exp: Path, epoch: int = 1) -> dict[str, torch.Tensor]:
@@ -146,14 +158,13 @@ def trained(data, tmp_path_factory) -> Path:
         for name, extra in runs.items():
             command = options(data, output / f"{processes}_{name}", *extra)
             if processes > 1:
-                command += ["--dist_backend", "gloo"]
-                command += ["--multiprocessing_distributed", "false"]
-                command += ["--dist_init_method", f"file://{output}/init_{name}"]
+                command += [*GLOO, "--dist_init_method", f"file://{output}/init_{name}"]
             lines.append(json.dumps(command))
         cases_file = output / f"{processes}.jsonl"
         cases_file.write_text("\n".join(lines))
-        done = launch(processes, ROOT / "tests" / "distributed_worker.py", cases_file)
-        assert done.returncode == 0, done.stderr[-5000:]
+        log = output / f"{processes}.log"
+        worker = ROOT / "tests" / "distributed_worker.py"
+        assert start(processes, log, worker, cases_file).wait() == 0, tail(log)
     return output
 
 
@@ -186,3 +197,34 @@ def test_accumulated_batches_equal_one_of_all(trained):
         if name == "num_batches":
             continue
         torch.testing.assert_close(whole[name], parts[name], rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_killed_processes_go_on_to_the_same_model(data, tmp_path):
+    """By the README's command: reproducible, masks of its own on every process."""
+    module = ["-m", "espnet_a2m.bin.ssl_train"]
+    extra = ["--batch_size", 4, "--max_epoch", 2, "--save_interval_updates", 1, *GLOO]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    log = tmp_path / "log"
+    assert start(2, log, *module, *options(data, whole, *extra)).wait() == 0, tail(log)
+    command = [*module, *options(data, killed, *extra)]
+    process = start(2, log, *command)
+    while not (killed / UPDATE).exists():
+        assert process.poll() is None, tail(log)
+        time.sleep(0.005)
+    # torchrun gives its processes sessions of their own
+    subprocess.run(["pkill", "-KILL", "-f", str(killed)], check=True)
+    process.wait()
+    saved = torch.load(killed / UPDATE, weights_only=False)
+    assert saved["origin"]["epoch"] == 1 and not (killed / "1epoch.pth").exists()
+    one, other = (state["torch"] for state in saved["random_states"])
+    assert not torch.equal(one, other)
+    assert start(2, log, *command).wait() == 0, tail(log)
+    assert "The training was resumed using" in log.read_text()
+    for epoch in (1, 2):
+        want, got = parameters(whole, epoch), parameters(killed, epoch)
+        assert all(torch.equal(want[name], got[name]) for name in want)
+    assert not torch.equal(
+        parameters(whole, 1)["masking.mask_emb"],
+        parameters(whole, 2)["masking.mask_emb"],
+    )
