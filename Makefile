@@ -5,6 +5,7 @@
 #             the short tests (default: found if there; empty: leave them out)
 # DEMO_OPTS   more options for the demo's run.sh, e.g. DEMO_OPTS="--stage 11"
 # BENCH       groups of benchmarks, e.g. BENCH="masks contrastive" (default: all)
+# WORKERS     processes of the tests (2); 0: one after the other in pytest's own
 # TESTS       what to give pytest, e.g. TESTS="tests/test_masking.py -k exact"
 
 PYTHON ?=
@@ -12,6 +13,7 @@ PYTHON312 ?= auto
 DEMO_OPTS ?=
 TESTS ?=
 BENCH ?=
+WORKERS ?= 2
 
 VENV := .venv
 RECIPE := egs2/asterisk/a2m1
@@ -35,7 +37,8 @@ demo: env
 	@cd $(RECIPE) && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" ./run.sh $(DEMO_OPTS)
 
 test:
-	@VENV="$(VENV)" PYTHON="$(PYTHON)" PYTHON312="$(PYTHON312)" local/test.sh $(TESTS)
+	@VENV="$(VENV)" PYTHON="$(PYTHON)" PYTHON312="$(PYTHON312)" WORKERS="$(WORKERS)" \
+		local/test.sh $(TESTS)
 
 bench: env
 	@local/bench_env.sh .venv_bench $(VENV)

@@ -30,7 +30,12 @@ INSTALL_REQUIRES = [
 ]
 
 # transformers: its wav2vec 2.0 is what ours is compared with
-TEST = ["hypothesis>=6.100,<7", "pytest>=8,<10", "transformers>=5.20,<6"]
+TEST = [
+    "hypothesis>=6.100,<7",
+    "pytest>=8,<10",
+    "pytest-xdist>=3.6,<4",
+    "transformers>=5.20,<6",
+]
 DEV = [
     "mypy>=2.4,<2.5",
     "pre-commit>=4,<5",

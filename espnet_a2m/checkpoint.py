@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,26 +35,29 @@ def is_whole(path: Path) -> bool:
     return path.is_file() and zipfile.is_zipfile(path)
 
 
-def copy_whole(source: Path, target: Path) -> None:
-    """Copy a file so that ``target`` is never seen half-written."""
-    temporary = target.with_suffix(".tmp")
-    shutil.copyfile(source, temporary)
-    os.replace(temporary, target)
-
-
-def save_whole(content: Any, target: Path) -> None:
-    """``torch.save`` so that ``target`` is never seen half-written.
+def write_whole(write: Callable[[Path], object], target: Path) -> None:
+    """Let ``write`` make a file so that ``target`` is never seen half-written.
 
     Raises:
         UserError: It could not be written; what was there before still is.
     """
     temporary = target.with_suffix(".tmp")
     try:
-        torch.save(content, temporary)
-    except (OSError, RuntimeError) as e:
+        write(temporary)
+    except (OSError, RuntimeError) as e:  # torch.save raises the latter
         temporary.unlink(missing_ok=True)
         raise cannot_write(target.parent, e) from e
     os.replace(temporary, target)
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a file; see :func:`write_whole`."""
+    write_whole(lambda path: shutil.copyfile(source, path), target)
+
+
+def save_whole(content: Any, target: Path) -> None:
+    """``torch.save`` ``content``; see :func:`write_whole`."""
+    write_whole(lambda path: torch.save(content, path), target)
 
 
 def cannot_write(output_dir: Path, error: Exception) -> UserError:

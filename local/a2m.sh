@@ -21,6 +21,7 @@ skip_eval | false | leave out stages 14-15
 skip_packing | true | leave out stage 16
 # Machine
 ngpu | 0 | GPUs of the training stages; 0 trains on the CPU
+num_nodes | 1 | machines of a training, each with ngpu GPUs; cuda_cmd names the cluster
 nj | 2 | parallel jobs of the data stages
 inference_nj | 2 | parallel jobs of decoding
 num_threads | 2 | CPU threads of training and scoring
@@ -158,13 +159,26 @@ set_normalize() {  # CONFIG STATS: ESPnet's options, if the configuration wants 
         normalize=(--normalize global_mvn --normalize_conf "stats_file='${2//\'/\'\'}'")
 }
 
+train_on() {  # EXP MODULE OPTIONS...: here, or on several machines by ESPnet's launcher
+    local exp=$1 module=$2
+    shift 2
+    if [ "${num_nodes}" -le 1 ]; then
+        "${run_gpu[@]}" --gpu "${ngpu}" "${exp}/train.log" \
+            "${python}" -m "${module}" "${gpus[@]}" "$@"
+        return
+    fi
+    "${python}" -m espnet2.bin.launch --cmd "${cuda_cmd}" --log "${exp}/train.log" \
+        --ngpu "${ngpu}" --num_nodes "${num_nodes}" \
+        --init_file_prefix "${exp}/.dist_init_" --multiprocessing_distributed true -- \
+        "${python}" -m "${module}" "$@"
+}
+
 train_asr() {  # STATS EXP CONFIG NORMALIZE_STATS OPTIONS...
     local stats=$1 exp=$2 config=$3
     set_normalize "${config}" "$4"
     shift 4
-    "${run_gpu[@]}" --gpu "${ngpu}" "${exp}/train.log" \
-        "${python}" -m espnet_a2m.bin.asr_train --config "${config}" \
-        "${tokens[@]}" "${gpus[@]}" "${labelled[@]}" \
+    train_on "${exp}" espnet_a2m.bin.asr_train --config "${config}" \
+        "${tokens[@]}" "${labelled[@]}" \
         --train_shape_file "${stats}/train/speech_shape" \
         --valid_shape_file "${stats}/valid/speech_shape" \
         "${normalize[@]}" --resume true --output_dir "${exp}" "$@"
@@ -309,9 +323,7 @@ train_ssl() {
     [ ! -e "${ssl_stats}/train/feats_stats.npz" ] ||
         cp "${ssl_stats}/train/feats_stats.npz" "${ssl_exp}/feats_stats.npz"
     set_normalize "${ssl_config}" "${ssl_exp}/feats_stats.npz"
-    "${run_gpu[@]}" --gpu "${ngpu}" "${ssl_exp}/train.log" \
-        "${python}" -m espnet_a2m.bin.ssl_train --config "${ssl_config}" \
-        "${gpus[@]}" "${scored[@]}" \
+    train_on "${ssl_exp}" espnet_a2m.bin.ssl_train --config "${ssl_config}" "${scored[@]}" \
         --train_shape_file "${ssl_stats}/train/speech_shape" \
         --valid_shape_file "${ssl_stats}/valid/speech_shape" \
         "${normalize[@]}" --resume true --output_dir "${ssl_exp}" "$@"

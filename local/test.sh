@@ -2,12 +2,16 @@
 # `make test`: environments if missing, lint, the short tests under the newer ESPnet
 # where a Python 3.12 is found, then all tests; pytest's closing line comes last.
 #
-#   [VENV=.venv] [PYTHON=...] [PYTHON312=auto|path|] local/test.sh [pytest options]
+#   [VENV=.venv] [PYTHON=...] [PYTHON312=auto|path|] [WORKERS=2] \
+#       local/test.sh [pytest options]
+#
+# The files of tests are spread over WORKERS processes, those that take long first.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=${VENV:-.venv}
 python=${PYTHON:-}
 second=${PYTHON312-auto}
+parallel=(-n "${WORKERS:-2}" --dist loadfile --no-loadscope-reorder)
 
 # The older ESPnet runs on Python < 3.12 only, the newer one on >= 3.12.
 find_second() {
@@ -40,11 +44,11 @@ PATH="$PWD/$venv/bin:$PATH" local/lint.sh
 
 if [ -n "$second" ]; then
   echo "Short tests under Python 3.12 and the newer ESPnet"
-  PATH="$PWD/.venv312/bin:$PATH" .venv312/bin/python -m pytest -m "not slow" "$@" || {
+  PATH="$PWD/.venv312/bin:$PATH" .venv312/bin/python -m pytest "${parallel[@]}" -m "not slow" "$@" || {
     rc=$?
     [ "$rc" = 5 ] || exit "$rc" # 5: nothing selected
   }
 fi
 
 echo "All tests"
-PATH="$PWD/$venv/bin:$PATH" exec "$venv/bin/python" -m pytest "$@"
+PATH="$PWD/$venv/bin:$PATH" exec "$venv/bin/python" -m pytest "${parallel[@]}" "$@"

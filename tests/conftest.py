@@ -41,3 +41,10 @@ def short_utterances(librispeech) -> list[tuple[str, Path, str]]:
         librispeech, key=lambda u: soundfile.info(librispeech[u][0]).frames
     )
     return [(utt_id, *librispeech[utt_id]) for utt_id in by_length]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests first, so that none is left for the end alone."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    recipe = ROOT / "tests" / "test_recipe.py"  # the longest
+    items.sort(key=lambda item: (item.path != recipe, item.path not in slow))
