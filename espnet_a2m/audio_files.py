@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from espnet_a2m.errors import DataError
+from espnet_a2m.kaldi_ark import is_archive_entry, open_regular, read_audio_bytes
 
+UNKNOWN_BYTES = 0x7FFF0000  # sizes from here on stand for "not known" (sox, ffmpeg)
+RATES = range(1000, 768_001)  # Hz; others are of a damaged header
+BLOCK = 1 << 22  # samples; what a header promises is not allocated at once
 LOUDEST = 10.0  # float samples beyond this were surely not scaled to [-1, 1]
 
 
@@ -34,9 +39,10 @@ def _claimed_wav_bytes(stream: BinaryIO) -> int | None:
     while len(head := stream.read(8)) == 8:
         size = int.from_bytes(head[4:], "little")
         if head[:4] == b"data":
-            # Programs that write to a pipe leave 0 or the largest number there.
-            return None if size in (0, 0xFFFFFFFF) else stream.tell() + size
-        if size >= 0x7FFFFF00:
+            # Programs that write to a pipe leave 0 or about the largest number there.
+            unknown = size == 0 or size >= UNKNOWN_BYTES
+            return None if unknown else stream.tell() + size
+        if size >= UNKNOWN_BYTES:
             return None
         stream.seek(size + size % 2, os.SEEK_CUR)
     return None
@@ -49,6 +55,9 @@ def _refuse(path: str, problem: str, fix: str) -> DataError:
 class Recording:
     """An audio file opened once, of which parts are read.
 
+    Args:
+        path: the file, or "<file>:<offset>" in a Kaldi archive; never a command.
+
     Raises:
         DataError: the file is missing, unreadable, truncated, empty or multi-channel.
     """
@@ -59,9 +68,12 @@ class Recording:
         self.path = path
         replace = "replace the file or remove its utterances"
         try:
-            with open(path, "rb") as stream:
-                end = _claimed_wav_bytes(stream)
-            size = os.path.getsize(path)
+            if is_archive_entry(path):
+                stream: BinaryIO = io.BytesIO(read_audio_bytes(path))
+            else:
+                stream = open_regular(path)
+            end = _claimed_wav_bytes(stream)
+            size = stream.seek(0, os.SEEK_END)
             if size == 0:
                 raise _refuse(path, "the file has no bytes", replace)
             if end is not None and size < end:
@@ -70,7 +82,11 @@ class Recording:
                     f"truncated: {size} bytes where its header promises {end}",
                     replace,
                 )
-            self._file: Any = soundfile.SoundFile(path)
+            in_memory = isinstance(stream, io.BytesIO)
+            stream.seek(0)
+            self._file: Any = soundfile.SoundFile(stream if in_memory else path)
+            if not in_memory:
+                stream.close()
         except OSError as error:
             reason = error.strerror or str(error)
             raise _refuse(path, f"cannot be opened ({reason})", replace) from None
@@ -94,6 +110,9 @@ class Recording:
             )
         if self._file.frames < 1:
             raise _refuse(self.path, "zero-length: no samples in it", replace)
+        if self._file.samplerate not in RATES:
+            rate = f"a sampling rate of {self._file.samplerate} Hz"
+            raise _refuse(self.path, f"damaged header: {rate}", replace)
 
     @property
     def info(self) -> AudioInfo:
@@ -116,7 +135,11 @@ class Recording:
         dtype = "int16" if self.info.is_pcm16 else "float32"
         try:
             self._file.seek(start)
-            samples = self._file.read(stop - start, dtype=dtype)
+            parts = [self._file.read(min(BLOCK, stop - start), dtype=dtype)]
+            while len(parts[-1]) and start + sum(map(len, parts)) < stop:
+                rest = stop - start - sum(map(len, parts))
+                parts.append(self._file.read(min(BLOCK, rest), dtype=dtype))
+            samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
             reason = f"only {len(samples)} of {stop - start} samples are there"
         except soundfile.LibsndfileError as error:
             samples, reason = np.zeros(0), error.error_string

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import kaldiio
@@ -19,7 +19,14 @@ import numpy as np
 from tqdm import tqdm
 
 from espnet_a2m.errors import DataError, few
-from espnet_a2m.kaldi_table import read_scp, sort_keys, write_atomic, write_table
+from espnet_a2m.kaldi_ark import entry_end, open_regular, parse_entry
+from espnet_a2m.kaldi_table import (
+    read_counts,
+    read_scp,
+    sort_keys,
+    write_atomic,
+    write_table,
+)
 
 CHUNK_UTTERANCES = 500
 
@@ -40,7 +47,7 @@ def read_durations(data: Path, fs: int) -> dict[str, float] | None:
     path = data / "utt2num_samples"
     if not path.exists():
         return None
-    durations = {utt_id: int(count) / fs for utt_id, count in read_scp(path).items()}
+    durations = {utt_id: count / fs for utt_id, count in read_counts(path).items()}
     if lost := [u for u in read_scp(data / "wav.scp") if u not in durations]:
         raise DataError(f"{path}: it lacks {few(lost)}: complete it, or remove it")
     return durations
@@ -59,11 +66,27 @@ def write_chunk(
         scp=f"{scp}.tmp",
         compression_method=compression_method,
     )
+    with open(f"{ark}.tmp", "rb") as file:
+        os.fsync(file)  # before the table that vouches for it
     os.replace(f"{ark}.tmp", ark)
     write_table(f"{stem}.value", {u: f"{value:.6f}" for u, (_, value) in made.items()})
     table = Path(f"{scp}.tmp").read_text(encoding="utf-8")
     os.remove(f"{scp}.tmp")
     write_atomic(scp, table.replace(f"{ark}.tmp:", f"{ark}:"))
+
+
+def is_whole(stem: Path, utt_ids: Sequence[str]) -> bool:
+    """Are the files of a chunk there, of these utterances, and none of them cut off?"""
+    try:
+        table = read_scp(f"{stem}.scp")
+        if list(table) != list(utt_ids) or list(read_scp(f"{stem}.value")) != utt_ids:
+            return False
+        path, offset = parse_entry(table[utt_ids[-1]])
+        with open_regular(f"{stem}.ark") as file:
+            size = os.fstat(file.fileno()).st_size
+            return path == f"{stem}.ark" and entry_end(file, offset) == size
+    except (DataError, ValueError):
+        return False
 
 
 def write_chunked_table(
@@ -114,7 +137,7 @@ def write_chunked_table(
             chunk = utt_ids[begin : begin + CHUNK_UTTERANCES]
             stem = chunks / f"{begin // CHUNK_UTTERANCES:06d}"
             stems.append(stem)
-            if not Path(f"{stem}.scp").exists():
+            if not is_whole(stem, chunk):
                 part = {utt_id: audio[utt_id] for utt_id in chunk}
                 write_chunk(stem, make_chunk(part, bar.update), compression_method)
             elif durations is not None:

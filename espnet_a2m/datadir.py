@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from espnet_a2m.errors import DataError, UserError, few, main_guard
+from espnet_a2m.kaldi_ark import is_archive_entry, parse_entry
 from espnet_a2m.kaldi_table import (
     PathLike,
+    is_command,
     read_scp,
     sort_keys,
     write_atomic,
@@ -128,7 +130,7 @@ class DataDir:
             )
         wav_scp = read_scp(path / "wav.scp")
         for key, value in wav_scp.items():
-            if value.endswith("|") or value.startswith("|"):
+            if is_command(value):
                 raise DataError(
                     f"{path}/wav.scp: {key}: the entry is a command (a pipe); nothing "
                     "from a data directory is given to a shell here. Run the command "
@@ -189,8 +191,7 @@ class DataDir:
     def check_audio_exists(self) -> None:
         """Raise DataError when an audio file of wav.scp is missing or has no bytes."""
         for key, value in self.wav_scp.items():
-            file, _, offset = value.rpartition(":")
-            audio = Path(file if offset.isdigit() else value)
+            audio = Path(parse_entry(value)[0] if is_archive_entry(value) else value)
             if not audio.is_file():
                 problem = "no such file (relative paths start at the current directory)"
             elif audio.stat().st_size == 0:

@@ -70,8 +70,8 @@ def read_scp(path: PathLike, allow_empty: bool = False) -> dict[str, str]:
             raise DataError(f"{where}: an empty line; remove it")
         if stripped[0] in " \t":
             raise DataError(f"{where}: the line starts with a blank; remove it")
-        key, _, value = stripped.replace("\t", " ", 1).partition(" ")
-        value = value.strip()
+        key = stripped.replace("\t", " ").partition(" ")[0]
+        value = stripped[len(key) :].strip()
         _check_key(key, where)
         if key in table:
             raise DataError(f"{where}: the key {key!r} is there twice; keep one line")
@@ -97,8 +97,33 @@ def read_scp(path: PathLike, allow_empty: bool = False) -> dict[str, str]:
     return table
 
 
+def is_command(value: str) -> bool:
+    """Is an entry of wav.scp, or a file name, what Kaldi would run as a command?"""
+    return value.strip().startswith("|") or value.strip().endswith("|")
+
+
+def read_counts(path: PathLike) -> dict[str, int]:
+    """Read a table of whole numbers, such as ``utt2num_samples``.
+
+    Raises:
+        DataError: As `read_scp`, or a value is not a number of a sensible size.
+    """
+    table = read_scp(path)
+    for key, value in table.items():
+        if not (value.isascii() and value.isdigit() and len(value) < 16):
+            raise DataError(
+                f"{path}: {key}: {value[:40]!r} is no number of samples; make the file "
+                "again (stage 3)"
+            )
+    return {key: int(value) for key, value in table.items()}
+
+
 def write_atomic(path: PathLike, content: str | bytes) -> None:
-    """Write a whole file under a temporary name beside it, then rename it."""
+    """Write a whole file under a temporary name beside it, then rename it.
+
+    It is on the disk before it has its name, so that after a power failure, too, it is
+    whole or what it was.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
@@ -106,6 +131,8 @@ def write_atomic(path: PathLike, content: str | bytes) -> None:
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
+            stream.flush()
+            os.fsync(descriptor)
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(name, 0o666 & ~umask)  # mkstemp makes it private

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import kaldiio
 import numpy as np
 
 from espnet_a2m.errors import DataError, few
 from espnet_a2m.frame_grid import FrameGrid
-from espnet_a2m.kaldi_table import PathLike, read_scp
+from espnet_a2m.kaldi_ark import read_array
+from espnet_a2m.kaldi_table import PathLike, read_counts, read_scp
 from espnet_a2m.scoring import read_audio
 
 
@@ -50,15 +50,14 @@ class ScoredSet:
                 f"{scp}: {len(missing)} of {len(audio)} utterances of {data} are "
                 f"missing: {few(missing)}; score the set again (stage 8)"
             )
-        tables = {}
-        for name in ("utt2lang", "utt2num_samples"):
-            table = read_scp(data / name) if (data / name).exists() else {}
+        language_path, samples_path = data / "utt2lang", data / "utt2num_samples"
+        language = read_scp(language_path) if language_path.exists() else {}
+        samples = read_counts(samples_path) if samples_path.exists() else {}
+        for path, table in ((language_path, language), (samples_path, samples)):
             if table and (missing := [utt for utt in audio if utt not in table]):
-                raise DataError(f"{data / name}: lacks {few(missing)}; complete it")
-            tables[name] = table
-        samples = {utt: int(n) for utt, n in tables["utt2num_samples"].items()}
+                raise DataError(f"{path}: lacks {few(missing)}; complete it")
         grid = FrameGrid.load(Path(confidence) / "grid.json")
-        return cls(data, audio, source, grid, tables["utt2lang"], samples)
+        return cls(data, audio, source, grid, language, samples)
 
     def confidence(self, utt: str) -> np.ndarray:
         """(T,) frame confidences in [0, 1] of an utterance.
@@ -69,12 +68,12 @@ class ScoredSet:
         """
         source = self.source[utt]
         try:
-            values = np.asarray(kaldiio.load_mat(source), dtype=np.float64).reshape(-1)
-        except Exception as e:
+            values = np.asarray(read_array(source), dtype=np.float64).reshape(-1)
+        except DataError as e:
             raise DataError(
-                f"{source}: confidences of {utt} cannot be read ({e}); score the set "
-                "again (stage 8)"
-            ) from e
+                f"confidences of {utt} cannot be read: {e}; score the set again "
+                "(stage 8)"
+            ) from None
         if not len(values) or not ((values >= 0) & (values <= 1)).all():
             raise DataError(
                 f"{source}: confidences of {utt} are empty, NaN or outside [0, 1]; "

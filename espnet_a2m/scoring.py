@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import kaldiio
 import numpy as np
-import soundfile
 
+from espnet_a2m.audio_files import Recording
 from espnet_a2m.chunked_table import write_chunked_table
 from espnet_a2m.errors import DataError
 from espnet_a2m.frame_grid import FrameGrid
@@ -27,29 +26,18 @@ def read_audio(utt_id: str, source: str, fs: int) -> np.ndarray:
         DataError: Unreadable, or not mono at ``fs`` Hz.
     """
     try:
-        if ":" in source and not os.path.exists(source):  # "file.ark:offset"
-            rate, speech = kaldiio.load_mat(source)
-            if np.issubdtype(speech.dtype, np.integer):
-                speech = speech / (np.iinfo(speech.dtype).max + 1)
-            speech = speech.astype(np.float32)
-        else:
-            speech, rate = soundfile.read(source, dtype="float32")
-    except Exception as e:
+        with contextlib.closing(Recording(source)) as recording:
+            if recording.info.rate != fs:
+                raise DataError(
+                    f"{source}: {recording.info.rate} Hz where {fs} Hz are needed"
+                )
+            speech = recording.read(0, recording.info.frames)
+    except DataError as e:
         raise DataError(
-            f"{source}: utterance {utt_id} cannot be read ({e}): "
-            "format the audio again (stage 3)"
-        ) from e
-    if rate != fs or speech.ndim != 1:
-        raise DataError(
-            f"{source}: utterance {utt_id} is {rate} Hz, {speech.ndim} "
-            f"dimension(s), where mono at {fs} Hz is needed: "
-            f"format the audio with --fs {fs} (stage 3)"
-        )
-    if not len(speech) or not np.isfinite(speech).all():
-        raise DataError(
-            f"{source}: utterance {utt_id} is empty or has NaN samples: "
-            "repair or remove it"
-        )
+            f"utterance {utt_id}: {e}: format the audio with --fs {fs} (stage 3)"
+        ) from None
+    if speech.dtype == np.int16:
+        speech = speech.astype(np.float32) / 32768
     return speech
 
 

@@ -10,23 +10,7 @@ import argparse
 from pathlib import Path
 
 from espnet_a2m.datadir import DataDir, DataError, main_guard, write_data_dir
-
-
-def seconds_of(source: DataDir, fs: int) -> dict[str, float]:
-    """Duration of every utterance, from `utt2num_samples`.
-
-    Raises:
-        DataError: on a number of samples that is none.
-    """
-    seconds = {}
-    for utt, samples in source.tables["utt2num_samples"].items():
-        if not samples.isdigit():
-            raise DataError(
-                f"{source.path}/utt2num_samples: {utt}: {samples!r} is no number of "
-                "samples; run the formatting (stage 3) again"
-            )
-        seconds[utt] = int(samples) / fs
-    return seconds
+from espnet_a2m.kaldi_table import read_counts
 
 
 def why_dropped(
@@ -72,7 +56,9 @@ def main(argv: list[str] | None = None) -> None:
     source = DataDir.load(args.src, need, allow_empty_text=True)
     if source.segments is not None:
         raise DataError(f"{args.src}: has segments; format it first (stage 3)")
-    seconds = seconds_of(source, read_fs(args.src, args.fs))
+    fs = read_fs(args.src, args.fs)
+    counts = read_counts(Path(args.src) / "utt2num_samples")
+    seconds = {utt: count / fs for utt, count in counts.items()}
     texts = source.tables.get("text")
     bounds = (args.min_wav_duration, args.max_wav_duration, args.max_text)
     dropped: dict[str, list[float]] = {}

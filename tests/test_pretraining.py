@@ -174,8 +174,8 @@ def test_scoring_goes_on_where_it_was_killed(
 @pytest.mark.parametrize(
     ("audio", "message"),
     [
-        (np.zeros((8000, 2)), "dimension"),
-        (np.zeros(0), "empty"),
+        (np.zeros((8000, 2)), "channels"),
+        (np.zeros(0), "zero-length"),
         (np.zeros(300), "too short"),
         (np.array([0.1] * 4000 + [np.nan] * 4000), "NaN"),
         (None, "cannot be read"),

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import kaldiio
 import numpy as np
 import torch
 
 from espnet_a2m.chunked_table import read_durations, write_chunked_table
+from espnet_a2m.kaldi_ark import read_array
 from espnet_a2m.kaldi_table import read_scp, write_atomic
 from espnet_a2m.labels.features import Features, frames_of
 from espnet_a2m.labels.kmeans import KMeans, assign
@@ -89,7 +89,8 @@ def summarise(output: Path, num_classes: int, frame_seconds: float) -> dict[str,
     counts = np.zeros(num_classes, np.int64)
     runs, inertia = 0, 0.0
     utt2inertia = read_scp(output / "utt2inertia")
-    for utt_id, labels in kaldiio.load_scp_sequential(str(output / "labels.scp")):
+    for utt_id, source in read_scp(output / "labels.scp").items():
+        labels = read_array(source)
         counts += np.bincount(labels, minlength=num_classes)
         runs += 1 + int((labels[1:] != labels[:-1]).sum())
         inertia += float(utt2inertia[utt_id]) * len(labels)
