@@ -1,0 +1,150 @@
+"""Kills a command at random moments, starts it again, and looks at what it left.
+
+span = start(command, marker)              # seconds of work after the marker
+kill_and_restart(command, 25, seed, check, finish, marker=marker, span=span)
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+#: How often a test kills; more than the default for a thorough run
+KILLS = int(os.environ.get("A2M_KILLS", "4"))
+POLL = 0.002
+
+
+def start(
+    command: Sequence[str],
+    marker: str,
+    kill_after: float | None = None,
+    cwd: Path | None = None,
+    env: dict[str, str] | None = None,
+    limit: float = 600,
+) -> float | None:
+    """Run a command, or SIGKILL its whole process group.
+
+    Args:
+        command: Program and arguments.
+        marker: Text of its output that says that imports are over and work begins.
+        kill_after: Seconds after the marker at which it is killed; None never.
+        cwd: Where it runs.
+        env: Added to the environment.
+        limit: Seconds that it may take.
+
+    Returns:
+        Seconds from the marker to its end; None where it was killed.
+    """
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        begun, deadline = None, time.monotonic() + limit
+        try:
+            while process.poll() is None:
+                now = time.monotonic()
+                assert now < deadline, f"{command} takes more than {limit} s"
+                if begun is None:
+                    size = os.fstat(output.fileno()).st_size
+                    if marker.encode() in os.pread(output.fileno(), size, 0):
+                        begun = now
+                elif kill_after is not None and now >= begun + kill_after:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+                    return None
+                time.sleep(POLL)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        output.seek(0)
+        text = output.read().decode(errors="replace")
+        assert process.returncode == 0, text[-3000:]
+        assert marker in text, f"no {marker!r} in: {text[-3000:]}"
+        return 0.0 if begun is None else time.monotonic() - begun
+
+
+def kill_and_restart(
+    command: Sequence[str],
+    kills: int,
+    seed: int,
+    check: Callable[[], object],
+    finish: Callable[[], object],
+    *,
+    marker: str,
+    span: float,
+    cwd: Path | None = None,
+    env: dict[str, str] | None = None,
+) -> int:
+    """Start a command again and again, each time killed at another moment.
+
+    Args:
+        command: Goes on where it was killed.
+        kills: How often it is killed.
+        seed: Of the moments, which are spread evenly over ``span``.
+        check: Called after each kill.
+        finish: Called after each run that came to its end: compares what it made, and
+            removes it, so that the next one begins anew.
+        marker: See :func:`start`.
+        span: Seconds that an unkilled run takes after the marker.
+        cwd: Where it runs.
+        env: Added to the environment.
+
+    Returns:
+        How many runs came to their end.
+    """
+    moments = random.Random(seed)
+    done = finished = 0
+    while True:
+        after = moments.uniform(0, span) if done < kills else None
+        if start(command, marker, after, cwd, env) is None:
+            done += 1
+            check()
+        else:
+            finish()
+            finished += 1
+            if done == kills:
+                return finished
+
+
+def check_files(whole: Path, killed: Path, progress: Collection[str] = ()) -> None:
+    """Assert that every file under its final name is the one of the unkilled run.
+
+    Files that a dot or ``.tmp`` marks as unfinished are not looked at, nor are those
+    named in ``progress``, which grow while the command runs.
+    """
+    for path in killed.rglob("*"):
+        name = path.relative_to(killed)
+        if path.is_file() and not is_unfinished(path) and path.name not in progress:
+            assert (whole / name).exists(), f"{name} is no file of an unkilled run"
+            assert path.read_bytes() == (whole / name).read_bytes(), name
+
+
+def is_unfinished(path: Path) -> bool:
+    """Does its name say that it is not whole?"""
+    return path.name.startswith(".") or path.suffix == ".tmp"
+
+
+def finish_like(whole: Path, killed: Path) -> None:
+    """Assert that two folders hold the same files, then remove the second."""
+
+    def content(folder: Path) -> dict[str, bytes]:
+        files = (p for p in folder.rglob("*") if p.is_file() and not is_unfinished(p))
+        return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+
+    check_files(whole, killed)
+    assert content(killed).keys() == content(whole).keys()
+    shutil.rmtree(killed)
