@@ -17,6 +17,7 @@ from espnet_a2m.errors import DataError, UserError, few, main_guard
 from espnet_a2m.kaldi_ark import is_archive_entry, parse_entry
 from espnet_a2m.kaldi_table import (
     PathLike,
+    check_key,
     is_command,
     read_scp,
     sort_keys,
@@ -105,6 +106,7 @@ class DataDir:
         path: PathLike,
         need: Iterable[str] = ("wav.scp", "utt2spk"),
         allow_empty_text: bool = False,
+        allow_pipes: bool = False,
     ) -> DataDir:
         """Read and check a directory.
 
@@ -113,6 +115,7 @@ class DataDir:
             need: tables that must be there (`wav.scp` always must); any other
                 `text`, `segments` and `utt2*` are checked when they are there.
             allow_empty_text: accept utterances without a transcript.
+            allow_pipes: accept commands ("sph2pipe a.sph |") in wav.scp.
 
         Raises:
             DataError: with file, line or utterance, and what to do about it.
@@ -130,11 +133,11 @@ class DataDir:
             )
         wav_scp = read_scp(path / "wav.scp")
         for key, value in wav_scp.items():
-            if is_command(value):
+            if is_command(value) and not (allow_pipes and value.endswith("|")):
                 raise DataError(
-                    f"{path}/wav.scp: {key}: the entry is a command (a pipe); nothing "
-                    "from a data directory is given to a shell here. Run the command "
-                    "once, write its output to a wav or flac file and name that file"
+                    f"{path}/wav.scp: {key}: the entry is a command (a pipe), which is "
+                    "run in stage 3 only, and only with --allow_pipes true; or write "
+                    "its output to a wav or flac file and name that file"
                 )
         segments = None
         if (path / "segments").exists():
@@ -175,7 +178,11 @@ class DataDir:
 
     def _check_speakers(self) -> None:
         path = self.path / "spk2utt"
-        if "utt2spk" not in self.tables or not path.exists():
+        if "utt2spk" not in self.tables:
+            return
+        for speaker in set(self.tables["utt2spk"].values()):  # keys of spk2utt
+            check_key(speaker, f"{self.path}/utt2spk")
+        if not path.exists():
             return
         expected = invert_utt2spk(self.tables["utt2spk"])
         found = {spk: " ".join(v.split()) for spk, v in read_scp(path).items()}
@@ -191,6 +198,8 @@ class DataDir:
     def check_audio_exists(self) -> None:
         """Raise DataError when an audio file of wav.scp is missing or has no bytes."""
         for key, value in self.wav_scp.items():
+            if is_command(value):
+                continue
             audio = Path(parse_entry(value)[0] if is_archive_entry(value) else value)
             if not audio.is_file():
                 problem = "no such file (relative paths start at the current directory)"

@@ -16,7 +16,8 @@ MAX_KEY_BYTES = 200  # a key becomes a file name ("<key>.flac"); most systems al
 SORT_FIX = "sort it: `LC_ALL=C sort -k1,1 -o {0} {0}`"
 
 
-def _check_key(key: str, where: str) -> None:
+def check_key(key: str, where: str) -> None:
+    """Raise DataError for a key that is more than a word, or cannot be a file name."""
     if "/" in key:
         raise DataError(
             f"{where}: the key {key!r} contains '/'; keys become file names, "
@@ -59,6 +60,8 @@ def read_scp(path: PathLike, allow_empty: bool = False) -> dict[str, str]:
             f"{path}:{line_number}: not UTF-8; convert the file: "
             f"`iconv -f <its encoding> -t UTF-8 {path}`"
         ) from None
+    if any("\0" in line for line in lines):
+        raise DataError(f"{path}: has NUL bytes: not a text file; make it again")
     if lines[-1] == "":
         lines.pop()
     for number, line in enumerate(lines, 1):
@@ -72,7 +75,7 @@ def read_scp(path: PathLike, allow_empty: bool = False) -> dict[str, str]:
             raise DataError(f"{where}: the line starts with a blank; remove it")
         key = stripped.replace("\t", " ").partition(" ")[0]
         value = stripped[len(key) :].strip()
-        _check_key(key, where)
+        check_key(key, where)
         if key in table:
             raise DataError(f"{where}: the key {key!r} is there twice; keep one line")
         if not value and not allow_empty:

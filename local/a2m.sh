@@ -35,6 +35,7 @@ pretrain_set | pretrain | pre-training audio; transcripts are not read
 test_sets | test | sets to decode
 local_data_opts | | options for local/data.sh
 speed_perturb_factors | | such as "0.9 1.0 1.1", of train_set only
+allow_pipes | false | run the commands ("sph2pipe a.sph |") that a wav.scp holds
 audio_format | flac | flac, wav, flac.ark or wav.ark
 fs | 16000 | sampling rate in Hz
 min_wav_duration | 0.1 | shortest utterance in seconds
@@ -202,16 +203,17 @@ collect_stats() {  # MODULE OUT CONFIG OPTIONS...
 # --- Stages ---------------------------------------------------------------------
 if want 1 "data: local/data.sh"; then
     local/data.sh "${data_options[@]}"
-    "${python}" "${shared}/check_data_dir.py" --need text \
+    "${python}" "${shared}/check_data_dir.py" --allow_pipes "${allow_pipes}" --need text \
         "data/${train_set}" "data/${valid_set}" "${tests[@]/#/data/}"
-    "${python}" "${shared}/check_data_dir.py" "data/${pretrain_set}"
+    "${python}" "${shared}/check_data_dir.py" --allow_pipes "${allow_pipes}" \
+        "data/${pretrain_set}"
 fi
 
 if want 2 "speed perturbation of ${train_set}: ${speed_perturb_factors:-none}"; then
     need "data/${train_set}/wav.scp" 1
     [ -z "${speed_perturb_factors}" ] ||
         "${python}" "${shared}/perturb_speed.py" --factors "${speed_perturb_factors}" \
-            "data/${train_set}" "data/${train_set}_sp"
+            --allow_pipes "${allow_pipes}" "data/${train_set}" "data/${train_set}_sp"
 fi
 
 if want 3 "format audio: ${audio_format}, ${fs} Hz"; then
@@ -222,7 +224,7 @@ if want 3 "format audio: ${audio_format}, ${fs} Hz"; then
         name=${out##*/}
         need "data/${name}/wav.scp" 1
         "${python}" "${shared}/format_wav.py" --fs "${fs}" --nj "${nj}" \
-            --audio_format "${audio_format}" "data/${name}" "${out}"
+            --audio_format "${audio_format}" --allow_pipes "${allow_pipes}" "data/${name}" "${out}"
     done
 fi
 

@@ -9,16 +9,21 @@ from __future__ import annotations
 import argparse
 import sys
 
+from wav_pipes import add_allow_pipes
+
 from espnet_a2m.datadir import DataDir, DataError, main_guard
 
 
-def check(path: str, need: list[str], audio: bool = True) -> int:
+def check(
+    path: str, need: list[str], audio: bool = True, allow_pipes: bool = False
+) -> int:
     """Check one directory and return its number of utterances.
 
     Raises:
         DataError: the first mistake found, with its file, entry and fix.
     """
-    data = DataDir.load(path, need=("wav.scp", "utt2spk", *need))
+    need = ["wav.scp", "utt2spk", *need]
+    data = DataDir.load(path, need=need, allow_pipes=allow_pipes)
     if audio:
         data.check_audio_exists()
     return len(data.utts)
@@ -39,11 +44,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--skip_audio", action="store_true", help="don't look for the audio files"
     )
+    add_allow_pipes(parser)
     args = parser.parse_args(argv)
     errors = []
     for path in args.dirs:
         try:
-            count = check(path, args.need, not args.skip_audio)
+            pipes = args.allow_pipes == "true"
+            count = check(path, args.need, not args.skip_audio, pipes)
             print(f"{path}: {count} utterances, well-formed")
         except DataError as error:
             errors.append(str(error))

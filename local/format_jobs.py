@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from wav_pipes import open_recording
 
-from espnet_a2m.audio_files import Recording, convert, to_pcm16
+from espnet_a2m.audio_files import AudioInfo, Recording, convert, to_pcm16
 from espnet_a2m.datadir import DataError, write_table
 
 FORMATS = {"wav": "WAV", "flac": "FLAC", "wav.ark": "WAV", "flac.ark": "FLAC"}
@@ -29,6 +30,7 @@ CHUNK = 50  # utterances
 VERSION = "1"  # change it when the same input gives other samples
 BYTES_PER_SAMPLE = {"WAV": 2.0, "FLAC": 1.4}  # upper estimates, for speech
 SPARE_BYTES = 64 << 20
+END_SLACK = 0.5  # seconds by which a segment may pass its recording's end (as Kaldi)
 
 
 class Job(NamedTuple):
@@ -132,8 +134,20 @@ def check_disk(target: Path, samples: int, fmt: str) -> None:
         )
 
 
+def check_segment(job: Job, info: AudioInfo) -> None:
+    """Raise DataError when the utterance is outside of its recording."""
+    length = info.frames / info.rate
+    end = length if job.end is None else job.end
+    if job.start >= length or end > length + END_SLACK:
+        raise DataError(
+            f"the segment {job.start:g}-{end:g} s is outside of {job.audio}, which "
+            f"lasts {length:.3f} s; correct or remove it"
+        )
+
+
 def _samples(recording: Recording, job: Job, fs: int) -> np.ndarray:
     info = recording.info
+    check_segment(job, info)
     start = round(job.start * info.rate)
     stop = info.frames if job.end is None else round(job.end * info.rate)
     stop = min(stop, info.frames)
@@ -169,7 +183,7 @@ def run_chunk(chunk: Chunk) -> tuple[dict[str, list[str]], list[str]]:
                 if recording is None or recording.path != job.audio:
                     opened.close()
                     recording = None
-                    recording = Recording(job.audio)
+                    recording = open_recording(job.audio, chunk.folder)
                     opened.callback(recording.close)
                 samples = _samples(recording, job, chunk.fs)
             except DataError as error:

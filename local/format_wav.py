@@ -18,11 +18,13 @@ from format_jobs import (
     Job,
     Journal,
     check_disk,
+    check_segment,
     make_chunks,
     process_pool,
     run_chunk,
 )
 from tqdm import tqdm
+from wav_pipes import add_allow_pipes
 
 from espnet_a2m.audio_files import audio_info
 from espnet_a2m.datadir import (
@@ -32,9 +34,9 @@ from espnet_a2m.datadir import (
     write_atomic,
     write_data_dir,
 )
+from espnet_a2m.kaldi_table import is_command
 
 NOT_COPIED = ("utt2speed", "utt2num_samples")  # applied here; made here
-END_SLACK = 0.5  # seconds by which a segment may pass its recording's end (as Kaldi)
 
 
 def jobs_of(source: DataDir) -> list[Job]:
@@ -61,10 +63,12 @@ def jobs_of(source: DataDir) -> list[Job]:
 def check_headers(jobs: list[Job], fs: int, nj: int) -> int:
     """Open every recording; return how many samples the outputs will have, about.
 
+    What commands will write is not known before they are run.
+
     Raises:
         DataError: recordings that cannot be used, segments outside of them.
     """
-    paths = list(dict.fromkeys(job.audio for job in jobs))
+    paths = list(dict.fromkeys(j.audio for j in jobs if not is_command(j.audio)))
     errors, infos, total, clipped = [], {}, 0.0, 0
     with process_pool(nj) as pool:
         found = pool.map(_info_or_error, paths, chunksize=64)
@@ -80,11 +84,10 @@ def check_headers(jobs: list[Job], fs: int, nj: int) -> int:
         info = infos[job.audio]
         length = info.frames / info.rate
         end = length if job.end is None else job.end
-        if job.start >= length or end > length + END_SLACK:
-            errors.append(
-                f"{job.utt}: the segment {job.start:g}-{end:g} s is outside of "
-                f"{job.audio}, which lasts {length:.3f} s; correct or remove it"
-            )
+        try:
+            check_segment(job, info)
+        except DataError as error:
+            errors.append(f"{job.utt}: {error}")
         clipped += end > length + 0.5 / info.rate
         total += max(0.0, min(end, length) - job.start) / job.speed * fs
     raise_all(errors)
@@ -180,10 +183,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--nj", type=int, default=1, help="processes")
     parser.add_argument("src", metavar="SRC", help="data directory to read")
     parser.add_argument("dst", metavar="DST", help="data directory to write")
+    add_allow_pipes(parser)
     args = parser.parse_args(argv)
     if args.fs < 1000 or args.nj < 1:
         raise DataError("--fs must be at least 1000 (Hz) and --nj at least 1")
-    source = DataDir.load(args.src)
+    source = DataDir.load(args.src, allow_pipes=args.allow_pipes == "true")
     if Path(args.src).resolve() == Path(args.dst).resolve():
         raise DataError(f"{args.dst}: SRC and DST are the same directory")
     target = Path(args.dst)

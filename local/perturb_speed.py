@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 
+from wav_pipes import add_allow_pipes
+
 from espnet_a2m.datadir import (
     DataDir,
     DataError,
@@ -92,9 +94,10 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("src", metavar="SRC", help="data directory to read")
     parser.add_argument("dst", metavar="DST", help="data directory to write")
+    add_allow_pipes(parser)
     args = parser.parse_args(argv)
     factors = parse_factors(args.factors)
-    source = DataDir.load(args.src)
+    source = DataDir.load(args.src, allow_pipes=args.allow_pipes == "true")
     if "utt2speed" in source.tables or "utt2num_samples" in source.tables:
         raise DataError(
             f"{args.src}: has been speed-perturbed or formatted already; give the "

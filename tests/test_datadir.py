@@ -91,7 +91,7 @@ BAD = {
     "not UTF-8": (dict(text=b"a-1 X\na-2 caf\xe9\n"), ["text:2", "UTF-8", "iconv"]),
     "pipe": (
         dict(wav_scp="a-1 sox x.flac -t wav - |\na-2 x\nb-1 x\n"),
-        ["wav.scp", "a-1", "pipe", "shell"],
+        ["wav.scp", "a-1", "pipe", "--allow_pipes"],
     ),
     "stale spk2utt": (dict(spk2utt="a a-1\nb b-1\n"), ["spk2utt", "speaker a"]),
     "segment of nothing": (

@@ -1,0 +1,225 @@
+"""Nothing that a data directory or an archive holds is run, unless it is asked for."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+import pytest
+import soundfile
+
+from espnet_a2m.errors import DataError
+from espnet_a2m.kaldi_ark import check_entries, read_array
+from espnet_a2m.kaldi_table import read_scp, write_table
+from espnet_a2m.scoring import read_audio
+from espnet_a2m.streams import check_streams
+
+ROOT = Path(__file__).resolve().parent.parent
+RUN = "$(touch${IFS}pwned)"  # what would leave a trace; without a blank, to be a key
+KEYS = [
+    f"a'{RUN}",
+    'b";touch${IFS}pwned;"',
+    "-c`touch${IFS}pwned`",
+    "..d&>pwned",
+    "*e?",
+]
+NASTY = f"""it's $(touch pwned) "x" `touch pwned` ; {RUN} & *"""
+
+
+@pytest.fixture(autouse=True)
+def nothing_was_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    yield
+    assert not list(tmp_path.rglob("pwned")) + list(Path.home().glob("pwned"))
+
+
+def local(program: str, *arguments: object) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "local" / program), *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def ok(program: str, *arguments: object) -> None:
+    done = local(program, *arguments)
+    assert done.returncode == 0, done.stderr
+
+
+def refused(program: str, *arguments: object) -> str:
+    done = local(program, *arguments)
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    return done.stderr.partition("ERROR: ")[2]
+
+
+def make_dir(wav_scp: dict[str, object], text: str = "A") -> None:
+    """``data/set``, by hand: the writer of the package is not trusted here."""
+    Path("data/set").mkdir(parents=True, exist_ok=True)
+    write_table("data/set/wav.scp", wav_scp)
+    write_table("data/set/utt2spk", dict.fromkeys(wav_scp, f"s{RUN}"))
+    write_table("data/set/text", dict.fromkeys(wav_scp, text))
+
+
+@pytest.mark.parametrize("audio_format", ["flac", "wav.ark"])
+def test_keys_paths_and_text_are_no_commands(short_utterances, audio_format):
+    Path(NASTY).symlink_to(short_utterances[0][1])
+    make_dir(dict.fromkeys(KEYS, NASTY), text=f"HE SAID $(touch pwned) {RUN}")
+    ok("check_data_dir.py", "--need", "text", "data/set")
+    ok("perturb_speed.py", "--factors", "1.0 1.1", "data/set", "sp")
+    out = Path(f"dump {NASTY}")
+    ok("format_wav.py", "--nj", 2, "--audio_format", audio_format, "sp", out / "org")
+    ok("filter_lengths.py", out / "org", out / "set")
+    ok(
+        "token_list.py",
+        "--token_type",
+        "char",
+        "--text",
+        out / "set/text",
+        "--outdir",
+        out,
+    )
+    formatted = read_scp(out / "set" / "wav.scp")
+    assert set(KEYS) < set(formatted) and len(formatted) == 2 * len(KEYS)
+    want, fs = soundfile.read(short_utterances[0][1], dtype="float32")
+    for key in KEYS:
+        np.testing.assert_array_equal(read_audio(key, formatted[key], fs), want)
+
+
+def test_pipes_are_run_only_when_asked_for(short_utterances):
+    one, two = (path for _, path, _ in short_utterances[:2])
+    flag = Path("ran")
+    make_dir({"a": f"touch ran; cat '{one}' |", "b": f"cat {two} | cat |"})
+    for program, arguments in (
+        ("check_data_dir.py", ["data/set"]),
+        ("perturb_speed.py", ["data/set", "sp"]),
+        ("format_wav.py", ["data/set", "dump"]),
+        ("format_wav.py", ["--allow_pipes", "false", "data/set", "dump"]),
+    ):
+        assert "--allow_pipes true" in refused(program, *arguments)
+    assert not flag.exists() and not Path("dump").exists()
+
+    allowed = ("--allow_pipes", "true")
+    ok("check_data_dir.py", *allowed, "data/set")
+    assert not flag.exists()  # stage 3 alone runs them
+    ok("format_wav.py", *allowed, "--nj", 2, "data/set", "dump")
+    assert flag.exists()
+    assert {p.name for p in Path("dump/data").iterdir()} == {"a.flac", "b.flac"}
+    for key, path in (("a", one), ("b", two)):
+        want, _ = soundfile.read(path, dtype="int16")
+        got, _ = soundfile.read(f"dump/data/{key}.flac", dtype="int16")
+        np.testing.assert_array_equal(got, want)
+    flag.unlink()
+    ok("format_wav.py", *allowed, "data/set", "dump")
+    assert not flag.exists()  # it was done
+
+
+def test_failing_pipes_are_named_and_leave_nothing(short_utterances):
+    good = short_utterances[0][1]
+    pipes = {
+        "a-fails": f"cat {good} | (echo out of tape >&2; exit 3) | cat |",
+        "b-silent": "true |",
+        "c-cut": f"head -c 9000 {good} |",
+        "d-text": "echo this is no audio |",
+        "e-good": f"cat {good} |",
+    }
+    make_dir(pipes)
+    message = refused("format_wav.py", "--allow_pipes", "true", "data/set", "dump")
+    for key, reason in {
+        "a-fails": "status 3: out of tape",
+        "b-silent": "no bytes",
+        "c-cut": "truncated or damaged",
+        "d-text": "cannot be read as audio",
+    }.items():
+        line = next(x for x in message.splitlines() if x.strip().startswith(key))
+        assert reason in line and pipes[key] in line
+    assert [p.name for p in Path("dump/data").iterdir()] == ["e-good.flac"]
+    assert not Path("dump/wav.scp").exists()
+
+
+def test_pipe_that_does_not_end_is_ended(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "local"))
+    import wav_pipes
+
+    monkeypatch.setattr(wav_pipes, "LIMIT_SECONDS", 0.5)
+    start = time.monotonic()
+    with pytest.raises(DataError, match=r"sleep 60 .*has not ended"):
+        wav_pipes.open_recording("sleep 60 | cat |", Path("."))
+    assert time.monotonic() - start < 10
+
+
+PIPES = [
+    "touch pwned |",
+    "touch pwned |:0",
+    "touch pwned |[0]:12",
+    "|touch pwned",
+    " | ",
+]
+
+
+@pytest.mark.parametrize("entry", PIPES)
+def test_commands_are_refused_by_every_reader(entry, short_utterances):
+    for read in (
+        lambda: read_audio("utt", entry, 16000),
+        lambda: read_array(entry),
+        lambda: check_entries([entry]),
+    ):
+        with pytest.raises(DataError):
+            read()
+    write_table("speech.scp", {"utt": short_utterances[0][1]})
+    write_table("other.scp", {"utt": entry.strip()})
+    speech = ("speech.scp", "speech", "sound")
+    for kind in ("kaldi_ark", "sound"):
+        if kind == "sound" and "|" not in (entry[0], entry[-1]):
+            continue  # a name that ESPnet gives to libsndfile, which knows no commands
+        with pytest.raises(DataError):
+            check_streams([speech, ("other.scp", "confidence", kind)])
+
+
+class Trap:
+    """Leaves a trace when it is unpickled."""
+
+    def __reduce__(self):
+        return os.system, ("touch pwned",)
+
+
+def test_pickles_and_false_sizes_are_refused():
+    kaldiio.save_ark("good.ark", {"utt": np.ones((3, 2), np.float32)}, scp="good.scp")
+    good = read_scp("good.scp")["utt"]
+    np.testing.assert_array_equal(read_array(good), np.ones((3, 2)))
+    check_entries([good])
+    offset = int(good.rpartition(":")[2])
+    content = Path("good.ark").read_bytes()
+    huge = content.replace(b"\4\3\0\0\0", b"\4\xff\xff\xff\x7f")
+    files = {
+        "pickle": b"utt PKL" + pickle.dumps(Trap()),
+        "numpy": b"utt NPY" + content,
+        "cut": content[:-1],
+        "huge": huge,
+        "negative": content.replace(b"\4\3\0\0\0", b"\4\3\0\0\xff"),
+        "text": b"utt [ 1 2 ]\n",
+    }
+    for name, damaged in files.items():
+        assert damaged != content
+        Path(name).write_bytes(damaged)
+        for read in (read_array, lambda entry: check_entries([entry])):
+            with pytest.raises(DataError, match=name):
+                read(f"{name}:{offset}")
+    with pytest.raises(DataError):
+        check_entries(["good.ark:99999"])
+
+
+def test_what_is_no_file_is_not_waited_for():
+    os.mkfifo("fifo")
+    for entry in ("fifo", "fifo:3", "/dev/zero", "/dev/zero:3", ".", "none", "a\0b"):
+        with pytest.raises(DataError):
+            read_audio("utt", entry, 16000)
+        with pytest.raises(DataError):
+            read_array(entry)
