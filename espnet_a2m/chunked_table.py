@@ -121,7 +121,7 @@ def write_chunked_table(
     content = hashlib.sha256(wav_scp.read_bytes()).hexdigest()
     state = json.dumps({**made_by, "wav_scp": content}, sort_keys=True)
     state_file = output / "made_by.json"
-    if not state_file.exists() or state_file.read_text(encoding="utf-8") != state:
+    if not state_file.exists() or state_file.read_bytes() != state.encode():
         for old in (*chunks.iterdir(), scp, numbers):
             old.unlink(missing_ok=True)
         write_atomic(state_file, state)

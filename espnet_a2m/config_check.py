@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import functools
 import inspect
 import re
 import sys
@@ -28,6 +29,7 @@ FIXED_CLASSES = {
     "joint_net_conf": "JointNetwork",
     "collate_fn_conf": "A2MCollateFn",
 }
+MAX_NODES = 1_000_000  # of a configuration; more only aliases make
 # YAML 1.1 takes a number with an exponent for a string unless it has a dot.
 FLOAT_WITHOUT_DOT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 # What the tasks pass to these themselves.
@@ -103,8 +105,10 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> dict:
         seen = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":  # <<: *name
+                continue
             key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str) or key == "<<":
+            if not isinstance(key, str):
                 continue
             if key in seen:
                 raise yaml.constructor.ConstructorError(
@@ -114,6 +118,41 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _count_nodes(node: yaml.Node, counted: dict[int, int]) -> int:
+    """Nodes below one, those of aliases as often as they stand there."""
+    if id(node) not in counted:
+        counted[id(node)] = MAX_NODES  # while it is counted: it may hold itself
+        children = node.value if isinstance(node, yaml.CollectionNode) else []
+        if isinstance(node, yaml.MappingNode):
+            children = [part for pair in children for part in pair]
+        counted[id(node)] = 1 + sum(_count_nodes(c, counted) for c in children)
+    return counted[id(node)]
+
+
+def _parse(text: str) -> Any:
+    """Python's values of a YAML document, of a size that a person writes.
+
+    Raises:
+        yaml.YAMLError: It is not YAML, a key is there twice, or the aliases in it stand
+            for more than a million nodes.
+    """
+    loader = _UniqueKeyLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _count_nodes(node, {}) > MAX_NODES:
+            raise yaml.MarkedYAMLError(problem="too much is behind its aliases (*name)")
+        return loader.construct_document(node)
+    except RecursionError:
+        raise yaml.MarkedYAMLError(problem="nested too deeply") from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:
+        # what PyYAML lets through of int(), datetime() and its look-ups
+        raise yaml.MarkedYAMLError(problem=f"a value that cannot be read ({e})") from e
+    finally:
+        loader.dispose()
+
+
 def load_config(path: str | Path) -> dict[str, Any]:
     """Read a YAML file of options.
 
@@ -121,8 +160,7 @@ def load_config(path: str | Path) -> dict[str, Any]:
         ConfigError: Missing, not YAML, a key twice, or not a mapping.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        config = yaml.load(text, Loader=_UniqueKeyLoader)
+        config = _parse(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
     except (OSError, UnicodeDecodeError) as e:
@@ -139,6 +177,7 @@ def load_config(path: str | Path) -> dict[str, Any]:
     return config
 
 
+@functools.cache
 def _get_task(name: str) -> tuple[Any, argparse.ArgumentParser]:
     """The task class (None: it builds nothing) and parser; takes seconds to import."""
     if name == "asr":

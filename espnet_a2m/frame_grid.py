@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from espnet_a2m.errors import DataError
 from espnet_a2m.kaldi_table import write_atomic
 
 #: (kernel, stride, padding) along time
@@ -61,17 +63,23 @@ class FrameGrid:
         """Read what :meth:`save` wrote, or take its dictionary.
 
         Raises:
-            ValueError: The file is missing or is not a frame grid.
+            DataError: The file is missing or is not a frame grid.
         """
         try:
             if isinstance(source, dict):
-                return cls(**source)
-            return cls(**json.loads(Path(source).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as e:
-            raise ValueError(
+                grid = cls(**source)
+            else:
+                grid = cls(**json.loads(Path(source).read_text(encoding="utf-8")))
+            if not all(isinstance(x, int) and x > 0 for x in (grid.fs, grid.stride)):
+                raise ValueError("fs and stride must be whole numbers above 0")
+            if not math.isfinite(grid.offset):
+                raise ValueError("offset must be a number")
+        except (OSError, ValueError, TypeError, OverflowError, RecursionError) as e:
+            raise DataError(
                 f"{source}: not a frame grid ({e}). It is written beside "
                 "confidence.scp (stage 8) and labels.scp (stage 9): make them again"
             ) from e
+        return grid
 
 
 def frame_positions(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import json
@@ -75,18 +76,19 @@ def read_result(directory: Path, experiment: Path, measure: str) -> Result | Non
     if (directory / "result.json").exists():
         try:
             saved = json.loads((directory / "result.json").read_text(encoding="utf-8"))
-            row = {column: saved[column] for column in COLUMNS}
+            row = {column: float(saved[column]) for column in COLUMNS}
             interval = bootstrap_interval(saved["utterances"].values())
-        except (ValueError, KeyError, TypeError) as e:
+            scorer = str(saved["scorer"])
+        except Exception as e:  # of a damaged file, by whatever meets it first
             raise UserError(
                 f"{directory}/result.json: not a result ({e!r}); score the set again"
             ) from e
-        return Result(*names, row, interval, saved["scorer"])
+        return Result(*names, row, interval, scorer)
     if (directory / "result.txt").exists():
         text = (directory / "result.txt").read_text(encoding="utf-8", errors="replace")
         total = re.search(r"\| *Sum/Avg *\|([^|]*)\|([^|]*)\|", text)
         numbers = (total[1] + total[2]).split() if total else []
-        if len(numbers) == len(COLUMNS):
+        with contextlib.suppress(ValueError):
             row = dict(zip(COLUMNS, map(float, numbers), strict=True))
             return Result(*names, row, None, "sclite")
         raise UserError(f"{directory}/result.txt: no line Sum/Avg; score the set again")

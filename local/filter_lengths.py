@@ -31,7 +31,8 @@ def why_dropped(
 def read_fs(source: str, fs: int | None) -> int:
     """The sampling rate in Hz: as given, or as stage 3 noted it in SRC/fs."""
     note = Path(source) / "fs"
-    noted = note.read_text().strip() if note.is_file() else ""
+    noted = note.read_bytes().decode(errors="replace") if note.is_file() else ""
+    noted = noted.strip() if noted.isascii() else ""
     if fs is None and not noted.isdigit():
         raise DataError(f"{note}: no sampling rate there; give --fs")
     if fs is not None and noted.isdigit() and fs != int(noted):

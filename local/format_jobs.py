@@ -82,27 +82,28 @@ def make_chunks(jobs: list[Job], folder: Path, fs: int, fmt: str) -> list[Chunk]
 
 
 class Journal:
-    """What is done: lines "<utt> <mark> <samples> <file in data/>", appended."""
+    """What is done: "<utt> <mark> <samples> <file in data/> <its bytes>", appended."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.entries: dict[str, list[str]] = {}
         self.files = path.parent / "data"
-        lines = path.read_text("utf-8").split("\n")[:-1] if path.exists() else []
-        for line in lines:  # what follows the last newline was cut by a kill
+        text = path.read_text("utf-8", errors="replace") if path.exists() else ""
+        for line in text.split("\n")[:-1]:  # what follows the last was cut by a kill
             utt, *entry = line.split(" ")
-            self.entries[utt] = entry
+            if len(entry) == 4:
+                self.entries[utt] = entry
         path.parent.mkdir(parents=True, exist_ok=True)
         write_table(path, {u: " ".join(entry) for u, entry in self.entries.items()})
-        self.present = {f.name for f in self.files.glob("*") if f.stat().st_size}
+        self.sizes = {f.name: f.stat().st_size for f in self.files.glob("*")}
 
     def rest(self, chunk: Chunk) -> Chunk | None:
         """What of a chunk is not made yet from this input, or is no longer there."""
         rest = []
         for job in chunk.jobs:
-            mark, _, name = self.entries.get(job.utt, ["", "", ""])
-            file = name.partition(":")[0]
-            if mark != chunk.marks[job.utt] or file not in self.present:
+            mark, _, name, size = self.entries.get(job.utt, [""] * 4)
+            there = self.sizes.get(name.partition(":")[0])
+            if mark != chunk.marks[job.utt] or size != str(there):
                 rest.append(job)
         if not rest:
             return None
@@ -196,11 +197,14 @@ def run_chunk(chunk: Chunk) -> tuple[dict[str, list[str]], list[str]]:
             else:
                 name = f"{job.utt}.{chunk.fmt}"
                 _write(chunk.folder / name, stream.getvalue())
-            done[job.utt] = [chunk.marks[job.utt], str(len(samples)), name]
+            size = str(stream.getbuffer().nbytes)
+            done[job.utt] = [chunk.marks[job.utt], str(len(samples)), name, size]
     if is_ark and errors:
         return {}, errors
     if is_ark:
         _write(chunk.folder / chunk.archive, archive.getvalue())
+        for entry in done.values():
+            entry[3] = str(archive.tell())
     return done, errors
 
 

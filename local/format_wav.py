@@ -160,17 +160,17 @@ def finish(
     source: DataDir, target: Path, fs: int, fmt: str, made: dict[str, list[str]]
 ) -> None:
     """Write the tables of the formatted directory and remove audio of earlier runs."""
-    files = {name.partition(":")[0] for _, _, name in made.values()}
+    files = {name.partition(":")[0] for _, _, name, _ in made.values()}
     for old in (target / "data").iterdir():
         if old.name not in files:
             old.unlink()
     (target / "bad_audio.txt").unlink(missing_ok=True)
     tables = {n: t for n, t in source.tables.items() if n not in NOT_COPIED}
-    tables["utt2num_samples"] = {utt: samples for utt, (_, samples, _) in made.items()}
+    tables["utt2num_samples"] = {u: samples for u, (_, samples, *_) in made.items()}
     notes = {"audio_format": fmt, "feats_type": "raw", "fs": fs}
     for name, note in notes.items():
         write_atomic(target / name, f"{note}\n")
-    paths = {utt: f"{target}/data/{name}" for utt, (_, _, name) in made.items()}
+    paths = {utt: f"{target}/data/{name}" for utt, (_, _, name, _) in made.items()}
     write_data_dir(target, paths, tables)
 
 

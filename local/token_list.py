@@ -107,8 +107,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--outdir", type=Path, required=True)
     args = parser.parse_args(argv)
     symbols = args.non_linguistic_symbols
-    if symbols is not None and not symbols.is_file():
-        raise DataError(f"{symbols}: no such file (--non_linguistic_symbols)")
+    if symbols is not None:
+        try:
+            symbols.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(
+                f"{symbols}: cannot be read ({error}) (--non_linguistic_symbols)"
+            ) from None
     if args.nbpe < 1:
         raise DataError(f"--nbpe {args.nbpe}: expected a positive number")
     texts = list(read_scp(args.text).values())

@@ -6,7 +6,6 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -55,12 +54,13 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     Raises:
         UserError: Another kind of file, or of another release.
     """
+    content = io.BytesIO(path.read_bytes())
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(content, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (ValueError, EOFError, BadZipFile, TypeError, AttributeError) as e:
+    except Exception as e:  # numpy's, zipfile's and zlib's, of which there are many
         raise UserError(f"{path}: not a k-means ({e}); remove it to fit again") from e
-    if arrays.pop("format", None) != FORMAT:
+    if str(arrays.pop("format", "")) != str(FORMAT):
         raise UserError(
             f"{path}: was written by another release of espnet_a2m; remove it to fit "
             "again"
@@ -98,8 +98,14 @@ class KMeans:
         arrays = load_arrays(path)
         try:
             settings = str(arrays.pop("settings"))
-            return cls(settings=settings, **arrays)
-        except (KeyError, TypeError) as e:
+            kmeans = cls(settings=settings, **arrays)
+            json.loads(settings)["features"]
+            if [kmeans.centroids.ndim, kmeans.counts.ndim, kmeans.inertia.ndim] != [
+                *(2, 1, 1)
+            ] or not np.isfinite(kmeans.centroids).all():
+                raise ValueError("its arrays are not those of one")
+            return kmeans
+        except (KeyError, TypeError, ValueError, RecursionError) as e:
             raise UserError(
                 f"{path}: not a k-means ({e}); remove it to fit again"
             ) from e

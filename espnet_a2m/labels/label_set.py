@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from espnet_a2m.chunked_table import read_durations, write_chunked_table
+from espnet_a2m.errors import DataError
 from espnet_a2m.kaldi_ark import read_array
 from espnet_a2m.kaldi_table import read_scp, write_atomic
 from espnet_a2m.labels.features import Features, frames_of
@@ -85,15 +86,28 @@ def summarise(output: Path, num_classes: int, frame_seconds: float) -> dict[str,
         output: Has ``labels.scp`` and ``utt2inertia``.
         num_classes: Clusters of the k-means.
         frame_seconds: Distance between frames.
+
+    Raises:
+        DataError: What is there are no labels.
     """
     counts = np.zeros(num_classes, np.int64)
     runs, inertia = 0, 0.0
     utt2inertia = read_scp(output / "utt2inertia")
     for utt_id, source in read_scp(output / "labels.scp").items():
         labels = read_array(source)
-        counts += np.bincount(labels, minlength=num_classes)
+        try:
+            if labels.dtype != np.int32 or not len(labels) or labels.ndim != 1:
+                raise ValueError("no vector of whole numbers")
+            if labels.max() >= num_classes:
+                raise ValueError(f"a label of {labels.max()}")
+            counts += np.bincount(labels, minlength=num_classes)
+            inertia += float(utt2inertia[utt_id]) * len(labels)
+        except (KeyError, ValueError) as e:
+            raise DataError(
+                f"{output}: the labels of {utt_id} are damaged ({e}); remove the "
+                "directory and run stage 9 again"
+            ) from None
         runs += 1 + int((labels[1:] != labels[:-1]).sum())
-        inertia += float(utt2inertia[utt_id]) * len(labels)
     num_frames = int(counts.sum())
     used = counts[counts > 0] / num_frames
     return {
