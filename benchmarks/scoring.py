@@ -54,20 +54,20 @@ def measure(
     num_blocks: int = 12, utterances: int = 12, seconds: float = 12.0, rounds: int = 7
 ) -> list[Row]:
     """The row of this group."""
-    from espnet_a2m.scorer.online import OnlineScorer
+    from espnet_a2m.scorer.espnet import ESPnetScorer
     from espnet_a2m.scoring import score_set
 
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        scorer = OnlineScorer(str(save_recogniser(root, num_blocks)))
+        scorer = ESPnetScorer(str(save_recogniser(root, num_blocks)))
         write_data_dir(root, utterances, seconds)
         runs_done = iter(range(10**9))
 
         def score() -> None:
             output = root / f"scored{next(runs_done)}"
-            score_set(root / "wav.scp", output, scorer.of_utterances, scorer.grid, {})
+            score_set(root / "wav.scp", output, scorer, {})
 
-        model = scorer.scorer.model
+        model = scorer.model
         feats, lengths = model.frontend(
             torch.zeros(1, int(seconds * 16000)), torch.tensor([int(seconds * 16000)])
         )

@@ -54,6 +54,14 @@ class FrameGrid:
         """
         return max(0, int((num_samples - 2 * self.offset) // self.stride) + 1)
 
+    def lengths(self, num_samples: torch.Tensor) -> torch.Tensor:
+        """:meth:`num_frames` of each of (B,) numbers of samples."""
+        # float64: samples of a long recording are beyond float32's integers
+        frames = (num_samples.double() - 2 * self.offset).div(
+            self.stride, rounding_mode="floor"
+        )
+        return (frames.long() + 1).clamp(min=0)
+
     def save(self, path: str | Path) -> None:
         """Write as JSON, whole or not at all."""
         write_atomic(path, json.dumps(dataclasses.asdict(self)) + "\n")

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from espnet_a2m.audio_files import Recording
 from espnet_a2m.chunked_table import write_chunked_table
-from espnet_a2m.errors import DataError
-from espnet_a2m.frame_grid import FrameGrid
+from espnet_a2m.errors import DataError, UserError
+from espnet_a2m.kaldi_table import read_scp
+from espnet_a2m.scorer.interface import Scorer
 
 #: Kaldi's one byte per value for values in [0, 1]
 COMPRESSION_METHOD = 7
-#: Batch of (N,) samples -> the (T,) confidences in [0, 1] of each
-ConfidencesOf = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
 
 
 def read_audio(utt_id: str, source: str, fs: int) -> np.ndarray:
@@ -60,14 +61,57 @@ def batches(
         yield batch
 
 
+def confidences_of(
+    scorer: Scorer, batch: Mapping[str, np.ndarray], device: str
+) -> dict[str, np.ndarray]:
+    """Score a batch of utterances and check what the scorer answers.
+
+    Args:
+        scorer: Whom to ask.
+        batch: Utterance -> (N,) samples.
+        device: ``cpu`` or ``cuda``.
+
+    Returns:
+        Utterance -> (T,) confidences in [0, 1], T >= 0.
+
+    Raises:
+        UserError: They are outside [0, 1], not finite, or not on the scorer's grid.
+    """
+    num_samples = [len(speech) for speech in batch.values()]
+    rows = [torch.from_numpy(speech) for speech in batch.values()]
+    with torch.no_grad():
+        confidence, lengths = scorer.score(
+            pad_sequence(rows, batch_first=True).to(device),
+            torch.tensor(num_samples),
+            list(batch),
+        )
+    scored = {}
+    values = confidence.float().cpu().numpy()
+    for row, (utt_id, length) in enumerate(zip(batch, lengths.tolist(), strict=True)):
+        expected = scorer.grid.num_frames(num_samples[row])
+        if abs(length - expected) > 1 or length > values.shape[1]:
+            raise UserError(
+                f"{type(scorer).__name__}: utterance {utt_id} got {length} frames "
+                f"({values.shape[1]} columns), but its grid says {expected}: mend its "
+                "grid, or the lengths that it returns"
+            )
+        scored[utt_id] = values[row, :length]
+        if not ((scored[utt_id] >= 0) & (scored[utt_id] <= 1)).all():
+            raise UserError(
+                f"{type(scorer).__name__}: utterance {utt_id} got confidences that are "
+                "NaN or outside [0, 1]: bring them there"
+            )
+    return scored
+
+
 def score_set(
     wav_scp: str | Path,
     output_dir: str | Path,
-    confidences_of: ConfidencesOf,
-    grid: FrameGrid,
-    scorer: Mapping[str, object],
+    scorer: Scorer,
+    made_by: Mapping[str, object],
     durations: Mapping[str, float] | None = None,
     batch_seconds: float = 0.0,
+    device: str = "cpu",
 ) -> None:
     """Write ``confidence.scp``, ``utt2conf`` and ``grid.json`` of a set.
 
@@ -77,18 +121,19 @@ def score_set(
     Args:
         wav_scp: Formatted audio of the set.
         output_dir: Where the confidences go.
-        confidences_of: Batch of (N,) samples -> (T,) confidences in [0, 1] of each,
-            which must not depend on the rest of the batch.
-        grid: Frame grid of the confidences.
-        scorer: What describes the scorer; compared with an earlier call's.
+        scorer: Whom to ask.
+        made_by: Its name and options; compared with an earlier call's, as is its
+            description.
         durations: Of the utterances in seconds, for the ETA and for batches of like
             lengths.
         batch_seconds: Audio in a batch, with its padding; 0 scores one utterance at
             a time.
+        device: ``cpu`` or ``cuda``.
 
     Raises:
-        DataError: An utterance cannot be scored.
+        UserError: An utterance cannot be scored.
     """
+    fs = scorer.grid.fs
 
     def make_chunk(
         audio: dict[str, str], report: Callable[[float], object]
@@ -96,28 +141,29 @@ def score_set(
         if durations is not None and batch_seconds:
             audio = dict(sorted(audio.items(), key=lambda item: durations[item[0]]))
         made = {}
-        for batch in batches(audio, grid.fs, batch_seconds):
-            scored = confidences_of(list(batch.values()))
-            for (utt_id, speech), confidence in zip(batch.items(), scored, strict=True):
+        for batch in batches(audio, fs, batch_seconds):
+            for utt_id, confidence in confidences_of(scorer, batch, device).items():
+                samples = len(batch[utt_id])
                 if not len(confidence):
                     raise DataError(
-                        f"{audio[utt_id]}: utterance {utt_id} ({len(speech)} samples) "
+                        f"{audio[utt_id]}: utterance {utt_id} ({samples} samples) "
                         "is too short for the scorer: raise --min_wav_duration "
                         "(stage 4)"
                     )
                 made[utt_id] = confidence[:, None], float(confidence.mean())
-                report(len(speech) / grid.fs)
+                report(samples / fs)
         return made
 
     output = Path(output_dir)
-    grid.save(output / "grid.json")
+    scorer.prepare(read_scp(wav_scp).keys())
+    scorer.grid.save(output / "grid.json")
     write_chunked_table(
         Path(wav_scp),
         output,
         "confidence",
         "conf",
         make_chunk,
-        scorer,
+        {**made_by, "description": scorer.description, "grid": vars(scorer.grid)},
         durations,
         COMPRESSION_METHOD,
     )

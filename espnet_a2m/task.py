@@ -266,7 +266,7 @@ class A2MTask(SSLTask):
             action=NestedDictAction,
             default=dict(),
             help="Compute confidences while training, in place of a stream of them: "
-            "model_file, config_file, measure, blank, temperature",
+            "scorer (espnet) and its options, such as model_file and measure",
         )
         group.add_argument(
             "--label_grid",
@@ -360,9 +360,7 @@ class A2MTask(SSLTask):
         )
         scorer = None
         if args.online_scorer_conf:
-            conf = args.online_scorer_conf
-            check_kwargs(OnlineScorer, conf, "online_scorer_conf")
-            scorer = OnlineScorer(**conf)
+            scorer = OnlineScorer(**args.online_scorer_conf)
         confidence = ConfidenceFrontend(
             encoder_grid, load_grid(args, "confidence_grid"), scorer
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,41 +13,122 @@ import yaml
 
 from espnet_a2m.errors import UserError
 
+#: Parts of a configuration that are built from it alone. ESPnet's others read further
+#: checkpoints, from a disk or the net, and unpickle them.
+SELF_CONTAINED = {
+    "frontend": {"default", "sliding_window", "wav2vec_cnn"},
+    "preencoder": {"sinc", "linear"},
+    "encoder": {
+        *("conformer", "transformer", "branchformer", "e_branchformer"),
+        *("multiconv_conformer", "longformer", "rnn", "vgg_rnn"),
+        *("contextual_block_conformer", "contextual_block_transformer"),
+    },
+    "postencoder": {"length_adaptor"},
+    "decoder": {
+        *("transformer", "lightweight_conv", "lightweight_conv2d", "dynamic_conv"),
+        *("dynamic_conv2d", "rnn", "transducer", "mlm", "s4", "linear_decoder"),
+    },
+}
+UNPICKLING = (
+    "reading it can run any program that its maker put into it, with your rights. "
+    "If you trust the maker, set trust_checkpoint to true (--trust_checkpoint true of "
+    "bin.score and of the recipe, trust_checkpoint=true in a scorer_conf)"
+)
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """Read a training configuration.
+
+    Raises:
+        UserError: It is not plain YAML, or holds no options.
+    """
+    try:
+        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise UserError(f"{path}: not a training configuration of ESPnet: {e}") from e
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: not a training configuration of ESPnet")
+    return config
+
+
+def check_self_contained(config: Mapping[str, Any], where: str) -> None:
+    """Refuse parts that would read checkpoints that we have not checked.
+
+    Raises:
+        UserError: Names the option.
+    """
+    for option, known in SELF_CONTAINED.items():
+        name = config.get(option)
+        if name is not None and str(name).lower() not in known:
+            raise UserError(
+                f"{where}: `{option}: {name}` may read a further checkpoint, and "
+                f"{UNPICKLING}"
+            )
+
+
+def read_parameters(path: Path, trust_checkpoint: bool) -> dict[str, Any]:
+    """Read a file of parameters.
+
+    Raises:
+        UserError: It is damaged, or holds more than tensors and is not trusted.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=not trust_checkpoint)
+    except pickle.UnpicklingError as e:
+        raise UserError(
+            f"{path}: no checkpoint, or one that holds more than tensors, and "
+            f"{UNPICKLING}. Otherwise ask for the parameters alone, "
+            "torch.save(model.state_dict(), ...)"
+        ) from e
+    except (RuntimeError, EOFError) as e:
+        raise UserError(f"{path}: damaged, or no checkpoint: {e}") from e
+
 
 def load_trained_model(
-    task: Any, model_file: str | Path, config_file: str | Path | None, remedy: str
+    task: Any,
+    model_file: str | Path,
+    config: str | Path | Mapping[str, Any] | None,
+    remedy: str,
+    trust_checkpoint: bool = False,
 ) -> Any:
     """Build the model of a configuration and fill all of its parameters.
 
     Args:
         task: ESPnet task that trained it.
-        model_file: Parameters, such as ``valid.loss.ave.pth``; only tensors are read.
-        config_file: Training configuration; ``config.yaml`` beside the model when
-            None.
+        model_file: Parameters, such as ``valid.loss.ave.pth``.
+        config: Training configuration, or its file; ``config.yaml`` beside the model
+            when None.
         remedy: What to do where a file is missing, for the message.
+        trust_checkpoint: Read whatever is in the files; only tensors otherwise.
 
     Returns:
         The model on the CPU. Random numbers drawn afterwards are as without the call.
 
     Raises:
-        UserError: A file is missing, or one does not fit the other.
+        UserError: A file is missing or not trusted, or one does not fit the other.
     """
     model_path = Path(model_file)
-    config_path = Path(config_file or model_path.parent / "config.yaml")
-    for path in (model_path, config_path):
+    where = str(model_path)
+    needed = [model_path]
+    if not isinstance(config, Mapping):
+        where = str(config or model_path.parent / "config.yaml")
+        needed.append(Path(where))
+    for path in needed:
         if not path.is_file():
             raise UserError(f"{path}: no such file; {remedy}")
-    with config_path.open(encoding="utf-8") as f:
-        args = argparse.Namespace(**yaml.safe_load(f))
+    if not isinstance(config, Mapping):
+        config = read_config(where)
+    if not trust_checkpoint:
+        check_self_contained(config, where)
+    state = read_parameters(model_path, trust_checkpoint)
     with torch.random.fork_rng(devices=[]):
-        model = task.build_model(args)
-    state = torch.load(model_path, map_location="cpu", weights_only=True)
+        model = task.build_model(argparse.Namespace(**config))
     try:
         # strict: ESPnet would ignore keys that do not match and leave layers random
         model.load_state_dict(state, strict=True)
-    except RuntimeError as e:
+    except (RuntimeError, TypeError) as e:
         raise UserError(
-            f"{model_path}: does not fit {config_path}, or was trained by "
-            f"another release: {e}"
+            f"{model_path}: does not fit {where}, or was trained by another release: "
+            f"{e}"
         ) from e
     return model

@@ -24,6 +24,7 @@ from espnet_a2m.frame_grid import FrameGrid
 from espnet_a2m.kaldi_table import write_table
 from espnet_a2m.plots import draw_curves, spans
 from espnet_a2m.scored_set import ScoredSet
+from espnet_a2m.scorer.interface import Scorer
 from espnet_a2m.scoring import score_set
 from espnet_a2m.training_stats import read_stats
 
@@ -31,11 +32,14 @@ GRID = FrameGrid(fs=16000, offset=480.0, stride=640)
 PNG = b"\x89PNG"
 
 
-def energy_confidence(speech):
-    """(T,) in [0, 1]: a scorer that trusts what is loud."""
-    starts = GRID.stride * np.arange(GRID.num_frames(len(speech)))
-    rms = np.array([np.sqrt(np.mean(speech[s : s + 960] ** 2)) for s in starts])
-    return (rms / (rms + 0.02)).astype(np.float32)
+class Loudness(Scorer):
+    """Trusts what is loud."""
+
+    grid = GRID
+
+    def score(self, speech, speech_lengths, utt_ids=None):
+        rms = speech.unfold(1, 960, GRID.stride).square().mean(-1).sqrt()
+        return rms / (rms + 0.02), GRID.lengths(speech_lengths)
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +53,7 @@ def scored_dirs(short_utterances, tmp_path_factory):
     languages = {utt: "en" if i < 12 else "fr" for i, utt in enumerate(samples)}
     write_table(root / "data/utt2lang", languages)
     confidence = root / "confidence"
-    score_set(
-        root / "data/wav.scp",
-        confidence,
-        lambda batch: [energy_confidence(speech) for speech in batch],
-        GRID,
-        {},
-    )
+    score_set(root / "data/wav.scp", confidence, Loudness(), {})
     return root / "data", confidence
 
 

@@ -216,7 +216,7 @@ def test_dumped_batched_and_online_scores_are_equal(
         utt: soundfile.read(path, dtype="float32")[0]
         for utt, path in read_scp(data / "wav.scp").items()
     }
-    online = OnlineScorer(str(scorer), **MEASURE)
+    online = OnlineScorer(model_file=str(scorer), **MEASURE)
     confidence, lengths = online(*batch_of(list(audio.values())))
     assert confidence.dtype == torch.float32 and not confidence.requires_grad
     assert want.keys() == batched.keys() == audio.keys()
@@ -238,19 +238,23 @@ def test_dumped_batched_and_online_scores_are_equal(
 
 
 def test_batches_hold_what_they_may(data, tmp_path):
+    from espnet_a2m.scorer.interface import Scorer
     from espnet_a2m.scoring import score_set
 
-    grid = FrameGrid(16000, 480.0, 640)
     samples = {u: int(n) for u, n in read_scp(data / "utt2num_samples").items()}
     seen = []
 
-    def confidences_of(batch):
-        seen.append([len(speech) for speech in batch])
-        return [np.full(grid.num_frames(n), n / 1e6, np.float32) for n in seen[-1]]
+    class Length(Scorer):
+        grid = FrameGrid(16000, 480.0, 640)
 
-    seconds = {utt: n / grid.fs for utt, n in samples.items()}
-    args = (data / "wav.scp", tmp_path, confidences_of, grid, {}, seconds)
-    score_set(*args, batch_seconds=30)
+        def score(self, speech, speech_lengths, utt_ids=None):
+            seen.append(speech_lengths.tolist())
+            assert seen[-1] == [samples[utt_id] for utt_id in utt_ids]
+            frames = self.grid.lengths(speech_lengths)
+            return (speech_lengths / 1e6)[:, None].repeat(1, int(frames.max())), frames
+
+    seconds = {utt: n / 16000 for utt, n in samples.items()}
+    score_set(data / "wav.scp", tmp_path, Length(), {}, seconds, batch_seconds=30)
     assert all(max(b) * len(b) <= 30 * 16000 or len(b) == 1 for b in seen)
     flat = [n for batch in seen for n in batch]
     assert flat == sorted(samples.values()) and len(seen) < len(flat) / 2
@@ -263,7 +267,7 @@ def test_online_scorer_is_no_part_of_the_training_model(scorer, audio):
 
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
-    online = OnlineScorer(str(scorer))
+    online = OnlineScorer(model_file=str(scorer))
     speech, lengths = batch_of(list(audio.values()))
     want, _ = online(speech, lengths)
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -282,9 +286,9 @@ def test_options_that_make_no_sense_are_refused(scorer, data, tmp_path, capsys):
     from espnet_a2m.scorer.online import OnlineScorer
 
     with pytest.raises(ValueError, match="renormalise"):
-        OnlineScorer(str(scorer), measure="entropy", blank="exclude")
+        OnlineScorer(model_file=str(scorer), measure="entropy", blank="exclude")
     with pytest.raises(UserError, match="no such file"):
-        OnlineScorer(str(tmp_path / "absent.pth"))
+        OnlineScorer(model_file=str(tmp_path / "absent.pth"))
     for options, message in (
         (["--measure", "entropy", "--blank", "exclude"], "renormalise"),
         (["--temperature", "0"], "above 0"),
@@ -304,7 +308,7 @@ def test_a_training_step_does_not_wait_for_the_scorer(name, tmp_path):
 
     from espnet_a2m.scorer.online import OnlineScorer
 
-    online = OnlineScorer(str(write_scorer(tmp_path, **ENCODERS[name])))
+    online = OnlineScorer(model_file=str(write_scorer(tmp_path, **ENCODERS[name])))
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         speech = torch.zeros(3, 40000)
         lengths = mode.from_tensor(torch.tensor([40000, 30000, 20000]))

@@ -1,4 +1,14 @@
-"""Score data sets: frame and utterance confidences of an ESPnet scorer."""
+"""Score data sets: how confident a scorer is of every frame and utterance.
+
+  score --asr_model_file exp/asr/valid.loss.ave.pth --data dump/raw/train \
+      --output_dir confidence/train
+  score --scorer hf --scorer_conf model=facebook/wav2vec2-base-960h --measure margin ...
+  score --scorer ctm --scorer_conf file=train.ctm ...
+  score --scorer energy --scorer_conf range_db=40 ...
+  score --scorer my_package.my_module:MyScorer --scorer_conf option=value ...
+
+docs/scorers.md has all options of each, and shows how to write your own.
+"""
 
 from __future__ import annotations
 
@@ -6,80 +16,104 @@ import argparse
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from espnet_a2m.bin import import_quietly
 from espnet_a2m.errors import main_guard
 
+#: Options of this command that are options of the scorer -> their names there
+SCORER_OPTIONS = {
+    "asr_model_file": "model_file",
+    "asr_train_config": "config_file",
+    "trust_checkpoint": "trust_checkpoint",
+    "measure": "measure",
+    "blank": "blank",
+    "temperature": "temperature",
+}
+
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of this command."""
+    from espnet2.utils.nested_dict_action import NestedDictAction
+    from espnet2.utils.types import str2bool
+
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--asr_model_file", required=True, help="Checkpoint of an ASR model with CTC"
+    option = parser.add_argument
+    option("--data", required=True, help="Formatted data directory")
+    option("--output_dir", required=True)
+    option(
+        "--scorer",
+        default="espnet",
+        help="espnet, hf, ctm, energy, or package.module:Class of your own [espnet]",
     )
-    parser.add_argument(
-        "--asr_train_config",
-        help="Its configuration; config.yaml beside it if not given",
+    option(
+        "--scorer_conf",
+        action=NestedDictAction,
+        default={},
+        help="Options of the scorer, key=value; may be repeated",
     )
-    parser.add_argument("--data", required=True, help="Formatted data directory")
-    parser.add_argument("--output_dir", required=True)
-    parser.add_argument(
-        "--measure",
-        default="max_prob",
-        choices=["max_prob", "entropy", "margin"],
-        help="Confidence of a frame: its largest posterior (eq. 2), 1 minus the "
-        "normalised entropy, or the largest minus the second largest",
-    )
-    parser.add_argument(
-        "--blank",
-        default="include",
-        choices=["include", "exclude", "renormalise"],
-        help="How the blank enters the measure",
-    )
-    parser.add_argument(
-        "--temperature",
-        type=float,
-        default=1.0,
-        help="Divides the log posteriors; above 1 flattens a peaky scorer's",
-    )
-    parser.add_argument(
+    option(
         "--batch_seconds",
         type=float,
         help="Audio in a batch, which does not change the confidences; 0 is one "
-        "utterance at a time. If not given: 0 on a CPU, where batches are no faster, "
-        "120 on a GPU",
+        "utterance at a time [0 on a CPU, where batches are no faster, 120 on a GPU]",
     )
-    parser.add_argument("--ngpu", type=int, default=0, help="0: CPU, 1: GPU")
-    parser.add_argument("--num_threads", type=int, default=1, help="Threads on a CPU")
+    option("--ngpu", type=int, default=0, help="0: CPU, 1: GPU [0]")
+    option("--num_threads", type=int, default=1, help="Threads on a CPU [1]")
+    group = parser.add_argument_group("short for --scorer_conf")
+    option = group.add_argument
+    option("--asr_model_file", help="model_file of espnet: a checkpoint with CTC")
+    option("--asr_train_config", help="config_file of espnet [config.yaml beside it]")
+    option(
+        "--trust_checkpoint",
+        type=str2bool,
+        help="Of espnet: read a checkpoint that can run programs [false]",
+    )
+    option(
+        "--measure",
+        choices=["max_prob", "entropy", "margin"],
+        help="Of espnet, hf: confidence of a frame: its largest posterior (eq. 2), 1 "
+        "minus the normalised entropy, the largest minus the second largest [max_prob]",
+    )
+    option(
+        "--blank",
+        choices=["include", "exclude", "renormalise"],
+        help="Of espnet, hf: how the blank enters the measure [include]",
+    )
+    option(
+        "--temperature",
+        type=float,
+        help="Of espnet, hf: divides the log posteriors; above 1 flattens a peaky "
+        "scorer's [1]",
+    )
     return parser
+
+
+def scorer_conf(args: argparse.Namespace) -> dict[str, Any]:
+    """Options of the scorer from ``--scorer_conf`` and what is short for it."""
+    given = {name: getattr(args, option) for option, name in SCORER_OPTIONS.items()}
+    short = {name: value for name, value in given.items() if value is not None}
+    return {**args.scorer_conf, **short}
 
 
 @main_guard
 def main(cmd: Sequence[str] | None = None) -> None:
     """Score ``--data`` into ``--output_dir``; a second call goes on."""
     args = get_parser().parse_args(cmd)
-    import_quietly("espnet2.tasks.asr")
+    if args.scorer == "espnet":
+        import_quietly("espnet2.tasks.asr")
     import torch
 
     from espnet_a2m.chunked_table import read_durations
-    from espnet_a2m.errors import UserError
-    from espnet_a2m.scorer.online import OnlineScorer
+    from espnet_a2m.scorer.registry import build_scorer
     from espnet_a2m.scoring import score_set
 
     logging.basicConfig(level=logging.WARNING)
     torch.set_num_threads(args.num_threads)
-    options = {
-        "measure": args.measure,
-        "blank": args.blank,
-        "temperature": args.temperature,
-    }
-    try:
-        scorer = OnlineScorer(args.asr_model_file, args.asr_train_config, **options)
-    except ValueError as e:
-        raise UserError(str(e)) from e
-    device = "cuda" if args.ngpu else "cpu"
+    conf = scorer_conf(args)
+    scorer = build_scorer(args.scorer, conf, f"scorer {args.scorer}")
     batch_seconds = args.batch_seconds
     if batch_seconds is None:
         batch_seconds = 120.0 if args.ngpu else 0.0
@@ -87,15 +121,11 @@ def main(cmd: Sequence[str] | None = None) -> None:
     score_set(
         wav_scp=data / "wav.scp",
         output_dir=args.output_dir,
-        confidences_of=lambda batch: scorer.of_utterances(batch, device),
-        grid=scorer.grid,
-        scorer={
-            "model": str(args.asr_model_file),
-            "modified": Path(args.asr_model_file).stat().st_mtime_ns,
-            **options,
-        },
+        scorer=scorer,
+        made_by={"scorer": args.scorer, "conf": conf},
         durations=read_durations(data, scorer.grid.fs),
         batch_seconds=batch_seconds,
+        device="cuda" if args.ngpu else "cpu",
     )
     print(f"confidences: {Path(args.output_dir) / 'confidence.scp'}")
 

@@ -61,9 +61,8 @@ def obstacle(model: ESPnetASRModel) -> str | None:
     ):
         if (name := type(getattr(model, part)).__name__) not in known:
             return f"{part}: {name}"
-    for option in ("interctc_use_conditioning", "ctc_trim"):
-        if getattr(encoder, option, False):
-            return f"encoder_conf.{option}"
+    if getattr(encoder, "interctc_use_conditioning", False):
+        return "encoder_conf.interctc_use_conditioning"
     positions = positional_encoding(encoder)
     if (name := type(positions).__name__) not in POSITIONS:
         return f"encoder_conf.pos_enc_layer_type: {name}"
@@ -182,7 +181,10 @@ def legacy_positions_of_each(
 
 
 def encode(
-    model: ESPnetASRModel, speech: torch.Tensor, speech_lengths: torch.Tensor
+    model: ESPnetASRModel,
+    speech: torch.Tensor,
+    speech_lengths: torch.Tensor,
+    num_layers: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What enters the CTC layer, for each utterance as if it were alone.
 
@@ -190,6 +192,8 @@ def encode(
         model: In evaluation mode, without an :func:`obstacle`.
         speech: (B, N) samples; anything beyond the lengths.
         speech_lengths: (B,) samples.
+        num_layers: Encoder layers to run, for the intermediate CTC after them; all
+            when None.
 
     Returns:
         (B, T, D), and (B,) numbers of frames; 0 where an utterance is too short for
@@ -228,7 +232,7 @@ def encode(
         convolutions_see_zeros(encoder, inside[..., None]),
         legacy_positions_of_each(encoder, lengths, num_frames),
     ):
-        for layer in encoder.encoders:
+        for layer in list(encoder.encoders)[:num_layers]:
             hidden, mask = layer(hidden, mask)
     if isinstance(hidden, tuple):  # with the positions that attention needs
         hidden = hidden[0]

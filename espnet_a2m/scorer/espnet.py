@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
 from espnet2.asr.ctc import CTC
@@ -11,11 +14,32 @@ from espnet2.tasks.asr import ASRTask
 from espnet_a2m.encoder_input import input_convs
 from espnet_a2m.errors import UserError
 from espnet_a2m.frame_grid import FrameGrid, frontend_grid
+from espnet_a2m.scorer import packed, zoo
 from espnet_a2m.scorer.batch import encode, obstacle
-from espnet_a2m.trained_model import load_trained_model
+from espnet_a2m.scorer.ctc import CTCScorer
+from espnet_a2m.trained_model import load_trained_model, read_config
 
 
-class ESPnetScorer:
+def find_model(
+    model_file: str, config_file: str | None
+) -> tuple[Path, str | Path | Mapping[str, Any]]:
+    """The parameters' file, and the training configuration or its file.
+
+    Raises:
+        UserError: A packed model that is damaged or not safe, or that cannot be
+            fetched.
+    """
+    path = Path(model_file)
+    if path.suffix == ".zip" and path.is_file():
+        return packed.read_packed(packed.unpack(path))
+    if path.is_dir():
+        return packed.read_packed(path)
+    if zoo.is_name(model_file):
+        return packed.read_packed(zoo.download(model_file))
+    return path, config_file or path.parent / "config.yaml"
+
+
+class ESPnetScorer(CTCScorer):
     """CTC posteriors of an ESPnet ASR model, the same however audio is batched.
 
     A model whose parts :func:`espnet_a2m.scorer.batch.encode` does not know gets its
@@ -23,44 +47,74 @@ class ESPnetScorer:
     change the number of frames and the posteriors.
 
     Args:
-        model_file: Parameters, such as ``valid.loss.ave.pth``.
-        config_file: Training configuration; ``config.yaml`` beside the model
-            when None.
-        device: ``cpu`` or ``cuda``.
-
-    Attributes:
-        grid: Where the frames are in the audio.
-        blank_id: Index of CTC's blank.
+        model_file: Parameters, such as ``valid.loss.ave.pth``; a packed model
+            (``.zip``, or the folder that it was unpacked to); or the name of one in
+            ESPnet's model zoo or on Hugging Face.
+        config_file: Training configuration; ``config.yaml`` beside the model when
+            None, and the packed one of a packed model.
+        measure: Confidence of a frame, see :mod:`espnet_a2m.confidence`.
+        blank: How the blank enters the measure.
+        temperature: Divides the log posteriors.
+        ctc_layer: Encoder layer, from 1, whose intermediate CTC is asked, of those in
+            ``interctc_layer_idx``; the last when None.
+        trust_checkpoint: Read files that can run programs.
 
     Raises:
-        UserError: A file is missing, does not fit the other, or has no CTC.
+        UserError: A file is missing, is not trusted, does not fit the other, or has no
+            (such) CTC.
+        ValueError: Options of the measure that do not go together.
     """
 
     def __init__(
         self,
         model_file: str,
         config_file: str | None = None,
-        device: str | torch.device = "cpu",
+        measure: str = "max_prob",
+        blank: str = "include",
+        temperature: float = 1.0,
+        ctc_layer: int | None = None,
+        trust_checkpoint: bool = False,
     ):
-        self.model = load_trained_model(
+        model_path, config = find_model(str(model_file), config_file)
+        model = load_trained_model(
             ASRTask,
-            model_file,
-            config_file,
+            model_path,
+            config,
             "train the scorer (stages 6-7), or name your own by --scorer_exp or "
             "--scorer_model",
+            trust_checkpoint,
         )
-        if not isinstance(self.model.ctc, CTC):
+        if not isinstance(model.ctc, CTC):
             raise UserError(
                 f"{model_file}: the model has no CTC (model_conf.ctc_weight is 0), "
                 "so it has no frame confidences"
             )
-        self.model.requires_grad_(False).eval()
-        self.to(device)
-        self.blank_id = int(self.model.blank_id)
-        self.grid: FrameGrid = frontend_grid(self.model.frontend).after(
-            input_convs(self.model.encoder)
+        if getattr(model.encoder, "ctc_trim", False):
+            raise UserError(
+                f"{model_file}: encoder_conf.ctc_trim drops frames, so that nothing "
+                "says where the others are"
+            )
+        layers = getattr(model.encoder, "interctc_layer_idx", None) or []
+        if ctc_layer is not None and ctc_layer not in layers:
+            raise UserError(
+                f"ctc_layer={ctc_layer}: the layers of {model_file} with a CTC of "
+                f"their own (encoder_conf.interctc_layer_idx) are: {layers or 'none'}"
+            )
+        if not isinstance(config, Mapping):
+            config = read_config(config)
+        super().__init__(
+            model,
+            {"config": config, "ctc_layer": ctc_layer},
+            measure,
+            blank,
+            temperature,
+            blank_id=int(model.blank_id),
         )
-        self.batches = (reason := obstacle(self.model)) is None
+        self.ctc_layer = ctc_layer
+        self.grid: FrameGrid = frontend_grid(model.frontend).after(
+            input_convs(model.encoder)
+        )
+        self.batches = (reason := obstacle(model)) is None
         if not self.batches:
             logging.warning(
                 "%s: utterances are scored one at a time, because a batch would change "
@@ -69,30 +123,13 @@ class ESPnetScorer:
                 reason,
             )
 
-    def to(self, device: str | torch.device) -> None:
-        """Move the model; nothing is done when it is there already."""
-        self.device = torch.device(device)
-        self.model.to(self.device)
-
     @torch.no_grad()
     def logits(
         self, speech: torch.Tensor, speech_lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log posteriors up to a constant per frame.
-
-        Args:
-            speech: (B, N) float32 samples, on any device; anything beyond the
-                lengths.
-            speech_lengths: (B,) samples.
-
-        Returns:
-            (B, T, V) and (B,) numbers of frames, on the model's device; 0 frames where
-            an utterance is too short.
-        """
-        speech = speech.to(self.device)
-        speech_lengths = speech_lengths.to(self.device)
+        """See the base; of ``ctc_layer``, where one was chosen."""
         if self.batches:
-            hidden, lengths = encode(self.model, speech, speech_lengths)
+            hidden, lengths = encode(self.model, speech, speech_lengths, self.ctc_layer)
         else:
             hidden, lengths = self._encode_one_by_one(speech, speech_lengths)
         return self.model.ctc.ctc_lo(hidden), lengths
@@ -105,10 +142,12 @@ class ESPnetScorer:
             if self.grid.num_frames(samples) == 0:
                 rows.append(row.new_zeros(0, self.model.encoder.output_size()))
                 continue
-            length = torch.tensor([samples], device=self.device)
+            length = torch.tensor([samples], device=speech.device)
             encoded, _ = self.model.encode(row[None, :samples], length)
             if isinstance(encoded, tuple):  # with intermediate CTC
-                encoded = encoded[0]
+                encoded, intermediate = encoded
+                if self.ctc_layer is not None:
+                    encoded = dict(intermediate)[self.ctc_layer]
             rows.append(encoded[0])
-        lengths = torch.tensor([len(row) for row in rows], device=self.device)
+        lengths = torch.tensor([len(row) for row in rows], device=speech.device)
         return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths

@@ -1,97 +1,58 @@
-"""Confidences of batches of audio: of a set, or inside the training step."""
+"""Confidences of the audio of a training step, from a frozen scorer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
-from espnet_a2m.confidence import check_measure, frame_confidence, quantise
-from espnet_a2m.scorer.espnet import ESPnetScorer
+from espnet_a2m.confidence import quantise
+from espnet_a2m.errors import UserError
+from espnet_a2m.scorer.registry import build_scorer
 
 
 class OnlineScorer:
-    """A frozen scorer with its measure, for the audio of a training step.
+    """A scorer that is asked while training.
 
-    Called, it gives the numbers that scoring the same audio ahead and keeping one byte
-    per frame would. It is no ``torch.nn.Module``, so that a model that holds one has
-    none of the scorer's parameters: checkpoints, optimisers and
-    DistributedDataParallel do not see it.
+    It gives the numbers that scoring the same audio ahead and keeping one byte per
+    frame would, and is no part of the model in training.
 
     Args:
-        model_file: Parameters of an ESPnet ASR model with CTC.
-        config_file: Its configuration; ``config.yaml`` beside it when None.
-        measure: See :func:`espnet_a2m.confidence.frame_confidence`, as for the next.
-        blank: How the blank enters the measure.
-        temperature: Divides the log posteriors.
+        scorer: Its name, see :mod:`espnet_a2m.scorer.registry`.
+        conf: Its options.
 
     Attributes:
         grid: Where the frames are in the audio.
 
     Raises:
-        UserError: A file is missing, does not fit the other, or has no CTC.
-        ValueError: Options of the measure that do not go together.
+        UserError: The scorer cannot be made, or needs to know whole utterances.
     """
 
-    def __init__(
-        self,
-        model_file: str,
-        config_file: str | None = None,
-        measure: str = "max_prob",
-        blank: str = "include",
-        temperature: float = 1.0,
-    ):
-        check_measure(measure, blank, temperature)
-        self.measure = measure
-        self.blank = blank
-        self.temperature = temperature
-        self.scorer = ESPnetScorer(model_file, config_file)
+    def __init__(self, scorer: str = "espnet", **conf: Any):
+        self.scorer = build_scorer(scorer, conf, "online_scorer_conf")
+        if not self.scorer.works_on_crops:
+            raise UserError(
+                f"online_scorer_conf: scorer={scorer} knows whole utterances only, but "
+                "training crops them: score the sets ahead (bin.score, stage 8) and "
+                "give their confidences as a stream"
+            )
         self.grid = self.scorer.grid
 
-    def score(
+    def __call__(
         self, speech: torch.Tensor, speech_lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Score a batch in float32, without gradients, on the audio's device.
+        """Score a batch as one byte per frame keeps it.
 
         Args:
             speech: (B, N) samples; anything beyond the lengths.
             speech_lengths: (B,) samples.
 
         Returns:
-            (B, T) confidences in [0, 1], anything beyond the frames of an utterance,
-            and (B,) numbers of frames.
+            (B, T) confidences, 0 beyond the frames of an utterance, and (B,) numbers
+            of frames.
         """
-        if speech.device != self.scorer.device:
-            self.scorer.to(speech.device)
-        # the training's autocast must not reach the scorer
-        with torch.no_grad(), torch.autocast(speech.device.type, enabled=False):
-            logits, lengths = self.scorer.logits(speech.float(), speech_lengths)
-            confidence = frame_confidence(
-                logits,
-                self.measure,
-                self.blank,
-                self.temperature,
-                self.scorer.blank_id,
-            )
-            return confidence, lengths
-
-    def of_utterances(
-        self, batch: Sequence[np.ndarray], device: str = "cpu"
-    ) -> list[np.ndarray]:
-        """Unquantised (T,) confidences of each of some (N,) float32 samples."""
-        lengths = torch.tensor([len(speech) for speech in batch])
-        speech = pad_sequence([torch.from_numpy(s) for s in batch], batch_first=True)
-        confidence, frames = self.score(speech.to(device), lengths)
-        rows = zip(confidence.cpu().numpy(), frames.tolist(), strict=True)
-        return [row[:count] for row, count in rows]
-
-    def __call__(
-        self, speech: torch.Tensor, speech_lengths: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """As :meth:`score`, as one byte per frame keeps it, and 0 beyond the frames."""
-        confidence, lengths = self.score(speech, speech_lengths)
+        with torch.no_grad():
+            confidence, lengths = self.scorer.score(speech, speech_lengths)
         frames = torch.arange(confidence.size(1), device=speech.device)
         outside = frames >= lengths[:, None]
         return quantise(confidence).masked_fill(outside, 0.0), lengths

@@ -1,0 +1,110 @@
+"""Eq. 2 for any model with CTC: from its posteriors to frame confidences."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from espnet_a2m.confidence import check_measure, frame_confidence
+from espnet_a2m.scorer.interface import Scorer
+
+
+def model_digest(model: torch.nn.Module, configuration: Mapping[str, Any]) -> str:
+    """SHA-256 of a model's parameters and buffers and of its configuration."""
+    digest = hashlib.sha256()
+    digest.update(json.dumps(configuration, sort_keys=True, default=str).encode())
+    for name, values in model.state_dict().items():
+        digest.update(name.encode())
+        values = values.detach().cpu().contiguous()
+        digest.update(values.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+class CTCScorer(Scorer):
+    """A frozen CTC model and the measure of its confidence.
+
+    It is no ``torch.nn.Module``, so that a model in training that holds one has none
+    of its parameters: checkpoints, optimisers and DistributedDataParallel do not see
+    it. It follows the audio to its device.
+
+    Args:
+        model: The model; it is frozen.
+        configuration: What the model was built from, in JSON's types.
+        measure: See :func:`espnet_a2m.confidence.frame_confidence`, as for the next.
+        blank: How the blank enters the measure.
+        temperature: Divides the log posteriors.
+        blank_id: Index of CTC's blank.
+
+    Raises:
+        ValueError: Options of the measure that do not go together.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        configuration: Mapping[str, Any],
+        measure: str,
+        blank: str,
+        temperature: float,
+        blank_id: int,
+    ):
+        check_measure(measure, blank, temperature)
+        self.model: Any = model.requires_grad_(False).eval()
+        self.configuration = configuration
+        self.measure = measure
+        self.blank = blank
+        self.temperature = temperature
+        self.blank_id = blank_id
+        self.device = torch.device("cpu")
+
+    @cached_property
+    def description(self) -> dict[str, Any]:  # type: ignore[override]
+        """The measure and what is in the model, wherever its files lie."""
+        return {
+            "measure": self.measure,
+            "blank": self.blank,
+            "temperature": self.temperature,
+            "sha256": model_digest(self.model, self.configuration),
+        }
+
+    @abstractmethod
+    def logits(
+        self, speech: torch.Tensor, speech_lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log posteriors up to a constant per frame.
+
+        Args:
+            speech: (B, N) float32 samples on the model's device; anything beyond the
+                lengths.
+            speech_lengths: (B,) samples, there too.
+
+        Returns:
+            (B, T, V) and (B,) numbers of frames; 0 frames where an utterance is too
+            short.
+        """
+
+    def score(
+        self,
+        speech: torch.Tensor,
+        speech_lengths: torch.Tensor,
+        utt_ids: Sequence[str] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As the base's, in float32, without gradients, on the audio's device."""
+        if speech.device != self.device:
+            self.device = speech.device
+            self.model.to(self.device)
+        # the training's autocast must not reach the scorer
+        with torch.no_grad(), torch.autocast(speech.device.type, enabled=False):
+            logits, lengths = self.logits(
+                speech.float(), speech_lengths.to(self.device)
+            )
+            confidence = frame_confidence(
+                logits, self.measure, self.blank, self.temperature, self.blank_id
+            )
+        return confidence, lengths

@@ -1,0 +1,183 @@
+"""Any recogniser at all, through the times and confidences of its words: CTM files."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from espnet_a2m.errors import DataError, UserError, few
+from espnet_a2m.frame_grid import FrameGrid
+from espnet_a2m.scorer.interface import Scorer
+
+
+class Word(NamedTuple):
+    """A recognised word: times in seconds, confidence in [0, 1]."""
+
+    start: float
+    duration: float
+    word: str
+    confidence: float
+
+
+def parse_word(fields: Sequence[str], where: str) -> Word:
+    """One line's columns after utterance and channel.
+
+    Raises:
+        DataError: Names the column.
+    """
+    if len(fields) == 3:
+        raise DataError(
+            f"{where}: no confidence: let the recogniser write a sixth column, "
+            "`<utt> <channel> <start> <duration> <word> <confidence>`"
+        )
+    if len(fields) != 4:
+        raise DataError(
+            f"{where}: expected `<utt> <channel> <start> <duration> <word> "
+            "<confidence>`"
+        )
+    try:
+        start, duration = float(fields[0]), float(fields[1])
+        confidence = float(fields[3])
+    except ValueError as e:
+        raise DataError(
+            f"{where}: {e}: start, duration (seconds) and confidence are numbers"
+        ) from None
+    if not (0 <= start < np.inf and 0 <= duration < np.inf):
+        raise DataError(
+            f"{where}: start {start} and duration {duration} must be seconds, from 0"
+        )
+    if not 0 <= confidence <= 1:
+        raise DataError(f"{where}: confidence {confidence} is not within [0, 1]")
+    return Word(start, duration, fields[2], confidence)
+
+
+def read_ctm(path: str | Path) -> dict[str, list[Word]]:
+    """Read `<utt> <channel> <start> <duration> <word> <confidence>` lines.
+
+    ``;;`` starts a comment line.
+
+    Returns:
+        Utterance -> its words by their start.
+
+    Raises:
+        DataError: A line is not as it must be, or the file is missing or has no word.
+    """
+    words: dict[str, list[Word]] = {}
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (FileNotFoundError, UnicodeDecodeError) as e:
+        raise DataError(f"{path}: no CTM file in UTF-8: {e}") from e
+    for number, line in enumerate(lines, 1):
+        fields = line.split()
+        if fields and not line.startswith(";;"):
+            word = parse_word(fields[2:], f"{path}:{number}")
+            words.setdefault(fields[0], []).append(word)
+    if not words:
+        raise DataError(f"{path}: no words in it")
+    return {utt_id: sorted(found) for utt_id, found in words.items()}
+
+
+class CTMScorer(Scorer):
+    """A frame has the confidence of the word that covers its centre.
+
+    Where words overlap it is that of the one that starts last.
+
+    Args:
+        file: CTM; its first column holds the utterances of ``wav.scp``, of which the
+            times are.
+        gap: Confidence where there is no word.
+        frame_shift: Distance between frames in seconds.
+        fs: Sampling rate of the audio in Hz.
+
+    Raises:
+        DataError: See :func:`read_ctm`.
+        ValueError: A gap outside [0, 1], a frame shift below a sample.
+    """
+
+    works_on_crops = False
+
+    def __init__(
+        self,
+        file: str,
+        gap: float = 0.0,
+        frame_shift: float = 0.01,
+        fs: int = 16000,
+    ):
+        stride = round(frame_shift * fs)
+        if not 0 <= gap <= 1:
+            raise ValueError(f"gap={gap} is not within [0, 1]")
+        if stride < 1:
+            raise ValueError(f"frame_shift={frame_shift} s is less than a sample")
+        self.file = file
+        self.words = read_ctm(file)
+        self.gap = gap
+        self.grid = FrameGrid(fs=fs, offset=stride / 2, stride=stride)
+        content = Path(file).read_bytes()
+        self.description = {"sha256": hashlib.sha256(content).hexdigest()}
+
+    def prepare(self, utt_ids: Collection[str]) -> None:
+        """Warn of utterances without words and of words without an utterance."""
+        silent = [utt_id for utt_id in utt_ids if utt_id not in self.words]
+        unknown = self.words.keys() - set(utt_ids)
+        if len(silent) == len(utt_ids):
+            raise UserError(
+                f"{self.file}: none of its {len(unknown)} utterances, such as "
+                f"{few(sorted(unknown), 1)}, is in wav.scp, which has "
+                f"{few(utt_ids, 1)}: the first column must be the utterance, not the "
+                "recording"
+            )
+        if silent:
+            logging.warning(
+                f"{self.file}: no words in {len(silent)} of {len(utt_ids)} utterances "
+                f"({few(silent)}): confidence {self.gap} throughout"
+            )
+        if unknown:
+            logging.warning(
+                f"{self.file}: {len(unknown)} utterances are not in wav.scp "
+                f"({few(sorted(unknown))}): their words are not used"
+            )
+
+    def of_utterance(self, utt_id: str, num_samples: int) -> np.ndarray:
+        """(T,) confidences.
+
+        Raises:
+            DataError: A word starts after the audio's end.
+        """
+        centres = self.grid.offset + self.grid.stride * np.arange(
+            self.grid.num_frames(num_samples)
+        )
+        seconds = centres / self.grid.fs
+        confidence = np.full(len(centres), self.gap, dtype=np.float32)
+        for word in self.words.get(utt_id, []):
+            if word.start * self.grid.fs > num_samples:
+                raise DataError(
+                    f"{self.file}: {utt_id}: {word.word!r} starts at {word.start} s, "
+                    f"but the audio ends at {num_samples / self.grid.fs:.2f} s: times "
+                    "must be those within the utterance"
+                )
+            begin, end = np.searchsorted(
+                seconds, [word.start, word.start + word.duration]
+            )
+            confidence[begin:end] = word.confidence
+        return confidence
+
+    def score(
+        self,
+        speech: torch.Tensor,
+        speech_lengths: torch.Tensor,
+        utt_ids: Sequence[str] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See the base; the audio itself is not heard."""
+        assert utt_ids is not None
+        rows = [
+            torch.from_numpy(self.of_utterance(utt_id, samples))
+            for utt_id, samples in zip(utt_ids, speech_lengths.tolist(), strict=True)
+        ]
+        lengths = torch.tensor([len(row) for row in rows])
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths

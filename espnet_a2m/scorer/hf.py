@@ -1,0 +1,110 @@
+"""A scorer from a Hugging Face CTC model."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import torch
+
+from espnet_a2m.errors import UserError
+from espnet_a2m.frame_grid import FrameGrid, conv_lengths
+from espnet_a2m.scorer.ctc import CTCScorer
+
+try:
+    from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForCTC
+except ImportError as e:
+    raise UserError(f"--scorer hf: pip install espnet_a2m[hf] ({e})") from e
+
+#: Models on the waveform whose frames follow from conv_kernel and conv_stride alone
+MODEL_TYPES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
+
+
+class HuggingFaceScorer(CTCScorer):
+    """CTC posteriors of wav2vec 2.0, HuBERT, WavLM or data2vec-audio.
+
+    Utterances are run one at a time, or together where they are of one length:
+    padding would change the scores of models with group normalisation, and the
+    feature extractor's own normalisation is of one utterance. Only safetensors and
+    files that hold tensors alone are read.
+
+    Args:
+        model: Folder written by ``save_pretrained``, or a name on the hub.
+        measure: Confidence of a frame, see :mod:`espnet_a2m.confidence`.
+        blank: How the blank enters the measure.
+        temperature: Divides the log posteriors.
+
+    Raises:
+        UserError: The model cannot be read, or its frame rate is not known here.
+        ValueError: Options of the measure that do not go together.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        measure: str = "max_prob",
+        blank: str = "include",
+        temperature: float = 1.0,
+    ):
+        try:
+            config = AutoConfig.from_pretrained(model)
+            if config.model_type not in MODEL_TYPES or getattr(
+                config, "add_adapter", False
+            ):
+                raise UserError(
+                    f"{model}: where the frames of a {config.model_type} model are is "
+                    f"not known; use one of {', '.join(MODEL_TYPES)} without "
+                    "add_adapter"
+                )
+            self.extractor = AutoFeatureExtractor.from_pretrained(model)
+            network, loading = AutoModelForCTC.from_pretrained(
+                model, output_loading_info=True, weights_only=True
+            )
+        except UserError:
+            raise
+        except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as e:
+            local = "" if Path(model).is_dir() else " (and there is no such folder)"
+            raise UserError(
+                f"{model}: no CTC model with preprocessor_config.json that "
+                f"transformers can read{local}: {e}"
+            ) from e
+        if missing := loading["missing_keys"]:
+            raise UserError(
+                f"{model}: parameters are missing, such as {sorted(missing)[0]}: it "
+                "was not fine-tuned with CTC"
+            )
+        super().__init__(
+            network,
+            {"model": config.to_dict(), "features": self.extractor.to_dict()},
+            measure,
+            blank,
+            temperature,
+            blank_id=config.pad_token_id,
+        )
+        self.convs = [
+            (kernel, stride, 0)
+            for kernel, stride in zip(
+                config.conv_kernel, config.conv_stride, strict=True
+            )
+        ]
+        samples = FrameGrid(fs=self.extractor.sampling_rate, offset=0.0, stride=1)
+        self.grid = samples.after(self.convs)
+
+    def logits(
+        self, speech: torch.Tensor, speech_lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See the base."""
+        frames = conv_lengths(speech_lengths, self.convs)
+        rows = speech.new_zeros(
+            len(speech), int(frames.max()), self.model.config.vocab_size
+        )
+        for samples in speech_lengths[frames > 0].unique().tolist():
+            same = (speech_lengths == samples).nonzero()[:, 0]
+            inputs = self.extractor(
+                list(speech[same, :samples].cpu().numpy()),
+                sampling_rate=self.grid.fs,
+                return_tensors="pt",
+            ).input_values
+            logits = self.model(inputs.to(speech.device)).logits
+            rows[same, : logits.size(1)] = logits.to(rows)
+        return rows, frames

@@ -1,0 +1,86 @@
+"""Scorers by name."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from espnet_a2m.config_check import check_kwargs, nearest
+from espnet_a2m.errors import UserError
+from espnet_a2m.scorer.interface import Scorer
+
+#: Name -> module and class; imported when chosen, for some need optional packages
+SCORERS = {
+    "espnet": "espnet_a2m.scorer.espnet:ESPnetScorer",
+    "hf": "espnet_a2m.scorer.hf:HuggingFaceScorer",
+    "ctm": "espnet_a2m.scorer.ctm:CTMScorer",
+    "energy": "espnet_a2m.scorer.energy:EnergyScorer",
+}
+
+
+def scorer_class(name: str) -> type[Scorer]:
+    """The class of a scorer.
+
+    Args:
+        name: One of ``SCORERS``, or ``package.module:Class`` of the user's own.
+
+    Raises:
+        UserError: There is none of this name, or it is no scorer.
+    """
+    path = SCORERS.get(name, name)
+    module_name, _, class_name = path.partition(":")
+    if not (module_name and class_name):
+        raise UserError(
+            f"--scorer {name}: {nearest(name, SCORERS)}; your own is given as "
+            "package.module:Class"
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as e:
+        raise UserError(
+            f"--scorer {name}: {e}; is the folder that holds it in PYTHONPATH?"
+        ) from e
+    cls = getattr(module, class_name, None)
+    if cls is None:
+        raise UserError(
+            f"--scorer {name}: {module.__file__} has no {class_name}: "
+            f"{nearest(class_name, vars(module))}"
+        )
+    if not (isinstance(cls, type) and issubclass(cls, Scorer)):
+        raise UserError(
+            f"--scorer {name}: it is no scorer: derive it from "
+            f"{Scorer.__module__}.{Scorer.__name__}"
+        )
+    return cls
+
+
+def build_scorer(
+    name: str, conf: Mapping[str, Any], where: str = "scorer_conf"
+) -> Scorer:
+    """Make a scorer.
+
+    Args:
+        name: See :func:`scorer_class`.
+        conf: Its options.
+        where: What the options were read from, for messages.
+
+    Raises:
+        UserError: An option is unknown, missing or makes no sense, or a file does not.
+    """
+    cls = scorer_class(name)
+    check_kwargs(cls, conf, where)
+    required = [
+        p.name
+        for p in inspect.signature(cls).parameters.values()
+        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    if missing := [option for option in required if option not in conf]:
+        raise UserError(f"{where}: --scorer {name} needs {', '.join(missing)}")
+    try:
+        return cls(**conf)
+    except UserError:
+        raise
+    except ValueError as e:
+        raise UserError(f"{where}: {e}") from e
