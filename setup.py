@@ -29,12 +29,18 @@ INSTALL_REQUIRES = [
     "pyroomacoustics>=0.8",
 ]
 
+# Scorers that not everybody needs
+HF = ["transformers>=5.20,<6"]
+POCKETSPHINX = ["pocketsphinx>=5.0.4,<5.1"]  # 5.1 has no wheel for 3.10 and 3.12
+ZOO = ["espnet_model_zoo>=0.1.7"]  # ESPnet 202611 brings it along
+
 # transformers: its wav2vec 2.0 is what ours is compared with
 TEST = [
     "hypothesis>=6.100,<7",
     "pytest>=8,<10",
     "pytest-xdist>=3.6,<4",
-    "transformers>=5.20,<6",
+    *HF,
+    *POCKETSPHINX,
 ]
 DEV = [
     "mypy>=2.4,<2.5",
@@ -53,5 +59,11 @@ setup(
     packages=find_packages(include=["espnet_a2m", "espnet_a2m.*"]),
     python_requires=">=3.10,<3.14",
     install_requires=INSTALL_REQUIRES,
-    extras_require={"test": TEST, "dev": TEST + DEV},
+    extras_require={
+        "hf": HF,
+        "pocketsphinx": POCKETSPHINX,
+        "zoo": ZOO,
+        "test": TEST,
+        "dev": TEST + DEV,
+    },
 )

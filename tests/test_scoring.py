@@ -65,6 +65,7 @@ def write_scorer(directory, encoder="conformer", input_layer="conv2d", **conf):
     from espnet2.tasks.asr import ASRTask
 
     torch.manual_seed(0)
+    normalize = conf.pop("normalize", "utterance_mvn")
     normalize_conf = conf.pop("normalize_conf", {"norm_vars": True})
     frontend_conf = {"win_length": 400, "hop_length": 160}
     frontend_conf.update(conf.pop("frontend_conf", {}))
@@ -78,7 +79,7 @@ def write_scorer(directory, encoder="conformer", input_layer="conv2d", **conf):
         "encoder": encoder,
         "encoder_conf": encoder_conf,
         "frontend_conf": frontend_conf,
-        "normalize": "utterance_mvn",
+        "normalize": normalize,
         "normalize_conf": normalize_conf,
         "model_conf": {"ctc_weight": 1.0, "report_cer": False, "report_wer": False},
     }

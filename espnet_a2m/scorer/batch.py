@@ -20,11 +20,12 @@ from espnet2.asr.espnet_model import ESPnetASRModel
 from espnet_a2m.encoder_input import input_convs, positional_encoding
 from espnet_a2m.frame_grid import conv_lengths
 
+E_BRANCHFORMER = "EBranchformerEncoder"
 ENCODERS = (
     "ConformerEncoder",
     "TransformerEncoder",
     "BranchformerEncoder",
-    "EBranchformerEncoder",
+    E_BRANCHFORMER,
 )
 LEGACY_ATTENTION = "LegacyRelPositionMultiHeadedAttention"
 ATTENTIONS = (
@@ -236,6 +237,8 @@ def encode(
             hidden, mask = layer(hidden, mask)
     if isinstance(hidden, tuple):  # with the positions that attention needs
         hidden = hidden[0]
-    if getattr(encoder, "normalize_before", True):
+    # ESPnet asks the intermediate CTC of E-Branchformer without the norm
+    is_raw = num_layers is not None and type(encoder).__name__ == E_BRANCHFORMER
+    if getattr(encoder, "normalize_before", True) and not is_raw:
         hidden = encoder.after_norm(hidden)
     return hidden, lengths

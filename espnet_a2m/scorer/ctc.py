@@ -21,8 +21,9 @@ def model_digest(model: torch.nn.Module, configuration: Mapping[str, Any]) -> st
     digest.update(json.dumps(configuration, sort_keys=True, default=str).encode())
     for name, values in model.state_dict().items():
         digest.update(name.encode())
-        values = values.detach().cpu().contiguous()
-        digest.update(values.flatten().view(torch.uint8).numpy())
+        if values.is_floating_point():  # GlobalMVN's statistics take the audio's type
+            values = values.float()
+        digest.update(values.cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
