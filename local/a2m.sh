@@ -43,11 +43,14 @@ max_wav_duration | 30 | longest utterance in seconds; test sets keep all
 token_type | char | char or bpe
 nbpe | 300 | number of BPE pieces
 # Scorer (stages 6-8)
+scorer | espnet | who scores: espnet, hf, ctm, pocketsphinx, energy, package.module:Class
+scorer_conf | | its options, such as "file=all.ctm gap=0.1" (docs/scorers.md)
+trust_checkpoint | false | read a scorer whose files can run programs
 scorer_config | conf/train_scorer.yaml | ESPnet ASR configuration with CTC
 scorer_args | | options for espnet_a2m.bin.asr_train
-scorer_tag | ctc | names the experiment
+scorer_tag | | names the experiment; ctc, or the scorer, when empty
 scorer_exp | | directory of an ESPnet ASR model of your own: leaves out 6-7
-scorer_model | | its checkpoint, or any checkpoint beside its config.yaml
+scorer_model | | its checkpoint, or one beside its config.yaml, packed, or a name on a hub
 inference_scorer_model | valid.loss.ave.pth | checkpoint of scorer_exp
 measure | max_prob | confidence of a frame: max_prob (eq. 2), entropy, margin
 blank | include | blank in the measure: include, exclude, renormalise
@@ -101,13 +104,38 @@ read -ra inference_options <<<"${inference_args}"
 read -ra run_cpu <<<"${train_cmd}"
 read -ra run_gpu <<<"${cuda_cmd}"
 own_scorer=${scorer_exp}${scorer_model}
-scorer_exp=${scorer_exp:-${expdir}/scorer_${scorer_tag}}
-scorer_model=${scorer_model:-${scorer_exp}/${inference_scorer_model}}
+if [ "${scorer}" = espnet ]; then
+    scorer_tag=${scorer_tag:-ctc}
+    scorer_exp=${scorer_exp:-${expdir}/scorer_${scorer_tag}}
+    scorer_model=${scorer_model:-${scorer_exp}/${inference_scorer_model}}
+    confidence_dir=${expdir}/confidence_${own_scorer:+own_}${scorer_tag}
+elif [ -n "${own_scorer}" ]; then
+    echo "ERROR: --scorer_exp and --scorer_model are ESPnet models; name the model of" \
+        "--scorer ${scorer} by --scorer_conf" >&2
+    exit 1
+else
+    own_scorer=${scorer}  # there is nothing to train
+    confidence_dir=${expdir}/confidence_${scorer_tag:-${scorer//[:\/]/_}}
+fi
 scorer_stats=${expdir}/scorer_stats
-confidence_dir=${expdir}/confidence_$([ -z "${own_scorer}" ] || echo own_)${scorer_tag}
-[ "${measure}" = max_prob ] || confidence_dir+=_${measure}
-[ "${blank}" = include ] || confidence_dir+=_${blank}
-[[ ${score_temperature} =~ ^1(\.0*)?$ ]] || confidence_dir+=_t${score_temperature}
+score=("${python}" -m espnet_a2m.bin.score --scorer "${scorer/#pocketsphinx/ctm}")
+case ${scorer} in
+    energy | ctm | pocketsphinx) score+=(--scorer_conf "fs=${fs}") ;;
+esac
+read -ra words <<<"${scorer_conf}"
+[ "${trust_checkpoint}" = false ] || score+=(--trust_checkpoint "${trust_checkpoint}")
+if [ "${measure}" != max_prob ]; then
+    confidence_dir+=_${measure}
+    score+=(--measure "${measure}")
+fi
+if [ "${blank}" != include ]; then
+    confidence_dir+=_${blank}
+    score+=(--blank "${blank}")
+fi
+if [[ ! ${score_temperature} =~ ^1(\.0*)?$ ]]; then
+    confidence_dir+=_t${score_temperature}
+    score+=(--temperature "${score_temperature}")
+fi
 label_dir=${expdir}/labels_${label_tag}
 ssl_stats=${expdir}/ssl_stats_$(basename "${ssl_config}" .yaml)
 ssl_exp=${expdir}/ssl_${ssl_tag}
@@ -245,7 +273,7 @@ if want 5 "token list: ${token_type}"; then
 fi
 
 if [ -n "${own_scorer}" ]; then
-    echo "Stages 6-7 left out: the scorer is ${scorer_model}"
+    echo "Stages 6-7 left out: the scorer is ${scorer_model:-${scorer}}"
 else
     if want 6 "scorer statistics"; then
         need "${token_list}" 5
@@ -267,15 +295,31 @@ else
 fi
 
 if want 8 "confidences of ${pretrain_set} and ${valid_set}: ${confidence_dir}"; then
-    [ -n "${own_scorer}" ] || need "${scorer_exp}/.made" 7
-    need "${scorer_model}" 7
+    if [ "${scorer}" = espnet ]; then
+        [ -n "${own_scorer}" ] || need "${scorer_exp}/.made" 7
+        # a name on a hub is no file
+        [[ ${scorer_model} != *.@(pth|zip) ]] || need "${scorer_model}" 7
+        score+=(--asr_model_file "${scorer_model}")
+    fi
     for dir in "${pretrain_dir}" "${valid_dir}"; do
         need "${dir}/wav.scp" 4
         out=${confidence_dir}/${dir##*/}
-        step "${out}" "${dir}/wav.scp" "${scorer_model}" -- \
-            "${python}" -m espnet_a2m.bin.score --asr_model_file "${scorer_model}" \
-            --data "${dir}" --output_dir "${out}" --measure "${measure}" \
-            --blank "${blank}" --temperature "${score_temperature}" \
+        conf=("${words[@]}")
+        if [ "${scorer}" = pocketsphinx ]; then
+            "${python}" -m espnet_a2m.bin.pocketsphinx_ctm --data "${dir}" \
+                --output "${out}.ctm" --nj "${nj}"
+            conf+=("file=${out}.ctm")
+        fi
+        inputs=("${dir}/wav.scp")
+        for word in "${conf[@]}" "=${scorer_model}"; do
+            value=${word#*=}
+            [ -n "${value}" ] || continue
+            for file in "${value}" "${value}"/*; do  # a file, or a model's folder
+                [ ! -f "${file}" ] || inputs+=("${file}")
+            done
+        done
+        step "${out}" "${inputs[@]}" -- "${score[@]}" "${conf[@]/#/--scorer_conf=}" \
+            --data "${dir}" --output_dir "${out}" \
             --ngpu "$((ngpu > 0))" --num_threads "${num_threads}"
     done
     "${python}" -m espnet_a2m.bin.confidence_report --data "${pretrain_dir}" \

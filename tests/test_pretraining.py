@@ -284,6 +284,17 @@ def test_online_scoring_trains_like_stored_confidences(
         pretrain(data, confidence, tmp_path / "both", *online)
 
 
+def test_online_energy_is_guidance_energy(data, tmp_path):
+    """Another scorer online, on crops, through the training's own command line."""
+    crop = ("--collate_fn_conf", "crop_duration=1.5")
+    online = ("--online_scorer_conf", "scorer=energy", *crop)
+    stats = pretrain(data, None, tmp_path / "online", *online)
+    energy = ("--masking_conf", "guidance=energy", *crop)
+    want = pretrain(data, None, tmp_path / "energy", *energy)
+    assert stats["train"]["loss"] == pytest.approx(want["train"]["loss"], rel=5e-3)
+    assert stats["train"]["confidence_masked"] > stats["train"]["confidence_all"]
+
+
 def test_guidance_and_weight_reach_the_loss(short_utterances):
     """In the model itself: masks go where confidence is, losses scale with s_u."""
     from espnet_a2m.task import A2MTask

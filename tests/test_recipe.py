@@ -163,6 +163,33 @@ def test_own_scorer_replaces_the_recipes(recipe):
     assert (recipe / "exp/confidence_own_ctc/pretrain/confidence.scp").exists()
 
 
+def test_other_scorers_need_no_training(recipe):
+    """Energy; PocketSphinx, which makes its CTM by itself; and what is refused."""
+    pytest.importorskip("pocketsphinx")
+    stages = {"stage": "6", "stop_stage": "8"}
+    energy = {"scorer": "energy", "scorer_conf": "range_db=40", **stages}
+    sphinx = {"scorer": "pocketsphinx", "pretrain_set": "dev", **stages}
+    for options in (energy, sphinx):
+        done = run(recipe, **options)
+        name = options["scorer"]
+        assert done.returncode == 0, done.stderr
+        assert f"Stages 6-7 left out: the scorer is {name}" in done.stdout
+        scored = recipe / "exp" / f"confidence_{name}"
+        assert (scored / "dev" / "confidence.scp").exists()
+        assert (scored / "report" / "report.json").exists()
+    ctm = recipe / "exp" / "confidence_pocketsphinx" / "dev.ctm"
+    made = (ctm.stat().st_mtime_ns, ctm.with_suffix("").joinpath(".made").read_text())
+    assert run(recipe, **sphinx).returncode == 0
+    again = (ctm.stat().st_mtime_ns, ctm.with_suffix("").joinpath(".made").read_text())
+    assert again == made
+    for options, message in (
+        ({**energy, "measure": "entropy"}, "no option 'measure'"),
+        ({**energy, "scorer_model": "x.pth"}, "by --scorer_conf"),
+    ):
+        failed = run(recipe, **options)
+        assert failed.returncode != 0 and message in failed.stderr
+
+
 def test_uniform_and_atm_s_by_configuration_alone(recipe):
     for tag, option in (
         ("uniform", "--masking_conf guidance=uniform"),
