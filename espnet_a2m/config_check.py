@@ -252,6 +252,9 @@ def _check_classes(
 ) -> None:
     """Check every ``*_conf`` against the class that it will be given to."""
     module = sys.modules[task.__module__]
+    given = dict(GIVEN)
+    if task.__name__ == "ASRTask":
+        del given["preencoder_conf"]  # unlike the SSL task, it leaves it to the user
     for name, classes in _registries(task).items():
         option = f"{name}_conf"
         where = f"{path}: {option}"
@@ -260,7 +263,7 @@ def _check_classes(
         if choice is not None:
             # ESPnet's own default need not be lower case
             cls = classes[str(choice).lower()]
-            check_kwargs(cls, conf, where, GIVEN.get(option, ()))
+            check_kwargs(cls, conf, where, given.get(option, ()))
         elif conf:
             raise ConfigError(
                 f"{where} has no effect without `{name}:`, one of {', '.join(classes)}"
@@ -270,7 +273,7 @@ def _check_classes(
             where = f"{path}: {option}"
             conf = _mapping(config.get(option), where)
             check_kwargs(
-                getattr(module, class_name), conf, where, GIVEN.get(option, ())
+                getattr(module, class_name), conf, where, given.get(option, ())
             )
     if "loss" in config and hasattr(module, "loss_choices"):
         _check_losses(config["loss"], module.loss_choices.classes, f"{path}: loss")
@@ -297,6 +300,8 @@ def check_config(path: str | Path, task_name: str) -> None:
             raise ConfigError(
                 f"{path}: unknown option {key!r}: {nearest(key, actions)}"
             )
+        if (task_name, key, value) == ("asr", "encoder", None):
+            continue  # in YAML, ESPnet lets the front end be all of the encoder
         _check_value(actions[key], value, f"{path}: {key}")
     if task is not None:
         defaults = {name: action.default for name, action in actions.items()}
