@@ -13,6 +13,7 @@ INSTALL_REQUIRES = [
     "torchaudio>=2.11,<2.12",
     # ESPnet's error rates while training; 202611 leaves it out, 3.13 has no wheel.
     "editdistance>=0.8; python_version < '3.13'",
+    "huggingface_hub>=0.34",  # to upload; a part of 202611 but not of 202511
     "jiwer>=3.0,<5",
     "kaldiio>=2.18",  # 202611 reads archives by itself and does not install it
     "matplotlib>=3.7",

@@ -68,8 +68,8 @@ def stock_config(config: dict[str, Any]) -> dict[str, Any]:
         )
     # ESPnet builds its masking, which it wants, for a loss only: a small one
     loss = {"name": "hubert", "conf": {"num_classes": 1, "final_dim": 1}}
-    kept |= {"loss": [loss], "util": [{"name": "mask", "conf": {}}]}
-    return kept | {"model": "espnet", "model_conf": {}}
+    kept |= {"loss": [loss], "util": [{"name": "mask", "conf": {}}], "model_conf": {}}
+    return kept | {"model": "espnet", "version": config.get("version")}
 
 
 def portable_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -13,12 +13,13 @@ shared=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)  # this directory
 option_list='
 # Stages
 stage | 1 | first stage to run
-stop_stage | 16 | last stage to run
+stop_stage | 17 | last stage to run
 skip_stages | | stages to leave out, such as "2 9"
 skip_data_prep | false | leave out stages 1-5
 skip_train | false | leave out stages 6-13
 skip_eval | false | leave out stages 14-15
 skip_packing | true | leave out stage 16
+skip_upload_hf | true | leave out stage 17
 # Machine
 ngpu | 0 | GPUs of the training stages; 0 trains on the CPU
 num_nodes | 1 | machines of a training, each with ngpu GPUs; cuda_cmd names the cluster
@@ -73,11 +74,14 @@ inference_ssl_model | | checkpoint to fine-tune; the best one when empty
 asr_config | conf/train_asr.yaml | ESPnet ASR configuration
 asr_args | | options for espnet_a2m.bin.asr_train
 asr_tag | | names the experiment; ssl_tag when empty
-# Decoding (stages 14-16)
+# Decoding (stages 14-15)
 inference_config | conf/decode.yaml | configuration of espnet2.bin.asr_inference
 inference_args | | options for espnet2.bin.asr_inference
 inference_asr_model | valid.loss.ave.pth | checkpoint to decode with
 eval_scorer | true | decode with the scorer too: the model trained from scratch
+# Publishing (stages 16-17)
+pack_ssl | true | export and pack the pre-trained model too; not every encoder can be
+hf_repo | | user/name on the Hugging Face Hub
 '
 parse_options "$@"
 asr_tag=${asr_tag:-${ssl_tag}}
@@ -86,6 +90,12 @@ export OMP_NUM_THREADS=${num_threads} PYTHONUNBUFFERED=1
 # Keep freed memory: giving it back to the system after every step costs a training
 # step on the CPU several times its arithmetic (glibc only)
 export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000
+
+# ESPnet imports the transducer's loss from a package that pip does not install
+if grep -Esq '^decoder: *transducer' "${asr_config}" "${scorer_config}" &&
+    ! "${python}" -c 'import importlib.util as i; assert i.find_spec("warprnnt_pytorch")' 2>/dev/null; then
+    export PYTHONPATH=${PYTHONPATH:+${PYTHONPATH}:}${shared}/rnnt_loss
+fi
 
 # --- Names ----------------------------------------------------------------------
 raw=${dumpdir}/raw
@@ -227,6 +237,9 @@ collect_stats() {  # MODULE OUT CONFIG OPTIONS...
 
 [ "${stage}" -gt 15 ] || [ "${stop_stage}" -lt 15 ] || [ "${skip_eval}" = true ] ||
     "${python}" -m espnet_a2m.bin.report tools  # before hours are spent
+
+[ "${stop_stage}" -lt 17 ] || [ "${skip_upload_hf}" = true ] || [[ ${hf_repo} == */* ]] ||
+    refuse hf_repo "is no user/name for stage 17 to upload to"
 
 # --- Stages ---------------------------------------------------------------------
 if want 1 "data: local/data.sh"; then
@@ -394,6 +407,9 @@ fi
 
 fine_tune() {  # CHECKPOINT OPTIONS...
     local init=(--init_param "$1:frontend:frontend" "$1:encoder:encoder")
+    ! grep -Eq '^preencoder: *[a-z]+' "${asr_config}" ||
+        grep -Eq '^preencoder: *(null|none)' "${asr_config}" ||
+        init+=("$1:preencoder:preencoder")
     shift
     set_normalize "${asr_config}" "${ssl_exp}/feats_stats.npz"
     "${python}" -m espnet_a2m.bin.check_init --config "${asr_config}" \
@@ -456,12 +472,29 @@ if want 15 "scoring: RESULTS.md"; then
     "${python}" -m espnet_a2m.bin.report results "${results[@]}" --output RESULTS.md
 fi
 
-if want 16 "packing"; then
+asr_archive=${asr_exp}/${asr_tag}.zip
+ssl_archive=${ssl_exp}/${ssl_tag}_ssl.zip
+
+pack() {  # ARCHIVE TASK CONFIG MODEL: for ESPnet's unpack
+    "${python}" "${shared}/pack.py" "$2" --config "$3" --model_file "$4" --outpath "$1"
+}
+
+if want 16 "packing: ${asr_archive}"; then
     need "${asr_exp}/${inference_asr_model}" 13
-    "${python}" -m espnet2.bin.pack asr \
-        --asr_train_config "${asr_exp}/config.yaml" \
-        --asr_model_file "${asr_exp}/${inference_asr_model}" \
-        --option "${ssl_exp}/feats_stats.npz" \
-        --outpath "${asr_exp}/${asr_tag}.zip"
-    echo "packed: ${asr_exp}/${asr_tag}.zip"
+    pack "${asr_archive}" asr "${asr_exp}/config.yaml" "${asr_exp}/${inference_asr_model}"
+fi
+
+if [ "${pack_ssl}" = true ] && want 16 "export and packing: ${ssl_archive}"; then
+    need "${ssl_exp}/.made" 11
+    model=$(best_model "${ssl_exp}" "${inference_ssl_model}")
+    step "${ssl_exp}/export" "${model}" "${ssl_exp}/config.yaml" -- \
+        "${python}" -m espnet_a2m.bin.export --model_file "${model}" \
+        --output_dir "${ssl_exp}/export"
+    pack "${ssl_archive}" ssl "${ssl_exp}/export/config.yaml" "${ssl_exp}/export/model.pth"
+fi
+
+if want 17 "upload to the Hugging Face Hub: ${hf_repo}"; then
+    need "${asr_archive}" 16
+    "${python}" "${shared}/upload_hf.py" --archive "${asr_archive}" --repo "${hf_repo}" \
+        --outdir "${expdir}/hf_${hf_repo//\//_}"
 fi

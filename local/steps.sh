@@ -11,8 +11,10 @@ want() {  # NUMBER TITLE: is this stage to be run? says so if it is
         [ "${skip_train}" != true ] || return 1
     elif [ "${n}" -le 15 ]; then
         [ "${skip_eval}" != true ] || return 1
-    else
+    elif [ "${n}" -le 16 ]; then
         [ "${skip_packing}" != true ] || return 1
+    else
+        [ "${skip_upload_hf}" != true ] || return 1
     fi
     echo "$(date '+%F %T') stage ${n}: $2"
 }

@@ -105,8 +105,8 @@ def test_good_configurations_pass(request, tmp_path):
 
     conf = request.config.rootpath / "conf"
     for pattern, task in (
-        ("**/*ssl*.yaml", "ssl"),
-        ("**/*asr*.yaml", "asr"),
+        ("**/ssl_*.yaml", "ssl"),
+        ("**/asr_*.yaml", "asr"),
         ("decode*.yaml", "decode"),
     ):
         for path in sorted(conf.glob(pattern)):

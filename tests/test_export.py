@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import soundfile
 import torch
 import yaml
-from tiny_pretraining import QUICK, asr_options, data_options, make_data
+from tiny_pretraining import (
+    QUICK,
+    asr_options,
+    data_options,
+    make_data,
+    run_without_ours,
+)
 from tiny_pretraining import pretrain as run_pretraining
 
 from espnet_a2m.kaldi_table import read_scp
 
-# Runs before what is given on the command line, as in an installation without ours
-WITHOUT_OURS = """
-import sys
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "espnet_a2m":
-            raise ModuleNotFoundError(name)
-
-sys.meta_path.insert(0, Absent())
-try:
-    import espnet_a2m
-except ModuleNotFoundError:
-    pass
-else:
-    raise SystemExit("espnet_a2m can be imported")
-"""
 READ_FRONTEND = """
 import soundfile, torch
 from espnet2.asr.frontend.espnet_ssl import ESPnetSSLFrontend
@@ -50,20 +36,6 @@ for layer in (-1, 1):
         outputs[layer, file] = features
 torch.save(outputs, output)
 """
-
-
-def run_without_ours(code: str, cwd: Path, *args: object) -> str:
-    """Run Python code in a process in which espnet_a2m does not exist."""
-    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_OURS + code, *map(str, args)],
-        cwd=cwd,
-        env=env,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +83,7 @@ def test_export_is_stock_and_the_same_in_both_releases(exported):
     from espnet2.tasks.ssl import SSLTask
 
     config = yaml.safe_load((exported.parent / "config.yaml").read_text())
-    assert set(config) <= set(SSLTask.get_default_config())
+    assert set(config) <= {"version", *SSLTask.get_default_config()}
     state = torch.load(exported, weights_only=True)
     model, _ = SSLTask.build_model_from_file(None, exported)
     missing, unexpected = model.load_state_dict(state, strict=False)

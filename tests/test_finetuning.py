@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import re
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tiny_pretraining import CONF, QUICK, SMALL, asr_options, data_options, make_data
+import yaml
+from tiny_pretraining import (
+    CONF,
+    QUICK,
+    SMALL,
+    asr_options,
+    data_options,
+    make_data,
+    run_without_ours,
+)
 from tiny_pretraining import pretrain as run_pretraining
 
 from espnet_a2m.kaldi_table import read_scp
@@ -131,3 +145,124 @@ def test_transducer_loss_is_the_sum_over_alignments():
     assert logits.grad[1, 4:].abs().max() == 0  # nothing from the padding
     with pytest.raises(ValueError, match="FastEmit"):
         module.RNNTLoss(fastemit_lambda=0.1)
+
+
+def test_configuration_may_give_the_preencoders_input_size(tmp_path):
+    from espnet_a2m.config_check import check_config
+
+    config = tmp_path / "asr.yaml"
+    config.write_text("preencoder: linear\npreencoder_conf: {input_size: 80}\n")
+    check_config(config, "asr")
+
+
+def test_check_init_passes_parts_without_parameters(data, tmp_path, capsys):
+    from espnet_a2m.bin.check_init import main
+
+    empty = tmp_path / "empty.pth"
+    torch.save({}, empty)
+    options = ["--token_list", f"{data}/tokens.txt", "--frontend", "sliding_window"]
+    options += ["--preencoder", "sinc", "--normalize", "none", "--encoder", "conformer"]
+    options += [*SMALL, "--encoder_conf", "input_layer=linear"]
+    options += ["--model_conf", "{'ctc_weight': 1.0, 'report_cer': False}"]
+    options += ["--model_conf", "report_wer=false"]
+    options += ["--init_param", f"{empty}:frontend:frontend"]
+    main(options)
+    assert "frontend has no parameters" in capsys.readouterr().out
+
+
+# --- Packing and upload -----------------------------------------------------------
+
+
+def run_script(name: str, cwd: Path, *options: object, **env: str):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "local" / name), *map(str, options)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory, data, pretrained) -> Path:
+    """A recogniser on word pieces, packed; the paths in its configuration are absolute,
+    and what they name is gone afterwards."""
+    from espnet2.bin.asr_train import main
+
+    directory = tmp_path_factory.mktemp("asr")
+    pieces = run_script(
+        "token_list.py",
+        directory,
+        *("--token_type", "bpe", "--nbpe", 40, "--text", data / "text"),
+        *("--outdir", directory / "bpe"),
+    )
+    assert pieces.returncode == 0, pieces.stderr
+    stats = pretrained.parent / "stats" / "train" / "feats_stats.npz"
+    (directory / "stats.npz").write_bytes(stats.read_bytes())
+    options = [*asr_options(data, "asr_ctc_conformer.yaml"), *SMALL, *QUICK]
+    options += ["--token_type", "bpe", "--bpemodel", str(directory / "bpe/bpe.model")]
+    options += ["--token_list", str(directory / "bpe/tokens.txt")]
+    options += ["--normalize", "global_mvn", "--normalize_conf"]
+    options += [f"stats_file={directory / 'stats.npz'}"]
+    exp = directory / "exp"
+    main([*options, *data_options(data, "text,text,text"), "--output_dir", str(exp)])
+    (directory / "RESULTS.md").write_text("## Error rates\n")
+    archive = exp / "atm.zip"
+    command = ["asr", "--config", exp / "config.yaml", "--outpath", archive]
+    command += ["--model_file", exp / "1epoch.pth"]
+    done = run_script("pack.py", directory, *command)
+    assert done.returncode == 0, done.stderr
+    for path in ("stats.npz", "bpe/bpe.model", "bpe/tokens.txt", "exp/1epoch.pth"):
+        (directory / path).unlink()
+    again = run_script("pack.py", directory, *command)
+    assert again.returncode == 1 and "stats.npz" in again.stderr
+    assert archive.exists()
+    return archive
+
+
+def test_packed_model_recognises_in_three_lines(packed, data, tmp_path):
+    page = (ROOT / "docs" / "finetuning.md").read_text()
+    lines = re.search(r"```python\n(from espnet2.bin.asr_inf.*?)```", page, re.S)[1]
+    assert len([line for line in lines.splitlines() if line]) == 3
+    use = re.search(r"`(text = speech2text\(speech\).*?)`", page)[1]
+    (tmp_path / "atm.zip").write_bytes(packed.read_bytes())
+    speech = next(iter(read_scp(data / "wav.scp").values()))
+    code = f"{lines}\nimport soundfile\nspeech = soundfile.read({speech!r})[0]\n{use}\n"
+    code += "print('recognised', type(text).__name__)"
+    assert "recognised str" in run_without_ours(code, tmp_path)
+
+
+def test_upload_is_made_ready_and_explains_what_it_lacks(packed, tmp_path):
+    env = {"HF_HOME": str(tmp_path), "HF_TOKEN": "", "HF_HUB_OFFLINE": "1"}
+    out = tmp_path / "hf"
+
+    def upload(repo="user/atm", archive=packed, **more):
+        options = ("--archive", archive, "--repo", repo, "--outdir", out)
+        return run_script("upload_hf.py", tmp_path, *options, **{**env, **more})
+
+    for repo in ("", "atm", "a/b/c", "user/a b"):
+        failed = upload(repo)
+        assert failed.returncode == 1 and "--hf_repo" in failed.stderr, failed.stderr
+    failed = upload(archive=tmp_path / "none.zip")
+    assert failed.returncode == 1 and "stage 16" in failed.stderr
+    assert not out.exists()
+
+    failed = upload()
+    assert failed.returncode == 1 and "hf auth login" in failed.stderr
+    names = {p.name for p in out.iterdir()}
+    assert names == {
+        *("meta.yaml", "config.yaml", "model.pth", "stats.npz", "bpe.model"),
+        *("README.md", "RESULTS.md"),
+    }
+    card = (out / "README.md").read_text()
+    assert card.startswith("---\ntags:") and "## Error rates" in card
+    assert yaml.safe_load(card.split("---")[1])["library_name"] == "espnet"
+    assert 'from_pretrained("user/atm")' in card
+    meta = yaml.safe_load((out / "meta.yaml").read_text())
+    assert meta["files"] == {"asr_model_file": "model.pth"}
+    with zipfile.ZipFile(packed) as archive:
+        assert set(archive.namelist()) == names
+
+    failed = upload(HF_TOKEN="hf_none")  # as far as the network
+    assert failed.returncode == 1 and "offline" in failed.stderr.lower()
+    assert "Traceback" not in failed.stderr

@@ -75,6 +75,7 @@ def test_every_stage_left_what_it_says(recipe):
         ),
         *("exp/ssl_atm/config.yaml", "exp/asr_atm/valid.loss.ave.pth"),
         *("exp/asr_atm/decode_ctc/test_far/text", "exp/asr_atm/atm.zip"),
+        *("exp/ssl_atm/export/model.pth", "exp/ssl_atm/atm_ssl.zip"),
         *("exp/asr_atm/decode_ctc/test_clean/score_wer/result.txt", "RESULTS.md"),
     ):
         assert (recipe / path).stat().st_size > 0, path
@@ -286,5 +287,5 @@ def test_help_lists_every_option():
     unused = [name for name in declared if not re.search(rf"\b{name}\b", body)]
     assert declared and set(unused) <= {
         *("stage", "stop_stage", "skip_stages", "skip_data_prep"),  # local/steps.sh
-        *("skip_train", "skip_eval", "skip_packing"),
+        *("skip_train", "skip_eval", "skip_packing", "skip_upload_hf"),
     }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import soundfile
@@ -15,6 +18,24 @@ SMALL = [
     *("--encoder_conf", "num_blocks=4"),
 ]
 QUICK = ["--ngpu", "0", "--num_workers", "0", "--max_epoch", "1"]
+
+# Runs before what is given on the command line, as in an installation without ours
+WITHOUT_OURS = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "espnet_a2m":
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent())
+try:
+    import espnet_a2m
+except ModuleNotFoundError:
+    pass
+else:
+    raise SystemExit("espnet_a2m can be imported")
+"""
 
 
 def make_data(directory: Path, utterances: list[tuple[str, Path, str]]) -> None:
@@ -59,3 +80,17 @@ def pretrain(data: Path, exp: Path, config: str, *extra: str) -> Path:
         options += ["--normalize", "global_mvn", "--normalize_conf", feats_stats]
     main([*options, "--output_dir", str(exp)])
     return exp / "1epoch.pth"
+
+
+def run_without_ours(code: str, cwd: Path, *args: object) -> str:
+    """Run Python code in a process in which espnet_a2m does not exist."""
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_OURS + code, *map(str, args)],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout

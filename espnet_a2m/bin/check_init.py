@@ -57,9 +57,13 @@ def main(cmd: Sequence[str] | None = None) -> None:
     args = ASRTask.get_parser().parse_args(
         [*(sys.argv[1:] if cmd is None else cmd), "--output_dir", "unused"]
     )
-    target = ASRTask.build_model(args).state_dict()
+    model = ASRTask.build_model(args)
+    target, modules = model.state_dict(), dict(model.named_modules())
     for init_param in args.init_param:
-        path = init_param.split(":")[0]
+        path, destination = init_param.split(":")[0], init_param.split(":")[-1]
+        if destination in modules and not modules[destination].state_dict():
+            print(f"{init_param}: {destination} has no parameters")
+            continue
         state = torch.load(path, map_location="cpu", weights_only=True)
         matched, unmatched = match_keys(init_param, state, target)
         for key in matched:

@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Pack a model for espnet2.main_funcs.pack_funcs.unpack, wherever its files lie.
+
+ESPnet's pack stores files under the paths they have here, and unpack mends only those
+that the configuration spells in the same way. So the files are gathered in one flat
+directory first, the configuration with them.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import yaml
+
+from espnet_a2m.config_check import load_config
+from espnet_a2m.errors import UserError, main_guard
+
+CARD = {
+    "asr": """\
+---
+tags: [espnet, audio, automatic-speech-recognition]
+library_name: espnet
+---
+# {name}
+
+An ESPnet speech recogniser, fine-tuned from a model that was pre-trained with
+[Ask2Mask](https://arxiv.org/abs/2202.12719) (ESPnet {release}). It needs ESPnet alone:
+
+```python
+from espnet2.bin.asr_inference import Speech2Text
+from espnet2.main_funcs.pack_funcs import unpack
+speech2text = Speech2Text(**unpack("{name}.zip", "{name}"))
+text = speech2text(speech)[0][0]  # speech: {fs} Hz samples
+```
+
+From the Hugging Face Hub, with espnet_model_zoo installed:
+`Speech2Text.from_pretrained("user/name")`.
+""",
+    "ssl": """\
+---
+tags: [espnet, audio, feature-extraction]
+library_name: espnet
+---
+# {name}
+
+A speech encoder that was pre-trained with [Ask2Mask](https://arxiv.org/abs/2202.12719),
+for ESPnet's `frontend: espnet_ssl` ({fs} Hz). It needs ESPnet alone; the directory has
+to be absolute:
+
+```python
+from espnet2.main_funcs.pack_funcs import unpack
+path_or_url = unpack("{name}.zip", "/models/{name}")["ssl_model_file"]
+```
+""",
+}
+
+
+def gather(args: argparse.Namespace, directory: Path) -> list[str]:
+    """Copy what the model needs; returns the names of the files beside it."""
+    config = load_config(args.config)
+    if config.get("frontend") == "espnet_ssl":
+        raise UserError(
+            f"{args.config}: frontend: espnet_ssl reads another model, whose paths "
+            "ESPnet's unpack does not mend: pack one that starts by --init_param"
+        )
+    conf = config.get("normalize_conf") or {}
+    names = []
+    for holder, key in ((conf, "stats_file"), (config, "bpemodel")):
+        if holder.get(key):
+            # as the configuration says it, relative to where training ran
+            path = Path(holder[key])
+            if not path.is_file():
+                raise UserError(f"{path}: {args.config} names this {key}; it is gone")
+            shutil.copyfile(path, directory / path.name)
+            holder[key] = path.name
+            names.append(path.name)
+    text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    (directory / "config.yaml").write_text(text, encoding="utf-8")
+    shutil.copyfile(args.model_file, directory / "model.pth")
+    fs = (config.get("frontend_conf") or {}).get("fs", 16000)
+    release = config.get("version", "")
+    card = CARD[args.task].format(name=args.outpath.stem, fs=fs, release=release)
+    if args.results.is_file():
+        shutil.copyfile(args.results, directory / "RESULTS.md")
+        card += f"\n{args.results.read_text(encoding='utf-8')}"
+        names.append("RESULTS.md")
+    (directory / "README.md").write_text(card, encoding="utf-8")
+    return [*names, "README.md"]
+
+
+@main_guard
+def main() -> None:
+    """Write the archive under a temporary name, then rename it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("task", choices=["asr", "ssl"])
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--model_file", type=Path, required=True)
+    parser.add_argument("--outpath", type=Path, required=True, help="A .zip file")
+    parser.add_argument("--results", type=Path, default=Path("RESULTS.md"))
+    args = parser.parse_args()
+    outpath = args.outpath.absolute()
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        names = gather(args, directory)
+        command = [sys.executable, "-m", "espnet2.bin.pack", args.task]
+        command += [f"--{args.task}_train_config", "config.yaml"]
+        command += [f"--{args.task}_model_file", "model.pth"]
+        for option in names:
+            command += ["--option", option]
+        temporary = outpath.with_name(f".{outpath.name}")  # of the same type
+        subprocess.run([*command, "--outpath", temporary], cwd=directory, check=True)
+        os.replace(temporary, outpath)
+    print(f"packed: {args.outpath}")
+
+
+if __name__ == "__main__":
+    main()

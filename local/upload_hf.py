@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+"""Upload a packed model to the Hugging Face Hub, laid out as ESPnet's downloader reads.
+
+The archive is extracted to a directory first, which is then uploaded as it is.
+"""
+
+import argparse
+import shutil
+import zipfile
+from pathlib import Path
+
+from espnet_a2m.errors import UserError, main_guard
+
+
+def extract(archive: Path, directory: Path, repo: str) -> None:
+    """Replace a directory by what an archive holds, the card naming its repository."""
+    shutil.rmtree(directory, ignore_errors=True)
+    with zipfile.ZipFile(archive) as files:
+        files.extractall(directory)
+    card = directory / "README.md"
+    text = card.read_text(encoding="utf-8").replace("user/name", repo)
+    card.write_text(text, encoding="utf-8")
+
+
+@main_guard
+def main() -> None:
+    """Check everything that can be checked here, then upload."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--archive", type=Path, required=True, help="Made by pack.py")
+    parser.add_argument("--repo", required=True, help="user/name on the Hub")
+    parser.add_argument("--outdir", type=Path, required=True, help="To be uploaded")
+    args = parser.parse_args()
+
+    from huggingface_hub import HfApi, get_token
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(args.repo)
+    except HFValidationError as e:
+        raise UserError(f"--hf_repo {args.repo}: {e}") from e
+    if args.repo.count("/") != 1:
+        raise UserError(f"--hf_repo {args.repo!r}: expected user/name")
+    if not zipfile.is_zipfile(args.archive):
+        raise UserError(f"{args.archive}: no archive: run stage 16 first (--stage 16)")
+    extract(args.archive, args.outdir, args.repo)
+    if not get_token():
+        raise UserError(
+            f"{args.outdir} is ready, but there is no token of the Hugging Face Hub: "
+            "run `hf auth login` or set HF_TOKEN, then this stage again"
+        )
+    api = HfApi()
+    try:
+        api.create_repo(args.repo, exist_ok=True)
+        api.upload_folder(
+            repo_id=args.repo,
+            folder_path=args.outdir,
+            commit_message=f"Upload {args.archive.name}",
+        )
+    except HfHubHTTPError as e:
+        raise UserError(
+            f"--hf_repo {args.repo}: the Hub refused: {e}; may the token write there?"
+        ) from e
+    print(f"uploaded: https://huggingface.co/{args.repo}")
+
+
+if __name__ == "__main__":
+    main()
