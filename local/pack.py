@@ -2,7 +2,7 @@
 """Pack a model for espnet2.main_funcs.pack_funcs.unpack, wherever its files lie.
 
 ESPnet's pack stores files under the paths they have here, and unpack mends only those
-that the configuration spells in the same way. So the files are gathered in one flat
+that the configuration spells in the same way. So the files are gathered in one
 directory first, the configuration with them.
 """
 
@@ -19,6 +19,9 @@ import yaml
 from espnet_a2m.config_check import load_config
 from espnet_a2m.errors import UserError, main_guard
 
+# Inside the archive. Not at its root: espnet_model_zoo takes a word without a slash for
+# no path and would not mend it.
+FILES = Path("exp")
 CARD = {
     "asr": """\
 ---
@@ -69,18 +72,19 @@ def gather(args: argparse.Namespace, directory: Path) -> list[str]:
         )
     conf = config.get("normalize_conf") or {}
     names = []
+    (directory / FILES).mkdir()
     for holder, key in ((conf, "stats_file"), (config, "bpemodel")):
         if holder.get(key):
             # as the configuration says it, relative to where training ran
             path = Path(holder[key])
             if not path.is_file():
                 raise UserError(f"{path}: {args.config} names this {key}; it is gone")
-            shutil.copyfile(path, directory / path.name)
-            holder[key] = path.name
-            names.append(path.name)
+            holder[key] = str(FILES / path.name)
+            shutil.copyfile(path, directory / holder[key])
+            names.append(holder[key])
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-    (directory / "config.yaml").write_text(text, encoding="utf-8")
-    shutil.copyfile(args.model_file, directory / "model.pth")
+    (directory / FILES / "config.yaml").write_text(text, encoding="utf-8")
+    shutil.copyfile(args.model_file, directory / FILES / "model.pth")
     fs = (config.get("frontend_conf") or {}).get("fs", 16000)
     release = config.get("version", "")
     card = CARD[args.task].format(name=args.outpath.stem, fs=fs, release=release)
@@ -107,8 +111,8 @@ def main() -> None:
         directory = Path(name)
         names = gather(args, directory)
         command = [sys.executable, "-m", "espnet2.bin.pack", args.task]
-        command += [f"--{args.task}_train_config", "config.yaml"]
-        command += [f"--{args.task}_model_file", "model.pth"]
+        command += [f"--{args.task}_train_config", str(FILES / "config.yaml")]
+        command += [f"--{args.task}_model_file", str(FILES / "model.pth")]
         for option in names:
             command += ["--option", option]
         temporary = outpath.with_name(f".{outpath.name}")  # of the same type

@@ -249,17 +249,22 @@ def test_upload_is_made_ready_and_explains_what_it_lacks(packed, tmp_path):
 
     failed = upload()
     assert failed.returncode == 1 and "hf auth login" in failed.stderr
-    names = {p.name for p in out.iterdir()}
+    names = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
+    inside = ("config.yaml", "model.pth", "stats.npz", "bpe.model")
     assert names == {
-        *("meta.yaml", "config.yaml", "model.pth", "stats.npz", "bpe.model"),
-        *("README.md", "RESULTS.md"),
+        *("meta.yaml", "README.md", "RESULTS.md"),
+        *(f"exp/{name}" for name in inside),
     }
+    # with a slash: espnet_model_zoo takes anything else for no path
+    config = yaml.safe_load((out / "exp" / "config.yaml").read_text())
+    assert config["normalize_conf"]["stats_file"] == "exp/stats.npz"
+    assert config["bpemodel"] == "exp/bpe.model"
     card = (out / "README.md").read_text()
     assert card.startswith("---\ntags:") and "## Error rates" in card
     assert yaml.safe_load(card.split("---")[1])["library_name"] == "espnet"
     assert 'from_pretrained("user/atm")' in card
     meta = yaml.safe_load((out / "meta.yaml").read_text())
-    assert meta["files"] == {"asr_model_file": "model.pth"}
+    assert meta["files"] == {"asr_model_file": "exp/model.pth"}
     with zipfile.ZipFile(packed) as archive:
         assert set(archive.namelist()) == names
 
