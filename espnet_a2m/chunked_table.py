@@ -18,7 +18,7 @@ import kaldiio
 import numpy as np
 from tqdm import tqdm
 
-from espnet_a2m.errors import DataError, few
+from espnet_a2m.errors import DataError, few, naming
 from espnet_a2m.kaldi_ark import entry_end, open_regular, parse_entry
 from espnet_a2m.kaldi_table import (
     read_counts,
@@ -60,12 +60,13 @@ def write_chunk(
 ) -> None:
     """Write ``<stem>.ark``, then ``<stem>.value``, then ``<stem>.scp``."""
     ark, scp = f"{stem}.ark", f"{stem}.scp"
-    kaldiio.save_ark(
-        f"{ark}.tmp",
-        {utt_id: made[utt_id][0] for utt_id in sort_keys(made)},
-        scp=f"{scp}.tmp",
-        compression_method=compression_method,
-    )
+    with naming(ark):
+        kaldiio.save_ark(
+            f"{ark}.tmp",
+            {utt_id: made[utt_id][0] for utt_id in sort_keys(made)},
+            scp=f"{scp}.tmp",
+            compression_method=compression_method,
+        )
     with open(f"{ark}.tmp", "rb") as file:
         os.fsync(file)  # before the table that vouches for it
     os.replace(f"{ark}.tmp", ark)

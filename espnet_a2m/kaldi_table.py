@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from espnet_a2m.errors import DataError
+from espnet_a2m.errors import DataError, naming
 
 PathLike = str | os.PathLike[str]
 
@@ -132,7 +132,7 @@ def write_atomic(path: PathLike, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with naming(path), os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(descriptor)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +13,7 @@ import matplotlib
 import numpy as np
 
 from espnet_a2m.frame_grid import FrameGrid
+from espnet_a2m.kaldi_table import write_atomic
 
 matplotlib.use("Agg")  # no display is needed
 from matplotlib.axes import Axes  # noqa: E402
@@ -37,11 +38,15 @@ LOG_SCALE = ("gradient norm",)
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a PNG, whole or not at all; returns ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, format="png", dpi=120)
-    os.replace(temporary, path)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120)
+    write_atomic(path, content.getvalue())
     return path
+
+
+def plain(name: str) -> str:
+    """A name as it is, whatever formula matplotlib would see between its dollars."""
+    return name.replace("$", r"\$")
 
 
 def log_mel(speech: np.ndarray, fs: int, hop: int) -> np.ndarray:
@@ -101,7 +106,7 @@ def draw_utterance(
     )
     upper.set_ylabel("mel filter")
     figures = f"s_u = {confidence.mean():.3f} (red), {mask.mean():.0%} masked (shaded)"
-    upper.set_title(f"{title}: {figures}", fontsize=10)
+    upper.set_title(f"{plain(title)}: {figures}", fontsize=10)
     centre = (grid.offset + grid.stride * np.arange(len(confidence))) / grid.fs
     half = grid.stride / 2 / grid.fs
     for first, last in spans(mask):
@@ -128,9 +133,9 @@ def draw_histogram(
     for axes, (language, values) in zip(rows, by_language.items(), strict=True):
         axes.hist(values, bins=bins, color="tab:blue")
         axes.axvline(float(np.mean(values)), color="tab:red", linewidth=1)
-        axes.set_ylabel(f"{language}\n({len(values)})", rotation=0, ha="right")
+        axes.set_ylabel(f"{plain(language)}\n({len(values)})", rotation=0, ha="right")
         axes.set_yticks([])
-    rows[0].set_title(f"{title} (red: mean)", fontsize=10)
+    rows[0].set_title(f"{plain(title)} (red: mean)", fontsize=10)
     rows[-1].set_xlabel("utterance confidence s_u")
     return save(figure, path)
 
@@ -196,7 +201,7 @@ def draw_curves(
     rows = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(4.6 * columns, 3.2 * rows + 0.4))
     figure.set_layout_engine("constrained")
-    figure.suptitle(f"{title} (solid: train, dashed: valid)", fontsize=10)
+    figure.suptitle(f"{plain(title)} (solid: train, dashed: valid)", fontsize=10)
     grid = figure.subplots(rows, columns, squeeze=False).flat
     for axes, (name, shown) in zip(grid, panels.items(), strict=False):
         _draw_panel(axes, name, shown, stats)

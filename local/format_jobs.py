@@ -24,6 +24,7 @@ from wav_pipes import open_recording
 
 from espnet_a2m.audio_files import AudioInfo, Recording, convert, to_pcm16
 from espnet_a2m.datadir import DataError, write_table
+from espnet_a2m.errors import naming
 
 FORMATS = {"wav": "WAV", "flac": "FLAC", "wav.ark": "WAV", "flac.ark": "FLAC"}
 CHUNK = 50  # utterances
@@ -114,7 +115,7 @@ class Journal:
     def add(self, done: dict[str, list[str]]) -> None:
         """Note utterances whose files have their final names."""
         self.entries.update(done)
-        with self.path.open("a", encoding="utf-8") as stream:
+        with naming(self.path), self.path.open("a", encoding="utf-8") as stream:
             stream.writelines(f"{u} {' '.join(entry)}\n" for u, entry in done.items())
 
     def close(self, wanted: dict[str, list[str]]) -> None:
@@ -220,7 +221,8 @@ def append_entry(archive: io.BytesIO, utt: str, audio: io.BytesIO) -> int:
 def _write(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(content)
+        with naming(path):
+            temporary.write_bytes(content)
         os.replace(temporary, path)
     except OSError:
         temporary.unlink(missing_ok=True)

@@ -11,9 +11,8 @@ bpe.vocab, as ESPnet's asr.sh does.
 from __future__ import annotations
 
 import argparse
-import os
+import io
 import re
-import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -46,28 +45,28 @@ def train_bpe(
     """
     import sentencepiece
 
-    outdir.mkdir(parents=True, exist_ok=True)
     special = [] if symbols is None else symbols.read_text(encoding="utf-8").split()
-    with tempfile.TemporaryDirectory(prefix=".bpe.", dir=outdir) as folder:
-        try:
-            sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=iter(texts),
-                model_prefix=str(Path(folder, "bpe")),
-                vocab_size=nbpe,
-                model_type=mode,
-                character_coverage=1.0,
-                input_sentence_size=100_000_000,
-                user_defined_symbols=special,
-                num_threads=1,
-                minloglevel=2,
-            )
-        except (RuntimeError, OSError) as error:
-            raise DataError(_explain_bpe(str(error), nbpe, texts)) from None
-        vocabulary = Path(folder, "bpe.vocab").read_text(encoding="utf-8")
-        # The model last: where it is, everything is.
-        os.replace(Path(folder, "bpe.vocab"), outdir / "bpe.vocab")
-        os.replace(Path(folder, "bpe.model"), outdir / "bpe.model")
-    pieces = [line.split("\t")[0] for line in vocabulary.splitlines()]
+    model = io.BytesIO()  # sentencepiece does not notice that a disk is full
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts),
+            model_writer=model,
+            vocab_size=nbpe,
+            model_type=mode,
+            character_coverage=1.0,
+            input_sentence_size=100_000_000,
+            user_defined_symbols=special,
+            num_threads=1,
+            minloglevel=2,
+        )
+    except (RuntimeError, OSError) as error:
+        raise DataError(_explain_bpe(str(error), nbpe, texts)) from None
+    trained = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    pieces = [trained.id_to_piece(i) for i in range(len(trained))]
+    scores = (f"{trained.get_score(i):g}" for i in range(len(trained)))
+    lines = (f"{piece}\t{score}\n" for piece, score in zip(pieces, scores, strict=True))
+    write_atomic(outdir / "bpe.vocab", "".join(lines))
+    write_atomic(outdir / "bpe.model", model.getvalue())
     pieces = [p for p in pieces if p not in ("<unk>", "<s>", "</s>")]
     return "\n".join(["<blank>", "<unk>", *pieces, "<sos/eos>"]) + "\n"
 

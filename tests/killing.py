@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 #: How often a test kills; more than the default for a thorough run
-KILLS = int(os.environ.get("A2M_KILLS", "4"))
+KILLS = int(os.environ.get("A2M_KILLS", "2"))
 POLL = 0.002
 
 

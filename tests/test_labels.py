@@ -312,3 +312,25 @@ def test_errors_name_the_cause(data, mfcc_labels, tmp_path, capsys):
     assert "not a k-means" in error(*label)
     old.write_bytes(b"PK")
     assert "not a k-means" in error(*label)
+
+
+def test_labels_are_made_again_by_another_kmeans_only(data, tmp_path):
+    def made() -> dict[str, bytes]:
+        files = (path for path in tmp_path.rglob("*") if path.is_file())
+        return {str(f.relative_to(tmp_path)): f.read_bytes() for f in files}
+
+    main(options(data, tmp_path))
+    ark = tmp_path / "dev" / "chunks" / "000000.ark"
+    before, modified = made(), ark.stat().st_mtime_ns
+    main(options(data, tmp_path))
+    assert made() == before
+    assert ark.stat().st_mtime_ns == modified
+    ark.write_bytes(ark.read_bytes()[:-1])  # cut off: made again
+    main(options(data, tmp_path))
+    assert made() == before
+    main(options(data, tmp_path, "--seed", 7))
+    after = made()
+    same = {name for name in before if before[name] == after[name]}
+    # archives of the same names and lengths
+    names = ("grid.json", "labels.scp", "chunks/000000.scp")
+    assert same <= {f"{part}/{name}" for part in ("train", "dev") for name in names}

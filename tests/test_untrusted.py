@@ -223,3 +223,67 @@ def test_what_is_no_file_is_not_waited_for():
             read_audio("utt", entry, 16000)
         with pytest.raises(DataError):
             read_array(entry)
+
+
+# --- Options of the recipe -------------------------------------------------------
+
+
+def recipe(*options: str) -> subprocess.CompletedProcess:
+    """The driver with no stage to run: it reads its options, and stops."""
+    command = [str(ROOT / "local" / "a2m.sh"), "--stage", "98", "--stop_stage", "97"]
+    commands = {"train_cmd": "run_logged.sh", "cuda_cmd": "run_logged.sh"}
+    return subprocess.run(
+        [*command, *options],
+        env={**os.environ, **commands},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "reason"),
+    [
+        ("expdir", "a,b", "ESPnet splits paths"),
+        ("ssl_tag", "a:b", "ESPnet splits paths"),
+        ("dumpdir", "a[0]", "ESPnet splits paths"),
+        ("dumpdir", "-x", "begins with a dash"),
+        ("expdir", "| touch pwned", "begins with a dash"),
+        ("expdir", "a\nb", "line break"),
+        ("test_sets", "a ../b", "slash"),
+        ("valid_set", "..", "no name"),
+        ("ngpu", "a[$(touch pwned)]", "not a number"),
+        ("skip_train", "yes", "neither true nor false"),
+        ("x[$(touch pwned)]", "1", "unknown option"),
+    ],
+)
+def test_options_that_would_be_taken_apart_are_refused(option, value, reason):
+    done = recipe(f"--{option}", value)
+    assert done.returncode == 1
+    assert reason in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_options_are_no_commands():
+    options = ["dumpdir", "expdir", "ssl_tag", "train_set", "python", "ssl_config"]
+    lists = ["ssl_args", "test_sets", "local_data_opts", "asr_args"]
+    done = recipe(*(x for name in options + lists for x in (f"--{name}", NASTY)))
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_step_takes_any_names():
+    script = """
+        set -euo pipefail
+        . "$1/local/steps.sh"
+        shift
+        out=$1 input=$2 again=$3
+        step "${out}" "${input}" -- tee "${out}/made" <"${input}"
+        step "${out}" "${input}" -- tee "${out}/made" </dev/null | grep 'up to date'
+        echo other >"${input}"
+        step "${out}" "${input}" -- tee "${out}/${again}" <"${input}"
+    """
+    out, name = Path(f"out {NASTY}"), f"in * {NASTY}"
+    Path(name).write_text("content\n")
+    command = ["bash", "-c", script, "bash", str(ROOT), str(out), name, NASTY]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (out / "made").read_text() == "content\n"
+    assert (out / NASTY).read_text() == "other\n"
