@@ -250,9 +250,14 @@ def test_meta_yaml_names_members_only(change, message, archive, tmp_path, cache)
             opened.writestr(name, content)
     with pytest.raises(UserError, match=message):
         ESPnetScorer(str(archive))
-    archive.write_bytes(b"PK no archive")
-    with pytest.raises(UserError, match="not a .zip archive"):
-        ESPnetScorer(str(archive))
+    whole = archive.read_bytes()
+    half = len(whole) // 2
+    flipped = whole[:half] + bytes(255 - x for x in whole[half : half + 99])
+    for damaged in (b"PK no archive", whole[:-500], flipped + whole[half + 99 :]):
+        archive.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"not a \.zip archive"):
+            ESPnetScorer(str(archive))
+    assert len(list(cache.iterdir())) == 1
 
 
 # --- Names ----------------------------------------------------------------------

@@ -8,6 +8,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -70,14 +71,21 @@ def unpack(archive: Path) -> Path:
     temporary = Path(tempfile.mkdtemp(prefix="unpacking.", dir=folder.parent))
     try:
         with zipfile.ZipFile(archive) as opened:
-            check_members(archive, opened.infolist())
+            members = opened.infolist()
+            check_members(archive, members)
+            needed = sum(member.file_size for member in members)
+            if needed > (free := shutil.disk_usage(temporary).free):
+                raise UserError(
+                    f"{archive}: it holds {needed / 1e9:.1f} GB, but {folder.parent} "
+                    f"has room for {free / 1e9:.1f} GB: set XDG_CACHE_HOME"
+                )
             opened.extractall(temporary)
         try:
             os.rename(temporary, folder)
         except OSError:
             if not folder.is_dir():  # else another process was faster
                 raise
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as e:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as e:
         raise UserError(f"{archive}: not a .zip archive that can be read: {e}") from e
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
