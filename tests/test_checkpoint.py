@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from espnet_a2m.checkpoint import BACKUP, CHECKPOINT, is_whole, repair
+from espnet_a2m.update_checkpoint import set_random_state
 
 
 def training(epochs: int) -> dict:
@@ -88,3 +89,39 @@ def test_kill_between_checkpoint_and_model(exp, share):
     model = torch.load(exp / "3epoch.pth", weights_only=True)
     assert torch.equal(model["weight"], training(3)["model"]["weight"])
     assert {k: v for k, v in after.items() if k != "3epoch.pth"} == before
+
+
+def updates_of(exp: Path, epoch: int, length: int):
+    """A checkpoint between updates of a small training after three of its batches."""
+    from espnet2.train.reporter import SubReporter
+
+    from espnet_a2m.update_checkpoint import UpdateCheckpoint
+
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(model.parameters())
+    reporter = SubReporter("train", epoch, 0)
+    for _ in range(3):
+        model(torch.ones(3)).sum().backward()
+        optimizer.step()
+        reporter.register({"loss": 0.5})
+        reporter.next()
+    return UpdateCheckpoint(exp, model, [optimizer], [None], None, reporter, length)
+
+
+def test_updates_are_gone_on_with_only_where_they_belong(tmp_path, caplog):
+    saved = updates_of(tmp_path, epoch=2, length=10)
+    saved.save(finished=False)
+    numbers = torch.rand(3)
+    again = updates_of(tmp_path, epoch=2, length=10)
+    again.parts["model"].weight.data.zero_()
+    resumed = again.restore()
+    assert resumed.batches == 3 and not resumed.finished
+    assert torch.equal(again.parts["model"].weight, saved.parts["model"].weight)
+    assert again.reporter.count == 3 and len(again.reporter.stats["loss"]) == 3
+    set_random_state(resumed.random_state)
+    assert torch.equal(torch.rand(3), numbers)
+    assert updates_of(tmp_path, epoch=3, length=10).restore() is None  # epoch 2 is over
+    assert not caplog.text
+    assert updates_of(tmp_path, epoch=2, length=11).restore() is None  # other batches
+    assert "the epoch starts anew" in caplog.text
