@@ -25,11 +25,12 @@ from espnet_a2m.config_check import check_config, load_config
 from espnet_a2m.datadir import DataDir, Segment, read_segments, write_data_dir
 from espnet_a2m.errors import UserError
 from espnet_a2m.frame_grid import FrameGrid
-from espnet_a2m.kaldi_table import read_counts, read_scp, write_atomic, write_table
+from espnet_a2m.kaldi_table import read_counts, read_scp, write_table
 from espnet_a2m.labels.kmeans import KMeans
 from espnet_a2m.labels.label_set import summarise
 from espnet_a2m.results import read_result, summary, tables
 from espnet_a2m.scored_set import ScoredSet
+from espnet_a2m.scorer.ctm import read_ctm
 from espnet_a2m.scoring import read_audio
 from espnet_a2m.streams import check_streams
 from espnet_a2m.training_stats import read_stats
@@ -130,6 +131,11 @@ def journal(folder: Path, speech: np.ndarray) -> None:
     write_table(folder / "journal", dict.fromkeys(KEYS, "0a1b 16000 a-1.flac 1234"))
 
 
+def ctm(folder: Path, speech: np.ndarray) -> None:
+    text = ";; a comment\na 1 0.10 0.25 HE 0.98\na 1 0.40 0.20 SAID 0.5\nb 1 0 1 SO 1\n"
+    (folder / "ctm").write_text(text)
+
+
 # --- Readers ---------------------------------------------------------------------
 
 
@@ -198,20 +204,10 @@ READERS = {
     "results": Reader(result, ("score_wer/result.*",), read_results, 400),
     "k-means": Reader(kmeans, ("km.npz",), lambda d: KMeans.load(d / "km.npz")),
     "statistics": Reader(checkpoint, ("*",), read_stats),
-    "journal": Reader(journal, ("*",), lambda d: Journal(d / "journal")),
+    "journal": Reader(journal, ("*",), lambda d: Journal(d / "journal"), 200),
+    "CTM": Reader(ctm, ("*",), lambda d: read_ctm(d / "ctm")),
 }
 READERS["options"] = READERS["options"]._replace(cases=50)  # slower than all the rest
-try:
-    from espnet_a2m.scorer.ctm import read_ctm
-except ImportError:
-    pass
-else:
-    CTM = "a 1 0.10 0.25 HE 0.98\na 1 0.40 0.20 SAID 0.5\n"
-    READERS["ctm"] = Reader(
-        lambda d, _: write_atomic(d / "ctm", CTM), ("*",), lambda d: read_ctm(d / "ctm")
-    )
-
-
 # --- Damage ----------------------------------------------------------------------
 
 NUMBERS = ["0", "-1", "-0.0", "1e999", "nan", "inf", "9" * 20, "²", "1_0", "0x10"]
