@@ -255,7 +255,8 @@ def test_meta_yaml_names_members_only(change, message, archive, tmp_path, cache)
     flipped = whole[:half] + bytes(255 - x for x in whole[half : half + 99])
     for damaged in (b"PK no archive", whole[:-500], flipped + whole[half + 99 :]):
         archive.write_bytes(damaged)
-        with pytest.raises(UserError, match=r"not a \.zip archive"):
+        # what is cut off leaves the checkpoint's own directory of a zip archive
+        with pytest.raises(UserError, match=r"not a \.zip archive|has no meta\.yaml"):
             ESPnetScorer(str(archive))
     assert len(list(cache.iterdir())) == 1
 
