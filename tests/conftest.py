@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import soundfile
+from tiny_pretraining import QUICK, SMALL, asr_options, data_options, make_data
 
 ROOT = Path(__file__).resolve().parent.parent
 TEST_DATA = Path(os.environ.get("A2M_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -41,6 +42,41 @@ def short_utterances(librispeech) -> list[tuple[str, Path, str]]:
         librispeech, key=lambda u: soundfile.info(librispeech[u][0]).frames
     )
     return [(utt_id, *librispeech[utt_id]) for utt_id in by_length]
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory, short_utterances) -> Path:
+    """A formatted data directory of 24 utterances, 70 s."""
+    directory = tmp_path_factory.mktemp("data")
+    make_data(directory, short_utterances[:24])
+    return directory
+
+
+@pytest.fixture(scope="session")
+def scorer(tmp_path_factory, data) -> Path:
+    """The experiment of a CTC model that ESPnet has trained for one epoch."""
+    from espnet2.bin.asr_train import main
+
+    exp = tmp_path_factory.mktemp("scorer")
+    main(
+        [*asr_options(data, "asr_ctc_conformer.yaml"), *SMALL, *QUICK]
+        + [*data_options(data, "text,text,text"), "--max_epoch", "1"]
+        + ["--normalize", "utterance_mvn", "--output_dir", str(exp)]
+    )
+    return exp
+
+
+@pytest.fixture(scope="session")
+def confidence(tmp_path_factory, data, scorer) -> Path:
+    """Confidences of the data directory."""
+    from espnet_a2m.bin.score import main
+
+    output = tmp_path_factory.mktemp("confidence")
+    main(
+        ["--asr_model_file", str(scorer / "1epoch.pth"), "--data", str(data)]
+        + ["--output_dir", str(output)]
+    )
+    return output
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,7 +13,6 @@ from tiny_pretraining import (
     QUICK,
     asr_options,
     data_options,
-    make_data,
     run_without_ours,
 )
 from tiny_pretraining import pretrain as run_pretraining
@@ -36,13 +35,6 @@ for layer in (-1, 1):
         outputs[layer, file] = features
 torch.save(outputs, output)
 """
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory, short_utterances) -> Path:
-    directory = tmp_path_factory.mktemp("data")
-    make_data(directory, short_utterances[:12])
-    return directory
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,6 @@ from tiny_pretraining import (
     SMALL,
     asr_options,
     data_options,
-    make_data,
     run_without_ours,
 )
 from tiny_pretraining import pretrain as run_pretraining
@@ -33,13 +32,6 @@ PREENCODER = ["--preencoder", "linear", "--preencoder_conf", "output_size=40"]
 PARTS = ("frontend", "preencoder", "encoder")
 DECODER = [*("--decoder_conf", "linear_units=64"), *("--decoder_conf", "num_blocks=1")]
 TRANSDUCER = ["--decoder_conf", "hidden_size=32"]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory, short_utterances) -> Path:
-    directory = tmp_path_factory.mktemp("data")
-    make_data(directory, short_utterances[:12])
-    return directory
 
 
 @pytest.fixture(scope="module")

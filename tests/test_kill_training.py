@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from killing import KILLS, kill_and_restart, start
-from test_pretraining import data, ssl_options  # noqa: F401
+from tiny_pretraining import ssl_options
 
 from espnet_a2m.checkpoint import BACKUP, CHECKPOINT, UPDATE, is_whole
 
@@ -29,7 +29,7 @@ OPTIONS = [
 pytestmark = pytest.mark.slow
 
 
-def command(data: Path, exp: Path, *extra: str) -> list[str]:  # noqa: F811
+def command(data: Path, exp: Path, *extra: str) -> list[str]:
     options = ssl_options(data, None, exp, *OPTIONS, *extra)
     return [sys.executable, "-m", "espnet_a2m.bin.ssl_train", *options]
 
@@ -57,7 +57,7 @@ def same(one: dict, other: dict) -> bool:
     )
 
 
-def kill_often(data, tmp_path, kills: int):  # noqa: F811
+def kill_often(data, tmp_path, kills: int):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     span = start(command(data, whole), MARKER, env=ENV)
     wanted = result(whole)
@@ -73,7 +73,6 @@ def kill_often(data, tmp_path, kills: int):  # noqa: F811
     def finish():
         assert same(result(killed), wanted)
         shutil.rmtree(killed)
-        command(data, killed)  # which also writes the shapes
 
     finished = kill_and_restart(
         *(command(data, killed), kills, 1, check, finish),
@@ -84,11 +83,11 @@ def kill_often(data, tmp_path, kills: int):  # noqa: F811
     print(f"{kills} kills within {span:.1f} s of training, {finished} runs to the end")
 
 
-def test_training(data, tmp_path):  # noqa: F811
+def test_training(data, tmp_path):
     kill_often(data, tmp_path, KILLS)
 
 
-def test_cut_files_and_a_full_disk(data, tmp_path):  # noqa: F811
+def test_cut_files_and_a_full_disk(data, tmp_path):
     """Cut where a kill in the very moment of ESPnet's writing would cut."""
     whole, exp = tmp_path / "whole", tmp_path / "exp"
     start(command(data, whole), MARKER, env=ENV)

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import soundfile
 from killing import KILLS, check_files, finish_like, kill_and_restart, start
-from test_pretraining import data, scorer  # noqa: F401  # a scorer that ESPnet trained
 
 from espnet_a2m.datadir import write_data_dir
 from espnet_a2m.kaldi_table import read_scp, write_table

@@ -16,89 +16,13 @@ import pytest
 import soundfile
 import torch
 import yaml
+from tiny_pretraining import SMALL, ssl_options
 
 from espnet_a2m.checkpoint import BACKUP, CHECKPOINT
 from espnet_a2m.kaldi_table import read_scp, write_table
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf" / "tiny"
-SMALL = [
-    *("--encoder_conf", "output_size=32"),
-    *("--encoder_conf", "linear_units=64"),
-    *("--encoder_conf", "num_blocks=4"),
-]
-QUICK = ["--max_epoch", "2", "--num_workers", "0", "--batch_bins", "400000"]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory, short_utterances) -> Path:
-    """A formatted data directory of 24 utterances, 70 s."""
-    directory = tmp_path_factory.mktemp("data")
-    chosen = short_utterances[:24]
-    write_table(directory / "wav.scp", {u: path for u, path, _ in chosen})
-    write_table(directory / "text", {u: text for u, _, text in chosen})
-    characters = sorted({c for _, _, text in chosen for c in text if c != " "})
-    tokens = ["<blank>", "<unk>", "<space>", *characters, "<sos/eos>"]
-    (directory / "tokens.txt").write_text("".join(f"{t}\n" for t in tokens))
-    return directory
-
-
-@pytest.fixture(scope="module")
-def scorer(tmp_path_factory, data) -> Path:
-    """A CTC model, trained for one epoch by ESPnet."""
-    from espnet2.bin.asr_train import main
-
-    exp = tmp_path_factory.mktemp("scorer")
-    shapes = exp / "speech_shape"
-    write_table(
-        shapes,
-        {u: soundfile.info(p).frames for u, p in read_scp(data / "wav.scp").items()},
-    )
-    streams = []
-    for part in ("train", "valid"):
-        option = f"--{part}_data_path_and_name_and_type"
-        streams += [option, f"{data}/wav.scp,speech,sound"]
-        streams += [option, f"{data}/text,text,text"]
-        streams += [f"--{part}_shape_file", str(shapes)]
-    main(
-        ["--config", str(CONF / "asr_ctc_conformer.yaml"), "--ngpu", "0", *streams]
-        + ["--token_type", "char", "--token_list", str(data / "tokens.txt")]
-        + ["--normalize", "utterance_mvn", "--output_dir", str(exp)]
-        + [*SMALL, *QUICK, "--max_epoch", "1"]
-    )
-    return exp
-
-
-@pytest.fixture(scope="module")
-def confidence(tmp_path_factory, data, scorer) -> Path:
-    """Confidences of the data directory."""
-    from espnet_a2m.bin.score import main
-
-    output = tmp_path_factory.mktemp("confidence")
-    main(
-        ["--asr_model_file", str(scorer / "1epoch.pth"), "--data", str(data)]
-        + ["--output_dir", str(output)]
-    )
-    return output
-
-
-def ssl_options(data, confidence, exp, *extra) -> list[str]:
-    options = ["--config", str(CONF / "ssl_w2vbert_conformer.yaml"), "--ngpu", "0"]
-    for part in ("train", "valid"):
-        option = f"--{part}_data_path_and_name_and_type"
-        options += [option, f"{data}/wav.scp,speech,sound"]
-        if confidence is not None:
-            options += [option, f"{confidence}/confidence.scp,confidence,kaldi_ark"]
-        options += [f"--{part}_shape_file", str(exp / "speech_shape")]
-    if confidence is not None:
-        options += ["--confidence_grid", str(confidence / "grid.json")]
-    exp.mkdir(parents=True, exist_ok=True)
-    lengths = {
-        u: soundfile.info(p).frames for u, p in read_scp(f"{data}/wav.scp").items()
-    }
-    write_table(exp / "speech_shape", lengths)
-    options += ["--normalize", "utterance_mvn", "--output_dir", str(exp)]
-    return [*options, *SMALL, *QUICK, *map(str, extra)]
 
 
 def pretrain(data, confidence, exp, *extra) -> dict:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_pretraining import data, ssl_options  # noqa: F401
+from tiny_pretraining import ssl_options
 
 from espnet_a2m.kaldi_table import read_scp
 from espnet_a2m.watch import WatchOptions, collapses
@@ -14,7 +14,7 @@ from espnet_a2m.watch import WatchOptions, collapses
 UNIFORM = ["--masking_conf", "guidance=uniform"]
 
 
-def train(data, exp: Path, *extra: str) -> None:  # noqa: F811
+def train(data, exp: Path, *extra: str) -> None:
     from espnet_a2m.bin.ssl_train import main
 
     main(ssl_options(data, None, exp, *UNIFORM, "--max_epoch", "8", *extra))
@@ -24,7 +24,7 @@ def watch_conf(**options: object) -> list[str]:
     return [word for k, v in options.items() for word in ("--watch_conf", f"{k}={v}")]
 
 
-def saved(exp: Path, data: Path) -> list[dict]:  # noqa: F811
+def saved(exp: Path, data: Path) -> list[dict]:
     """What is in ``watch``; each batch is of the data."""
     contents = [
         torch.load(p, weights_only=True) for p in sorted((exp / "watch").iterdir())
@@ -37,7 +37,7 @@ def saved(exp: Path, data: Path) -> list[dict]:  # noqa: F811
     return contents
 
 
-def test_nan_is_named_saved_and_stopped(data, tmp_path, capsys, caplog):  # noqa: F811
+def test_nan_is_named_saved_and_stopped(data, tmp_path, capsys, caplog):
     diverges = ["--optim_conf", "lr=1.0e+30", "--scheduler", "none"]
     with pytest.raises(SystemExit):
         train(data, tmp_path, *diverges, *watch_conf(max_nonfinite=3))
@@ -50,7 +50,7 @@ def test_nan_is_named_saved_and_stopped(data, tmp_path, capsys, caplog):  # noqa
     assert content["batches"][0]["utt_id"][0] in caplog.text
 
 
-def test_collapse_is_named_saved_and_stopped(data, tmp_path, capsys, caplog):  # noqa: F811
+def test_collapse_is_named_saved_and_stopped(data, tmp_path, capsys, caplog):
     """A codebook of one entry is a collapse from the start."""
     limits = watch_conf(start=1, window=2, max_collapsed=4, min_acc_gain="null")
     with pytest.raises(SystemExit):
@@ -63,13 +63,13 @@ def test_collapse_is_named_saved_and_stopped(data, tmp_path, capsys, caplog):  #
     assert "code_perplexity 1 is below 2" in content["problem"]
 
 
-def test_healthy_training_is_left_alone(data, tmp_path, caplog):  # noqa: F811
+def test_healthy_training_is_left_alone(data, tmp_path, caplog):
     train(data, tmp_path, *watch_conf(start=0, window=2, min_acc_gain=-1))
     assert "watch:" not in caplog.text and not (tmp_path / "watch").exists()
     assert (tmp_path / "8epoch.pth").exists()
 
 
-def test_a_wrong_limit_is_refused_before_training(data, tmp_path, capsys):  # noqa: F811
+def test_a_wrong_limit_is_refused_before_training(data, tmp_path, capsys):
     for option, message in (
         ("windwo=3", "did you mean 'window'"),
         ("window=0", "window=0"),

@@ -17,7 +17,10 @@ SMALL = [
     *("--encoder_conf", "linear_units=64"),
     *("--encoder_conf", "num_blocks=4"),
 ]
-QUICK = ["--ngpu", "0", "--num_workers", "0", "--max_epoch", "1"]
+QUICK = [
+    *("--ngpu", "0", "--num_workers", "0", "--max_epoch", "1"),
+    *("--batch_bins", "400000"),
+]
 
 # Runs before what is given on the command line, as in an installation without ours
 WITHOUT_OURS = """
@@ -64,6 +67,19 @@ def asr_options(data: Path, config: str) -> list[str]:
     """Options of ESPnet's ASR task for a configuration of ``conf/tiny``."""
     options = ["--config", str(CONF / "tiny" / config), "--token_type", "char"]
     return [*options, "--token_list", f"{data}/tokens.txt"]
+
+
+def ssl_options(data: Path, confidence: Path | None, exp: Path, *extra) -> list[str]:
+    """Options of two epochs of a tiny w2v-BERT with the confidences of the data."""
+    options = ["--config", str(CONF / "tiny" / "ssl_w2vbert_conformer.yaml")]
+    options += data_options(data)
+    if confidence is not None:
+        for part in ("train", "valid"):
+            stream = f"{confidence}/confidence.scp,confidence,kaldi_ark"
+            options += [f"--{part}_data_path_and_name_and_type", stream]
+        options += ["--confidence_grid", str(confidence / "grid.json")]
+    options += ["--normalize", "utterance_mvn", "--output_dir", str(exp)]
+    return [*options, *SMALL, *QUICK, "--max_epoch", "2", *map(str, extra)]
 
 
 def pretrain(data: Path, exp: Path, config: str, *extra: str) -> Path:
