@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
+from espnet_a2m.config_check import load_config
 from espnet_a2m.errors import UserError
 
 #: Parts of a configuration that are built from it alone. ESPnet's others read further
@@ -43,12 +43,9 @@ def read_config(path: str | Path) -> dict[str, Any]:
         UserError: It is not plain YAML, or holds no options.
     """
     try:
-        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        return load_config(path)
+    except UserError as e:
         raise UserError(f"{path}: not a training configuration of ESPnet: {e}") from e
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: not a training configuration of ESPnet")
-    return config
 
 
 def check_self_contained(config: Mapping[str, Any], where: str) -> None:
@@ -80,7 +77,7 @@ def read_parameters(path: Path, trust_checkpoint: bool) -> dict[str, Any]:
             f"{UNPICKLING}. Otherwise ask for the parameters alone, "
             "torch.save(model.state_dict(), ...)"
         ) from e
-    except (RuntimeError, EOFError) as e:
+    except Exception as e:  # of a damaged file, torch lets through what it meets
         raise UserError(f"{path}: damaged, or no checkpoint: {e}") from e
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -85,8 +86,12 @@ def unpack(archive: Path) -> Path:
         except OSError:
             if not folder.is_dir():  # else another process was faster
                 raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as e:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as e:
         raise UserError(f"{archive}: not a .zip archive that can be read: {e}") from e
+    except OSError as e:
+        if e.errno != errno.EINVAL:  # else its directory names a place before the file
+            raise
+        raise UserError(f"{archive}: a damaged .zip archive") from e
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
