@@ -101,18 +101,18 @@ def collapses(stats: Mapping[str, float], options: WatchOptions) -> list[str]:
         limit = getattr(options, f"min_{name}")
         if limit is not None and stats.get(name, math.inf) < limit:
             found.append(f"{name} {stats[name]:.3g} is below {limit:g}")
-    if options.min_acc_gain is not None:
-        for name in stats:
-            _, is_accuracy, objective = name.partition("acc_")
-            blind = stats.get(f"majority_{objective}", stats.get(f"chance_{objective}"))
-            if name.startswith("acc_") and is_accuracy and blind is not None:
-                gain = stats[name] - blind
-                if gain < options.min_acc_gain:
-                    found.append(
-                        f"{name} {stats[name]:.3g} is no better than a blind guess's "
-                        f"{blind:.3g} (by {gain:.2g}, where {options.min_acc_gain:g} "
-                        "is asked for)"
-                    )
+    if options.min_acc_gain is None:
+        return found
+    for name in (name for name in stats if name.startswith("acc_")):
+        objective = name.removeprefix("acc_")
+        blind = stats.get(f"majority_{objective}", stats.get(f"chance_{objective}"))
+        gain = math.inf if blind is None else stats[name] - blind
+        if gain < options.min_acc_gain:
+            found.append(
+                f"{name} {stats[name]:.3g} is no better than a blind guess's "
+                f"{blind:.3g} (by {gain:.2g}, where {options.min_acc_gain:g} "
+                "is asked for)"
+            )
     return found
 
 
