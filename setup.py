@@ -25,7 +25,8 @@ INSTALL_REQUIRES = [
     "soxr>=0.3",
     "threadpoolctl>=3.1",
     "tqdm>=4.64",
-    # What the recipes' own data preparation uses: G.722 decoding and simulated rooms.
+    # What the recipes' data preparation uses: corpora; G.722 and simulated rooms.
+    "lhotse>=1.33,<1.34",
     "av>=13",
     "pyroomacoustics>=0.8",
 ]
