@@ -19,7 +19,7 @@ LOUDEST = 10.0  # float samples beyond this were surely not scaled to [-1, 1]
 
 
 class AudioInfo(NamedTuple):
-    """What the header of a mono audio file says.
+    """What the header of an audio file says.
 
     Attributes:
         frames: length in samples.
@@ -57,15 +57,18 @@ class Recording:
 
     Args:
         path: the file, or "<file>:<offset>" in a Kaldi archive; never a command.
+        channel: the one to read, from 0; None asks for a mono file.
 
     Raises:
-        DataError: the file is missing, unreadable, truncated, empty or multi-channel.
+        DataError: the file is missing, unreadable, truncated, empty or lacks the
+            channel.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, channel: int | None = None) -> None:
         import soundfile
 
         self.path = path
+        self.channel = channel
         replace = "replace the file or remove its utterances"
         try:
             if is_archive_entry(path):
@@ -101,12 +104,18 @@ class Recording:
             raise
 
     def _check_header(self, replace: str) -> None:
-        if self._file.channels != 1:
+        if self.channel is None and self._file.channels != 1:
             raise _refuse(
                 self.path,
                 f"has {self._file.channels} channels",
-                "write the channel you want to a file of its own, e.g. "
-                "`sox in.wav out.wav remix 1`",
+                "name the one you want in `segments`, or write it to a file of its "
+                "own, e.g. `sox in.wav out.wav remix 1`",
+            )
+        if self.channel is not None and self.channel >= self._file.channels:
+            raise _refuse(
+                self.path,
+                f"has no channel {self.channel} (from 0) but {self._file.channels}",
+                "correct `segments`",
             )
         if self._file.frames < 1:
             raise _refuse(self.path, "zero-length: no samples in it", replace)
@@ -133,12 +142,16 @@ class Recording:
         import soundfile
 
         dtype = "int16" if self.info.is_pcm16 else "float32"
+
+        def read(frames: int) -> np.ndarray:
+            block = self._file.read(min(BLOCK, frames), dtype=dtype, always_2d=True)
+            return block[:, self.channel or 0]
+
         try:
             self._file.seek(start)
-            parts = [self._file.read(min(BLOCK, stop - start), dtype=dtype)]
+            parts = [read(stop - start)]
             while len(parts[-1]) and start + sum(map(len, parts)) < stop:
-                rest = stop - start - sum(map(len, parts))
-                parts.append(self._file.read(min(BLOCK, rest), dtype=dtype))
+                parts.append(read(stop - start - sum(map(len, parts))))
             samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
             reason = f"only {len(samples)} of {stop - start} samples are there"
         except soundfile.LibsndfileError as error:
@@ -174,9 +187,9 @@ class Recording:
         self._file.close()
 
 
-def audio_info(path: str) -> AudioInfo:
+def audio_info(path: str, channel: int | None = None) -> AudioInfo:
     """Length, rate and sample type of a file. Raises DataError as `Recording`."""
-    with contextlib.closing(Recording(path)) as recording:
+    with contextlib.closing(Recording(path, channel)) as recording:
         return recording.info
 
 

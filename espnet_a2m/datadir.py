@@ -3,7 +3,8 @@
 A data directory holds tables of one "<key> <value>" per line, sorted bytewise by key
 (`LC_ALL=C sort`): `wav.scp` (audio path), `text` (transcript), `utt2spk`, `spk2utt`,
 `utt2*` (one value per utterance) and, when recordings are cut into utterances,
-`segments` ("<utt> <recording> <start s> <end s>").
+`segments` ("<utt> <recording> <start s> <end s>", and as Kaldi has it the channel,
+from 0, of a recording that has several).
 """
 
 from __future__ import annotations
@@ -43,11 +44,17 @@ __all__ = [
 
 
 class Segment(NamedTuple):
-    """A part of a recording: `start` and `end` in seconds."""
+    """A part of a recording: `start` and `end` in seconds, `channel` from 0."""
 
     recording: str
     start: float
     end: float
+    channel: int | None = None
+
+    def __str__(self) -> str:
+        """As a line of `segments` has it."""
+        line = f"{self.recording} {self.start!r} {self.end!r}"
+        return line if self.channel is None else f"{line} {self.channel}"
 
 
 def read_segments(path: PathLike) -> dict[str, Segment]:
@@ -55,12 +62,15 @@ def read_segments(path: PathLike) -> dict[str, Segment]:
     segments = {}
     for utt, value in read_scp(path).items():
         try:
-            recording, start, end = value.split()
-            segment = Segment(recording, float(start), float(end))
+            recording, start, end, *channel = value.split()
+            number = int(channel.pop()) if channel else None
+            if channel or (number is not None and number < 0):
+                raise ValueError
+            segment = Segment(recording, float(start), float(end), number)
         except ValueError:
             raise DataError(
                 f"{path}: {utt}: expected '<recording> <start> <end>' with times in "
-                f"seconds, found {value!r}"
+                f"seconds, then perhaps a channel from 0, found {value!r}"
             ) from None
         if not 0 <= segment.start < segment.end < float("inf"):
             raise DataError(
@@ -231,9 +241,7 @@ def write_data_dir(
         pairs = {utt: str(spk) for utt, spk in tables["utt2spk"].items()}
         contents["spk2utt"] = invert_utt2spk(pairs)
     if segments is not None:
-        contents["segments"] = {
-            utt: f"{s.recording} {s.start!r} {s.end!r}" for utt, s in segments.items()
-        }
+        contents["segments"] = segments
     (path / "wav.scp").unlink(missing_ok=True)  # absent: the directory is being made
     for old in (*path.glob("utt2*"), *map(path.joinpath, ("text", "segments"))):
         if old.name not in contents:

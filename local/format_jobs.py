@@ -35,13 +35,17 @@ END_SLACK = 0.5  # seconds by which a segment may pass its recording's end (as K
 
 
 class Job(NamedTuple):
-    """One utterance: seconds `start` to `end` (None: all) of a file, at a speed."""
+    """One utterance: seconds `start` to `end` (None: all) of a file, at a speed.
+
+    `channel`, from 0, is of a file that has several.
+    """
 
     utt: str
     audio: str
     start: float
     end: float | None
     speed: float
+    channel: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def make_chunks(jobs: list[Job], folder: Path, fs: int, fmt: str) -> list[Chunk]
                 stats[job.audio] = (stat.st_size, stat.st_mtime_ns)
             except OSError:
                 stats[job.audio] = (0, 0)  # reported when it is opened
-    ordered = sorted(jobs, key=lambda job: (job.audio, job.start, job.utt))
+    ordered = sorted(jobs, key=lambda j: (j.audio, j.channel or 0, j.start, j.utt))
     chunks = []
     for first in range(0, len(ordered), CHUNK):
         part = tuple(ordered[first : first + CHUNK])
@@ -180,12 +184,13 @@ def run_chunk(chunk: Chunk) -> tuple[dict[str, list[str]], list[str]]:
     archive = io.BytesIO()
     with contextlib.ExitStack() as opened:
         recording: Recording | None = None
+        opened_for: tuple[str, int | None] = ("", None)
         for job in chunk.jobs:
             try:
-                if recording is None or recording.path != job.audio:
+                if recording is None or opened_for != (job.audio, job.channel):
                     opened.close()
-                    recording = None
-                    recording = open_recording(job.audio, chunk.folder)
+                    recording, opened_for = None, (job.audio, job.channel)
+                    recording = open_recording(job.audio, chunk.folder, job.channel)
                     opened.callback(recording.close)
                 samples = _samples(recording, job, chunk.fs)
             except DataError as error:

@@ -26,7 +26,7 @@ from format_jobs import (
 from tqdm import tqdm
 from wav_pipes import add_allow_pipes
 
-from espnet_a2m.audio_files import audio_info
+from espnet_a2m.audio_files import AudioInfo, audio_info
 from espnet_a2m.datadir import (
     DataDir,
     DataError,
@@ -45,18 +45,17 @@ def jobs_of(source: DataDir) -> list[Job]:
     jobs = []
     for utt in source.utts:
         if source.segments is None:
-            audio, start, end = source.wav_scp[utt], 0.0, None
+            part = Job(utt, source.wav_scp[utt], 0.0, None, 1.0)
         else:
-            segment = source.segments[utt]
-            audio = source.wav_scp[segment.recording]
-            start, end = segment.start, segment.end
+            recording, start, end, channel = source.segments[utt]
+            part = Job(utt, source.wav_scp[recording], start, end, 1.0, channel)
         try:
             speed = float(speeds.get(utt, "1.0"))
         except ValueError:
             raise DataError(
                 f"{source.path}/utt2speed: {utt}: {speeds[utt]!r} is not a number"
             ) from None
-        jobs.append(Job(utt, audio, start, end, speed))
+        jobs.append(part._replace(speed=speed))
     return jobs
 
 
@@ -68,7 +67,9 @@ def check_headers(jobs: list[Job], fs: int, nj: int) -> int:
     Raises:
         DataError: recordings that cannot be used, segments outside of them.
     """
-    paths = list(dict.fromkeys(j.audio for j in jobs if not is_command(j.audio)))
+    paths = list(
+        dict.fromkeys((j.audio, j.channel) for j in jobs if not is_command(j.audio))
+    )
     errors, infos, total, clipped = [], {}, 0.0, 0
     with process_pool(nj) as pool:
         found = pool.map(_info_or_error, paths, chunksize=64)
@@ -79,9 +80,9 @@ def check_headers(jobs: list[Job], fs: int, nj: int) -> int:
             else:
                 infos[path] = info
     for job in jobs:
-        if job.audio not in infos:
+        info = infos.get((job.audio, job.channel))
+        if info is None:
             continue
-        info = infos[job.audio]
         length = info.frames / info.rate
         end = length if job.end is None else job.end
         try:
@@ -93,19 +94,19 @@ def check_headers(jobs: list[Job], fs: int, nj: int) -> int:
     raise_all(errors)
     if clipped:
         print(f"{clipped} segments end just after their recording: cut there")
-    low = [path for path, info in infos.items() if info.rate < fs]
+    low = [path for path, info in infos.items() if info.rate < fs]  # file, channel
     if low:
         print(
             f"WARNING: {len(low)} of {len(paths)} recordings have a lower rate than "
-            f"{fs} Hz, e.g. {low[0]} ({infos[low[0]].rate} Hz)",
+            f"{fs} Hz, e.g. {low[0][0]} ({infos[low[0]].rate} Hz)",
             file=sys.stderr,
         )
     return int(total)
 
 
-def _info_or_error(path: str) -> object:
+def _info_or_error(file: tuple[str, int | None]) -> AudioInfo | str:
     try:
-        return audio_info(path)
+        return audio_info(*file)
     except DataError as error:
         return str(error)
 

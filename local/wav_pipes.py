@@ -30,22 +30,23 @@ def add_allow_pipes(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_recording(audio: str, folder: Path) -> Recording:
+def open_recording(audio: str, folder: Path, channel: int | None = None) -> Recording:
     """Open an entry of wav.scp; a command is run first.
 
     Args:
         audio: a file, or a command that ends in "|".
         folder: for the command's output, which is removed at once.
+        channel: the one to read, from 0; None asks for mono audio.
 
     Raises:
         DataError: the command failed, or what it wrote is no audio; as `Recording`.
     """
     if not is_command(audio):
-        return Recording(audio)
+        return Recording(audio, channel)
     with tempfile.NamedTemporaryFile(prefix=".pipe.", suffix=".tmp", dir=folder) as out:
         run_command(audio, out)
         try:
-            recording = Recording(out.name)
+            recording = Recording(out.name, channel)
         except DataError as error:
             raise DataError(str(error).replace(out.name, audio)) from None
     recording.path = audio  # what it is known by; the open file outlives its name

@@ -51,7 +51,7 @@ def test_reads_a_good_directory(tmp_path):
 def test_reads_segments(tmp_path):
     data = DataDir.load(make(tmp_path, **SEGMENTS))
     assert data.utts == ["a-1", "a-2", "b-1"]
-    assert data.segments["a-2"] == ("rec", 1.5, 2.25)
+    assert data.segments["a-2"] == ("rec", 1.5, 2.25, None)
 
 
 BAD = {

@@ -124,6 +124,29 @@ def test_segments_are_cut_to_the_sample(tmp_path, short_utterances):
     assert not (tmp_path / "dump" / "segments").exists()
 
 
+def test_a_channel_is_named_in_segments(tmp_path, short_utterances):
+    """Kaldi's fifth column; a file with several channels is refused without it."""
+    left, right = (soundfile.read(short_utterances[i][1])[0][:FS] for i in (-1, -2))
+    both = tmp_path / "both.flac"
+    soundfile.write(both, np.stack([left, right], axis=1), FS)
+    folder = tmp_path / "data"
+    make_dir(folder, {"rec": both})
+    (folder / "spk2utt").unlink()
+    (folder / "utt2spk").write_text("a-0 a\na-1 a\n")
+    (folder / "segments").write_text("a-0 rec 0 1 0\na-1 rec 0 1 1\n")
+    ok("format_wav.py", "data", "dump", cwd=tmp_path)
+    for utt, channel in (("a-0", left), ("a-1", right)):
+        cut, _ = soundfile.read(tmp_path / "dump" / "data" / f"{utt}.flac")
+        np.testing.assert_array_equal(cut, channel)
+    for line, said in (
+        ("a-0 rec 0 1 0\na-1 rec 0 1 2\n", "has no channel 2"),
+        ("a-0 rec 0 1 0\na-1 rec 0 1\n", "has 2 channels"),
+        ("a-0 rec 0 1 0\na-1 rec 0 1 -1\n", "a channel from 0"),
+    ):
+        (folder / "segments").write_text(line)
+        assert said in refused("format_wav.py", "data", "dump", cwd=tmp_path)
+
+
 def test_formats_agree_and_espnet_reads_them(tmp_path, speech_dir):
     from espnet2.train.dataset import ESPnetDataset
 
