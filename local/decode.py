@@ -59,7 +59,7 @@ def main() -> None:
     jobs = [run_job(args, options, utt_ids[i::nj], i + 1) for i in range(nj)]
     failed = [log for process, _, log in jobs if process.wait() != 0]
     if failed:
-        end = "\n".join(failed[0].read_text().splitlines()[-15:])
+        end = "\n".join(failed[0].read_text(errors="replace").splitlines()[-15:])
         raise UserError(
             f"{len(failed)}/{nj} decoding jobs failed; the end of {failed[0]}:\n{end}"
         )

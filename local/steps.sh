@@ -29,6 +29,7 @@ check_names() {
                 # ESPnet splits "path,name,type" and "path:layer", Kaldi's tables "ark[rows]"
                 refuse "${name}" "has one of the characters , : [ which ESPnet splits paths at" ;;
             *_set*:*/* | *_tag:*/*) refuse "${name}" "has a slash: it names one directory" ;;
+            *dir:*' #'*) refuse "${name}" "has ' #', which begins a comment of YAML" ;;
             *dir:[-\ \|]*) refuse "${name}" "begins with a dash, a blank or a pipe" ;;
             *dir:) refuse "${name}" "is empty" ;;
             *_set:. | *_set:.. | *_set:) refuse "${name}" "is no name of a data set" ;;

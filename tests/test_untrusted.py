@@ -248,6 +248,7 @@ def recipe(*options: str) -> subprocess.CompletedProcess:
         ("dumpdir", "a[0]", "ESPnet splits paths"),
         ("dumpdir", "-x", "begins with a dash"),
         ("expdir", "| touch pwned", "begins with a dash"),
+        ("expdir", "exp #1", "comment of YAML"),
         ("expdir", "a\nb", "line break"),
         ("test_sets", "a ../b", "slash"),
         ("valid_set", "..", "no name"),
