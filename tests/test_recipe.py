@@ -207,6 +207,39 @@ def test_uniform_and_atm_s_by_configuration_alone(recipe):
         assert (recipe / f"exp/ssl_{tag}/config.yaml").exists()
 
 
+SRUN = """#!/bin/sh
+# There is no cluster here: both machines are this one, told by srun's variables
+shift # --export=ALL
+export SLURM_NTASKS=2 SLURM_STEP_NUM_NODES=2 SLURM_STEP_NODELIST=localhost
+export SLURM_LOCALID=0 SLURM_JOB_ID=1 SLURM_JOB_NUM_NODES=2
+SLURM_PROCID=1 SLURM_NODEID=1 SLURM_STEP_ID=0 "$@" & other=$!
+SLURM_PROCID=0 SLURM_NODEID=0 SLURM_STEP_ID=0 "$@" && wait $other
+"""
+SLURM_PL = """#!/bin/sh
+while [ "${1#--}" != "$1" ]; do shift 2; done # --gpu 0 --num_threads 1 --num_nodes 2
+log=$1; shift
+exec "$@" >"$log" 2>&1
+"""
+
+
+def test_two_machines_by_espnets_launcher(recipe, tmp_path):
+    """--num_nodes 2 through slurm.pl and srun, as on a cluster, but for the cluster."""
+    for name, script in (("srun", SRUN), ("slurm.pl", SLURM_PL)):
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o755)
+    cmd = recipe / "cmd.sh"
+    original = cmd.read_text()
+    cmd.write_text(f"{original}\nexport cuda_cmd=slurm.pl PATH={tmp_path}:$PATH\n")
+    options = {"ssl_tag": "two_machines", "ssl_args": f"{SMALL} --max_epoch 1"}
+    try:
+        done = run(recipe, stage="11", stop_stage="11", num_nodes="2", **options)
+    finally:
+        cmd.write_text(original)
+    assert done.returncode == 0, done.stdout + done.stderr
+    log = (recipe / "exp" / "ssl_two_machines" / "train.log").read_text()
+    assert ":0/2]" in log and "1epoch results" in log  # the first of two processes
+
+
 def test_hubert_in_two_rounds(recipe):
     """Labels from MFCC, a model that predicts them, labels from a layer of it."""
     config = str(ROOT / "conf" / "tiny" / "ssl_hubert_conformer.yaml")
