@@ -84,6 +84,16 @@ class Utterances:
         """Words of all transcripts."""
         return sum(len(text.split()) for text in self.text.values())
 
+    @property
+    def counts(self) -> dict[str, float]:
+        """What `compare_counts` compares."""
+        return {
+            "recordings": len(self.wav_scp),
+            "utterances": len(self.segments),
+            "words": self.words,
+            "hours": self.hours,
+        }
+
     def write(self, path: Path) -> None:
         """Write the data directory. Raises DataError when it would be empty."""
         if not self.segments:
