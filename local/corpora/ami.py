@@ -57,6 +57,7 @@ README = "00README_MANUAL.txt"
 MAX_WORDS = 30
 # https://groups.inf.ed.ac.uk/ami/corpus/dataproblems.shtml, as Kaldi's recipe cites it
 NO_ARRAY = ("IS1003b", "IS1007d")
+FORGOTTEN = ("IB4005",)  # in Kaldi's lists of 137, 18 and 16 meetings, not in lhotse's
 ROOTS = ("", "amicorpus", "wav_db")  # the last is lhotse's
 Track = tuple[str, int]  # speaker, headset
 
@@ -96,7 +97,7 @@ def download(folder: Path, sets: list[str]) -> Path:
 
     mics = {name.partition("_")[0] for name in sets}
     if "mdm8" in mics:
-        raise UserError(f"mdm8 is not downloaded from here: {_beamformed('<meeting>')}")
+        raise UserError(f"mdm8 is not downloaded from here: {_beamformed()}")
     for mic in sorted(mics):
         download_ami(folder, mic=mic.rstrip("1"))
     return folder
@@ -239,38 +240,55 @@ def _make_set(
 
     mic, _, part = name.partition("_")
     partition = PARTITIONS["full-corpus-asr"]["test" if part == "eval" else part]
+    if part == "train":
+        partition = [*partition, *FORGOTTEN]
     found = Utterances(corpus_dir)
-    missing: list[str] = []
+    missing: dict[str, list[str]] = {}  # by meeting
     for meeting in partition:
         if meeting in NO_ARRAY and mic != "ihm":
             print(f"{name}: {meeting} has no array recording: left out")
             continue
-        missing += lacks.get(meeting, [])
-        if meeting not in meetings:
-            if meeting not in lacks:
-                missing.append(f"{meeting} in meetings.xml")
-            continue
-        for (speaker, headset), segments in sorted(meetings[meeting].items()):
+        files = list(lacks.get(meeting, []))
+        if meeting not in meetings and not files:
+            files.append(f"{meeting} in meetings.xml")
+        tracks = meetings.get(meeting, {})
+        for (speaker, headset), segments in sorted(tracks.items()):
             file = _audio_name(meeting, mic, headset)
             path = _find(corpus_dir, meeting, file)
             if path is None:
-                missing.append(file)
+                files.append(f"{meeting}/audio/{file}")
                 continue
             _add(found, path, f"AMI_{meeting}_{_tag(mic, headset)}_{speaker}", segments)
-    missing = list(dict.fromkeys(missing))
-    if missing and not allow_missing:
-        fix = WHERE if mic != "mdm8" else _beamformed("<meeting>")
-        raise DataError(
-            f"{corpus_dir}: {len(missing)} file(s) of {name} are not there: "
-            f"{few(missing)}. {fix} --allow_missing true prepares what is there"
-        )
+        if files:
+            missing[meeting] = list(dict.fromkeys(files))
     if missing:
-        print(
-            f"WARNING: {name}: {len(missing)} file(s) are not there, and what belongs "
-            f"to them is left out: {few(missing, 10)}",
-            file=sys.stderr,
-        )
+        _tell(corpus_dir, name, missing, found, allow_missing)
     return found
+
+
+def _tell(
+    corpus_dir: Path,
+    name: str,
+    missing: dict[str, list[str]],
+    found: Utterances,
+    allow_missing: bool,
+) -> None:
+    """Say which meetings are not there, and of the others, which files."""
+    there = {recording[:7].rstrip("._") for recording in found.wav_scp}
+    whole = [meeting for meeting in missing if meeting not in there]
+    files = [file for m in missing if m in there for file in missing[m]]
+    lacks = [
+        f"{len(whole)} meeting(s), {few(whole)}, of which {missing[whole[0]][0]} was "
+        "looked for first" if whole else "",
+        f"{len(files)} file(s) of others: {few(files, 10)}" if files else "",
+    ]  # fmt: skip
+    message = f"{name} lacks {' and '.join(filter(None, lacks))}"
+    if not allow_missing:
+        raise DataError(
+            f"{corpus_dir}: {message}. {_beamformed() if 'mdm8' in name else WHERE} "
+            "--allow_missing true prepares what is there"
+        )
+    print(f"WARNING: {message}; they are left out", file=sys.stderr)
 
 
 def _add(
@@ -307,10 +325,9 @@ def _find(corpus_dir: Path, meeting: str, file: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def _beamformed(meeting: str) -> str:
+def _beamformed() -> str:
     return (
-        f"Beamformed {meeting}_MDM8.wav are made of {meeting}.Array1-01.wav to -08.wav "
-        "by BeamformIt (https://github.com/xanguera/BeamformIt, as in Kaldi's "
-        "egs/ami/s5b), or downloaded: lhotse download ami --mic mdm8-bf; they belong "
-        f"into {meeting}/audio/."
+        "Beamformed <meeting>/audio/<meeting>_MDM8.wav are made of Array1-01.wav to "
+        "-08.wav by BeamformIt (https://github.com/xanguera/BeamformIt, as in Kaldi's "
+        "egs/ami/s5b), or downloaded: `lhotse download ami --mic mdm8-bf`."
     )
