@@ -11,7 +11,7 @@ Each corpus is a module in local/corpora/ with
   OPTIONS    optional: option of its own -> help (each takes a value)
   prepare(corpus_dir, sets, allow_missing=False, **options)
              yields (data directory, Utterances); `options` are those that were given
-  download(folder)
+  download(folder, sets)
              optional, where the licence lets it: returns the corpus' directory
 """
 
@@ -41,7 +41,9 @@ CORPORA = {
 FLAGS = ("true", "false")
 
 
-def find_corpus(name: str, module: Any, args: argparse.Namespace) -> Path:
+def find_corpus(
+    name: str, module: Any, sets: list[str], args: argparse.Namespace
+) -> Path:
     """The corpus' directory, downloaded if that is asked for.
 
     Raises:
@@ -50,7 +52,7 @@ def find_corpus(name: str, module: Any, args: argparse.Namespace) -> Path:
     if args.download == "true":
         if not hasattr(module, "download"):
             raise UserError(f"{name} cannot be downloaded from here. {module.WHERE}")
-        return module.download(Path(args.download_dir))
+        return module.download(Path(args.download_dir), sets)
     if not args.corpus_dir:
         raise UserError(
             f"where is {name}? Set {name.upper()} in the recipe's db.sh "
@@ -105,7 +107,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(
             f"{name} has no set {few(unknown)}; it has {', '.join(module.SETS)}"
         )
-    corpus_dir = find_corpus(name, module, args)
+    corpus_dir = find_corpus(name, module, sets, args)
     options = {o: v for o in getattr(module, "OPTIONS", {}) if (v := getattr(args, o))}
     allow_missing = args.allow_missing == "true"
     for set_name, utterances in module.prepare(
