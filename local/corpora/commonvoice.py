@@ -59,8 +59,8 @@ def read_part(name: str, root: Path, part: str, allow_missing: bool) -> Utteranc
     gone = [str(path) for path in clips.values() if not path.is_file()]
     if gone and not allow_missing:
         raise DataError(
-            f"{root / 'clips'}: {len(gone)} of {len(clips)} clips of {part}.tsv are not "
-            f"there: {few(gone)}; unpack the archive again. {WHERE}"
+            f"{root / 'clips'}: {len(gone)} of {len(clips)} clips of {part}.tsv are "
+            f"not there: {few(gone)}; unpack the archive again. {WHERE}"
         )
     lost = set(gone)
     form = CommonForm()

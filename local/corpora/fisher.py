@@ -102,8 +102,8 @@ def check_layout(corpus_dir: Path, allow_missing: bool) -> list[int]:
             )
         if alone := audio.keys() ^ texts:
             raise DataError(
-                f"{corpus_dir}: {len(alone)} conversations of {speech} and {transcripts} "
-                f"are in one of them only: {few(sorted(alone))}. {WHERE}"
+                f"{corpus_dir}: {len(alone)} conversations of {speech} and "
+                f"{transcripts} are in one of them only: {few(sorted(alone))}. {WHERE}"
             )
         check_not_shortened(audio.values())
         parts.append(part)

@@ -127,8 +127,8 @@ def read_activity(path: Path) -> list[tuple[float, float]]:
         activity = [(float(start), float(end)) for start, end in found]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f'{path}: no "voice_activity" with [start, end] in seconds in it ({error!r})'
-            "; get it again, or make it by Libri-Light's own scripts"
+            f'{path}: no "voice_activity" of [start, end] in seconds ({error!r}); '
+            "get it again, or make it by Libri-Light's own scripts"
         ) from None
     if any(end <= start for start, end in activity) or activity != sorted(activity):
         raise DataError(f"{path}: voice_activity is not in order; get it again")

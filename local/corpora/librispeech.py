@@ -79,7 +79,7 @@ def prepare(
 
 
 def download(folder: Path, sets: list[str]) -> Path:
-    """Fetch the parts that the sets need, unless they are there; return their folder."""
+    """Fetch the parts that the sets need, unless they are there."""
     from lhotse.recipes import download_librispeech
 
     parts = dict.fromkeys(part for name in sets for part in SETS[name])

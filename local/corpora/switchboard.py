@@ -14,8 +14,8 @@ from .telephone import call_side, call_utterance
 from .text import CommonForm
 
 WHERE = (
-    "Switchboard-1 release 2 is LDC97S62 (https://catalog.ldc.upenn.edu/LDC97S62, under "
-    "LDC's licence); its transcripts, swb_ms98_transcriptions, are free: unpack "
+    "Switchboard-1 release 2 is LDC97S62 (https://catalog.ldc.upenn.edu/LDC97S62, "
+    "under LDC's licence); its transcripts, swb_ms98_transcriptions, are free: unpack "
     "https://www.openslr.org/resources/5/switchboard_word_alignments.tar.gz in it."
 )
 SETS = {"switchboard": "all conversations; there is no test set in this corpus"}

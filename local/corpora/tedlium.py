@@ -109,7 +109,7 @@ def read_part(name: str, folder: Path, allow_missing: bool) -> Utterances:
 
 
 def check_stm(path: Path) -> None:
-    """Raise DataError for a line that is not "talk channel speaker start end <...> words"."""
+    """Raise DataError for a line that is none of an STM file."""
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         fields = line.split()
         try:

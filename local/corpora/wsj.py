@@ -44,7 +44,7 @@ _MARKS = re.compile(r"[\\:!*]|\([^)]*\)(?=-)")  # quoting, stress, what was not 
 def spell(text: str) -> str:
     r"""The words of a line of a .dot file; punctuation that was said is a word.
 
-    >>> spell(r"And <new> I\. B\. M\. [loud_breath] %PERCENT . ,COMMA up [door_slam>] ~")
+    >>> spell(r"And <new> I\. B\. M\. [breath] %PERCENT . ,COMMA up [slam>] ~")
     'And new I. B. M. PERCENT ,COMMA up'
     """
     words = []
@@ -80,8 +80,8 @@ def prepare(
         lost = [key for key in keys if key not in files or _utt(key) not in texts]
         if lost and not allow_missing:
             raise DataError(
-                f"{corpus_dir}: {len(lost)} of {len(keys)} recordings of {name} have no "
-                f".wv1 file, or no line in a .dot file: {few(lost)}. {WHERE}"
+                f"{corpus_dir}: {len(lost)} of {len(keys)} recordings of {name} have "
+                f"no .wv1 file, or no line in a .dot file: {few(lost)}. {WHERE}"
             )
         audio = {_utt(key): files[key] for key in keys if key not in set(lost)}
         check_not_shortened(audio.values())
