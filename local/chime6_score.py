@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """CHiME-6 error rates per session and location, by the challenge's scoring rules.
 
-Usage: chime6_score.py --ref data/dev --hyp exp/m/decode/dev/text --outdir SCORES
+Usage: chime6_score.py [--expdir exp] [--dumpdir dump]
 
-mhm, mm and mmm count as hmm, and tags such as [noise] do not count, in references and
-hypotheses (Kaldi's egs/chime6/s5_track1). REF has utt2session and utt2location. Writes
-what `espnet_a2m.bin.report score` does, and locations.md, the table that is printed.
+Scores every EXPDIR/<experiment>/<decoding>/<set>/text of a set with utt2session and
+utt2location in DUMPDIR/raw/<set>: mhm, mm and mmm count as hmm, and tags such as
+[noise] do not count, in references and hypotheses (Kaldi's egs/chime6/s5_track1).
+Writes score_chime6/ beside the text: what `espnet_a2m.bin.report score` writes, and
+locations.md, the table that is printed.
 """
 
 from __future__ import annotations
@@ -57,32 +59,50 @@ def location_table(
     return "\n".join(lines) + "\n"
 
 
+def score_set(data: Path, hyp: Path, sctk: str = "auto") -> str:
+    """Score a decoded set; returns the table.
+
+    Args:
+        data: the set's data directory.
+        hyp: what was recognised, a `text`; the scores go beside it.
+        sctk: as `espnet_a2m.wer.score`.
+
+    Raises:
+        UserError: a table is not complete, as `espnet_a2m.wer.score`.
+    """
+    text = read_scp(data / "text")
+    sessions, locations = (
+        read_scp(data / name) for name in ("utt2session", "utt2location")
+    )
+    for name, table in (("utt2session", sessions), ("utt2location", locations)):
+        if absent := [utt for utt in text if utt not in table]:
+            raise DataError(f"{data / name}: lacks {few(absent)}; run stage 1 again")
+    if odd := sorted(set(locations.values()) - set(LOCATIONS)):
+        raise DataError(f"{data}/utt2location: {few(odd)} is none of {LOCATIONS}")
+    out = hyp.parent / "score_chime6"
+    heard = read_scp(hyp, allow_empty=True)
+    write_table(out / "text", {utt: scored_words(t) for utt, t in text.items()})
+    write_table(out / "hyp", {utt: scored_words(t) for utt, t in heard.items()})
+    write_table(out / "utt2spk", read_scp(data / "utt2spk"))
+    score(out / "text", out / "hyp", out, "word", sctk)
+    result = json.loads((out / "result.json").read_text("utf-8"))
+    table = location_table(result["utterances"], sessions, locations)
+    write_atomic(out / "locations.md", table)
+    return f"{hyp}: WER (errors/words), by {result['scorer']}\n\n{table}"
+
+
 @main_guard
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--ref", required=True, help="data directory of the set")
-    parser.add_argument("--hyp", required=True, help="decoded text")
-    parser.add_argument("--outdir", required=True, help="where the scores go")
+    parser.add_argument("--expdir", default="exp", help="experiments")
+    parser.add_argument("--dumpdir", default="dump", help="formatted audio")
     parser.add_argument("--sctk", choices=("auto", "none"), default="auto")
     args = parser.parse_args(argv)
-    ref, out = Path(args.ref), Path(args.outdir)
-    text = read_scp(ref / "text")
-    tables = {name: read_scp(ref / name) for name in ("utt2session", "utt2location")}
-    for name, table in tables.items():
-        if absent := [utt for utt in text if utt not in table]:
-            raise DataError(f"{ref / name}: lacks {few(absent)}; run stage 1 again")
-    if odd := sorted(set(tables["utt2location"].values()) - set(LOCATIONS)):
-        raise DataError(f"{ref}/utt2location: {few(odd)} is none of {LOCATIONS}")
-    hyp = read_scp(args.hyp, allow_empty=True)
-    write_table(out / "text", {utt: scored_words(t) for utt, t in text.items()})
-    write_table(out / "hyp", {utt: scored_words(t) for utt, t in hyp.items()})
-    write_table(out / "utt2spk", read_scp(ref / "utt2spk"))
-    score(out / "text", out / "hyp", out, "word", args.sctk)
-    result = json.loads((out / "result.json").read_text("utf-8"))
-    table = location_table(result["utterances"], *tables.values())
-    write_atomic(out / "locations.md", table)
-    print(f"{args.hyp}: WER (errors/words), {result['scorer']}\n\n{table}")
+    for hyp in sorted(Path(args.expdir).glob("*/*/*/text")):
+        data = Path(args.dumpdir, "raw", hyp.parent.name)
+        if (data / "utt2location").is_file():
+            print(score_set(data, hyp, args.sctk))
 
 
 if __name__ == "__main__":

@@ -19,9 +19,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corpora.kaldi import Utterances, open_recording
-
 from espnet_a2m.datadir import DataError, UserError, few
+
+from .kaldi import Utterances
+from .reading import read_whole_recording
 
 if TYPE_CHECKING:
     from lhotse.recipes.ami import AmiSegmentAnnotation
@@ -294,7 +295,7 @@ def _tell(
 def _add(
     found: Utterances, path: Path, speaker: str, segments: list[AmiSegmentAnnotation]
 ) -> None:
-    recording = open_recording(path)
+    recording = read_whole_recording(path)
     if recording.num_channels > 1:  # ES2010d.Array1-01 of the genuine corpus has two
         print(f"{path}: the first of {recording.num_channels} channels is taken")
     for part in segments:

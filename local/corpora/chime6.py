@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from corpora.counts import compare_counts
-from corpora.kaldi import Utterances, open_recording
-
 from espnet_a2m.datadir import DataError, few
+
+from .counts import compare_counts
+from .kaldi import Utterances
+from .reading import read_whole_recording
 
 if TYPE_CHECKING:
     from lhotse import Recording
@@ -140,7 +141,7 @@ class _Audio:
         if device not in self.opened:
             path = self.folder / f"{self.session}_{device}.wav"
             there = path.is_file()
-            self.opened[device] = open_recording(path) if there else None
+            self.opened[device] = read_whole_recording(path) if there else None
             if not there:
                 self.missing.append(f"audio/{self.folder.name}/{path.name}")
         return self.opened[device]

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from format_jobs import END_SLACK
 
-from espnet_a2m.audio_files import audio_info
 from espnet_a2m.datadir import DataError, Segment, few, write_data_dir
 from espnet_a2m.kaldi_table import check_key
 
@@ -125,14 +124,6 @@ class Utterances:
             f"{path}: {len(self.wav_scp)} recordings, {len(self.segments)} utterances, "
             f"{self.words} words, {self.hours:.2f} h"
         )
-
-
-def open_recording(path: Path) -> Recording:
-    """What lhotse knows of an audio file, its header checked. Raises DataError."""
-    from lhotse import Recording
-
-    audio_info(str(path), channel=0)
-    return Recording.from_file(path)
 
 
 def collect(
