@@ -73,7 +73,9 @@ def check_outputs(recipe: Path, *paths: str) -> None:
 def test_ami(tmp_path):
     corpus = tmp_path / "corpus"
     write_ami(corpus, prompts_as_meetings(prompts(0.8, 2.5)[:48]))
-    recipe = copy_recipe("ami", tmp_path / "recipe", AMI=corpus)
+    manual = tmp_path / "manual"
+    (corpus / "ami_public_manual_1.6.2").rename(manual)
+    recipe = copy_recipe("ami", tmp_path / "recipe", AMI=corpus, AMI_MANUAL=manual)
     options = {**OPTIONS, "pretrain": "ami", "test_sets": "sdm1_eval"}
     partial = run(recipe, **options)
     assert partial.returncode != 0

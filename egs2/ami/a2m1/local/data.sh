@@ -20,7 +20,8 @@ parse_options "$@"
 [ "${pretrain}" = ami ] || prepare_pretrain "${data}" "${pretrain}"
 sets=("${mic}_train" {ihm,sdm1}_{dev,eval})
 [ "${mic}" != mdm8 ] || sets+=(mdm8_{dev,eval})
-prepare ami "${data}" "${sets[@]}" --allow_missing "${allow_missing}"
+prepare ami "${data}" "${sets[@]}" --allow_missing "${allow_missing}" \
+    ${AMI_MANUAL:+--annotations "${AMI_MANUAL}"}
 
 # under a name of its own: validation data are filtered by length, test sets are not
 rm -rf "${data}/${mic}_valid" "${data}/${mic}_valid.tmp"
