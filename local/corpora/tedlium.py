@@ -31,6 +31,7 @@ PUBLISHED = {
     "tedlium_test": {"recordings": 11, "utterances": 1155},
 }
 FOLDERS = ("TEDLIUM_release-3", "TEDLIUM_release2")
+MARKERS = ("legacy/*/stm/*.stm", "*/stm/*.stm")  # release 3, release 2
 
 
 def spell(text: str) -> str:
@@ -63,7 +64,7 @@ def prepare(
     Raises:
         DataError: a part is absent, not complete, or not readable.
     """
-    root = find_corpus(corpus_dir, FOLDERS, "**/stm/*.stm", WHERE)
+    root = find_corpus(corpus_dir, FOLDERS, MARKERS, WHERE)
     for name in sets:
         folder = root / "legacy" / SETS[name]
         if not folder.is_dir():  # release 2

@@ -1,0 +1,176 @@
+"""The recipes of large corpora on miniatures in genuine layouts, through run.sh.
+
+One goes from stage 1 to RESULTS.md, the others to the token list; all go to the end
+with A2M_RECIPES=all in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import miniature_corpora as mini
+import pytest
+from conftest import ROOT, TEST_DATA
+
+from espnet_a2m.datadir import DataDir
+from espnet_a2m.kaldi_table import read_scp
+
+pytestmark = pytest.mark.slow
+
+ALL = os.environ.get("A2M_RECIPES") == "all"
+QUICK = (
+    "--encoder_conf output_size=48 --encoder_conf linear_units=96 --max_epoch 1 "
+    "--num_workers 0"
+)
+TINY = ROOT / "conf" / "tiny"
+OPTIONS = {
+    "token_type": "char",
+    "scorer_config": str(TINY / "asr_ctc_conformer.yaml"),
+    "ssl_config": str(TINY / "ssl_w2vbert_conformer.yaml"),
+    "asr_config": str(TINY / "asr_ctc_conformer.yaml"),
+    "inference_config": str(ROOT / "conf" / "decode_ctc.yaml"),
+    "scorer_args": QUICK,
+    "ssl_args": QUICK,
+    "asr_args": QUICK,
+    "num_plots": "1",
+    "num_threads": "1",
+}
+ENERGY = {"scorer": "energy", "scorer_conf": "range_db=40"}
+SMALL = {"pretrain": "librilight_600", **ENERGY}
+
+
+def copy_recipe(folder: Path, name: str, **corpora: Path) -> Path:
+    """The recipe as a user has it, with db.sh filled in."""
+    source, recipe = ROOT / "egs2" / name / "a2m1", folder / "a2m1"
+    recipe.mkdir()
+    for part in ("run.sh", "path.sh", "cmd.sh", "db.sh"):
+        shutil.copy(source / part, recipe / part)
+    shutil.copytree(source / "local", recipe / "local")
+    lines = (recipe / "db.sh").read_text()
+    for corpus, place in corpora.items():
+        lines, found = re.subn(rf"(?m)^{corpus}=\S*", f"{corpus}='{place}'", lines)
+        assert found == 1
+    (recipe / "db.sh").write_text(lines)
+    return recipe
+
+
+def run(recipe: Path, **options: str) -> subprocess.CompletedProcess:
+    command = ["./run.sh"]
+    for name, value in {**OPTIONS, **options}.items():
+        command += [f"--{name}", value]
+    env = {**os.environ, "A2M_ROOT": str(ROOT)}
+    return subprocess.run(command, cwd=recipe, env=env, capture_output=True, text=True)
+
+
+def finish(recipe: Path, to_the_end: bool, tests: list[str], **options: str) -> str:
+    """Run the recipe, to the end or to stage 5; returns what it said."""
+    done = run(recipe, stop_stage="15" if to_the_end else "5", **options)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    for name in tests:
+        assert read_scp(recipe / "dump" / "raw" / name / "text")
+    if to_the_end:
+        results = (recipe / "RESULTS.md").read_text()
+        assert all(f"{name}|" in results for name in tests)
+    return done.stdout + done.stderr
+
+
+def librilight(folder: Path) -> Path:
+    return mini.librilight(folder / "librilight", {"small": mini.prompts()[:16]})
+
+
+def librispeech(folder: Path, *train: str) -> Path:
+    """The training parts (12 prompts each) and the official dev and test parts."""
+    some = mini.prompts()
+    parts = {name: some[i * 12 : i * 12 + 12] for i, name in enumerate(train)}
+    for i, name in enumerate(("dev-clean", "dev-other", "test-clean", "test-other")):
+        parts[name] = some[40 + 4 * i : 44 + 4 * i]
+    return mini.librispeech(folder / "LibriSpeech", parts)
+
+
+def test_librispeech_from_librilight(tmp_path):
+    recipe = copy_recipe(
+        tmp_path,
+        "librispeech",
+        LIBRISPEECH=librispeech(tmp_path, "train-clean-100"),
+        LIBRILIGHT=librilight(tmp_path),
+    )
+    tests = ["dev_clean", "dev_other", "test_clean", "test_other"]
+    options = {
+        "pretrain": "librilight_600",
+        "asr_config": str(TINY / "asr_transducer_conformer.yaml"),
+        "inference_config": str(ROOT / "conf" / "decode_transducer.yaml"),
+        "asr_args": f"{QUICK} --decoder_conf hidden_size=48",
+    }
+    said = finish(recipe, True, tests, **options)
+    assert "12 utterances where 28,539 are expected" in said
+    pretrain = DataDir.load(recipe / "dump" / "raw" / "librilight_600")
+    assert "text" not in pretrain.tables and len(pretrain.utts) >= 2
+    assert max(map(int, pretrain.tables["utt2num_samples"].values())) <= 32 * mini.FS
+    wrong = run(recipe, pretrain="librilight_9k", stop_stage="1")
+    assert wrong.returncode != 0 and "librilight_600 or librispeech_960" in wrong.stderr
+    absent = run(recipe, pretrain="librilight_60k", stop_stage="1")
+    assert absent.returncode != 0 and "large.tar" in absent.stderr
+
+
+def test_mini_librispeech(tmp_path):
+    corpus = TEST_DATA / "LibriSpeech"
+    if not corpus.is_dir():
+        some = mini.prompts()
+        parts = {"train-clean-5": some[:16], "dev-clean-2": some[16:24]}
+        corpus = mini.librispeech(tmp_path / "LibriSpeech", parts)
+    recipe = copy_recipe(tmp_path, "mini_librispeech", LIBRISPEECH=corpus)
+    options = {"speed_perturb_factors": ""}
+    finish(recipe, ALL, ["dev_clean_2"], **options, **(ENERGY if not ALL else {}))
+    assert (recipe / "dump" / "raw" / "train_clean_5" / "text").exists()
+
+
+def test_tedlium(tmp_path):
+    some = mini.prompts()
+    parts = {"train": some[:16], "dev": some[16:22], "test": some[22:28]}
+    corpus = mini.tedlium(tmp_path / "TEDLIUM_release-3", parts, legacy=True)
+    recipe = copy_recipe(
+        tmp_path, "tedlium", TEDLIUM=corpus, LIBRILIGHT=librilight(tmp_path)
+    )
+    finish(recipe, ALL, ["tedlium_dev", "tedlium_test"], **SMALL)
+
+
+def test_commonvoice(tmp_path):
+    some = mini.prompts()
+    parts = {"train": some[:16], "dev": some[16:22], "test": some[22:28]}
+    corpus = mini.commonvoice(tmp_path / "cv-corpus-9.0", parts)
+    recipe = copy_recipe(
+        tmp_path, "commonvoice", COMMONVOICE=corpus, LIBRILIGHT=librilight(tmp_path)
+    )
+    finish(recipe, ALL, ["commonvoice_dev", "commonvoice_test"], **SMALL)
+
+
+def test_speechstew(tmp_path):
+    """A mixture of some corpora; the others are said to be left out, once."""
+    some = mini.prompts()
+    train = ("train-clean-100", "train-clean-360", "train-other-500")
+    parts = {"train": some[:6], "dev": some[6:10], "test": some[10:14]}
+    recipe = copy_recipe(
+        tmp_path,
+        "speechstew",
+        LIBRISPEECH=librispeech(tmp_path, *train),
+        TEDLIUM=mini.tedlium(tmp_path / "ted", parts, legacy=True),
+        COMMONVOICE=mini.commonvoice(tmp_path / "cv", parts),
+        SWITCHBOARD=mini.switchboard(tmp_path / "swb", some[:8]),
+        WSJ=mini.wsj(tmp_path / "wsj", some[:9]),
+        LIBRILIGHT=librilight(tmp_path),
+    )
+    tests = ["librispeech_test_clean", "tedlium_test", "commonvoice_test", "wsj_eval92"]
+    said = finish(recipe, ALL, tests, **SMALL)
+    assert said.count("Left out, because db.sh does not say where they are") == 1
+    assert "where they are: ami fisher chime6" in said
+    union = DataDir.load(recipe / "data" / "speechstew_train", need=["text"])
+    assert len(union.utts) == 36 + 6 + 5 + 8 + 3  # one sentence has a digit
+    letters = set("".join(union.tables["text"].values()))
+    assert letters <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ' ")
+    nothing = copy_recipe(tmp_path / "wsj", "speechstew", WSJ=Path(""))
+    failed = run(nothing, stop_stage="1")
+    assert failed.returncode != 0 and "LIBRILIGHT" in failed.stderr + failed.stdout
