@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from espnet_a2m.audio_files import audio_info
 from espnet_a2m.errors import DataError, few
 
 if TYPE_CHECKING:
@@ -63,6 +64,12 @@ def read_recording(path: Path) -> Recording:
         raise DataError(f"{path}: no such file: is the corpus complete?")
     with reading(path):
         return Recording.from_file(path)
+
+
+def read_whole_recording(path: Path) -> Recording:
+    """The header of an audio file that is as long as it says. Raises DataError."""
+    audio_info(str(path), channel=0)
+    return read_recording(path)
 
 
 def check_not_shortened(files: Iterable[Path]) -> None:
