@@ -7,20 +7,16 @@ from __future__ import annotations
 
 import functools
 import json
-import sys
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+import asterisk_sounds
 import numpy as np
 import soundfile
-from asterisk_sounds import RECIPE, asterisk_downloads
 
 from espnet_a2m.audio_files import convert
-
-sys.path.insert(0, str(RECIPE / "local"))
-from decode import read_g722  # noqa: E402
-from prepare_sets import read_corpus  # noqa: E402
 
 FS = 16000
 GAP = 0.5  # seconds between prompts in a recording
@@ -36,11 +32,9 @@ class Prompt(NamedTuple):
 @functools.cache
 def prompts() -> tuple[Prompt, ...]:
     """English prompts of 1.2 to 5 s, in the order of their names."""
-    corpus = read_corpus(asterisk_downloads() / "sounds")
-    names = [n for n in sorted(corpus.texts) if 1.2 < corpus.seconds["en"][n] < 5]
     return tuple(
-        Prompt(corpus.texts[n], np.asarray(read_g722(corpus.files["en"][n])))
-        for n in names[:90]
+        Prompt(" ".join(re.sub(r"[^A-Z']", " ", text.upper()).split()), samples)
+        for text, samples in asterisk_sounds.prompts(1.2, 5)[:90]
     )
 
 

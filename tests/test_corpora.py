@@ -9,11 +9,13 @@ import shutil
 import sys
 from pathlib import Path
 
+import meetings
 import miniature_corpora as mini
 import numpy as np
 import pytest
 import soundfile
 from conftest import ROOT, TEST_DATA
+from meetings import prepare
 
 from espnet_a2m.audio_files import convert
 from espnet_a2m.datadir import DataDir
@@ -21,27 +23,13 @@ from espnet_a2m.datadir import DataDir
 sys.path.insert(0, str(ROOT / "local"))
 import combine_data  # noqa: E402
 import format_wav  # noqa: E402
-import prepare_corpus  # noqa: E402
 from corpora import fisher, librilight, switchboard, tedlium, text, wsj  # noqa: E402
-
-
-def prepare(corpus: str, folder: Path, data: Path, *sets: str, **options: str) -> None:
-    arguments = [corpus, "--corpus_dir", str(folder), "--data", str(data)]
-    if sets:
-        arguments += ["--sets", *sets]
-    for name, value in options.items():
-        arguments += [f"--{name}", value]
-    prepare_corpus.main(arguments)
 
 
 def refused(capsys, corpus: str, folder: Path, data: Path, *sets: str) -> str:
     """The message of a preparation that must fail."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit):
-        prepare(corpus, folder, data, *sets)
-    message = capsys.readouterr().err
-    assert "ERROR: " in message
-    return message.partition("ERROR: ")[2]
+    arguments = ("--corpus_dir", folder, "--data", data, "--sets", *sets)
+    return meetings.refused(capsys, corpus, *arguments)
 
 
 def cut(data: Path, dump: Path) -> dict[str, np.ndarray]:
@@ -67,6 +55,7 @@ def test_documented_examples(module):
         "Wait—what?!": "WAIT WHAT",
         "T.V.": "T V",
         "...": "",
+        "well [noise] [inaudible 0:01:02.03] yes": "WELL YES",
         "Chapter 4": None,
         "R&B": None,
         "café": None,
@@ -147,7 +136,9 @@ def test_librispeech_that_is_not_whole(tmp_path, librispeech, capsys):
     message = refused(capsys, "librispeech", librispeech, data, "train_960")
     assert "train-clean-360" in message and "dev-clean, train-clean-100" in message
     assert "openslr.org/12" in message
-    assert "LIBRISPEECH in" in refused(capsys, "librispeech", tmp_path / "no", data)
+    assert "LIBRISPEECH in" in refused(
+        capsys, "librispeech", tmp_path / "no", data, "dev"
+    )
     home = librispeech / "train-clean-100" / "100" / "5000"
     flac = home / "100-5000-0001.flac"
     flac.write_bytes(b"fLaC")
@@ -332,7 +323,7 @@ def test_commonvoice_that_is_not_whole(tmp_path, capsys):
 # ------------------------------------------------------------------ LDC's corpora
 def test_switchboard(tmp_path, capsys):
     root = mini.switchboard(tmp_path / "swb", mini.prompts()[:6])
-    prepare("switchboard", root, tmp_path / "data")
+    prepare("switchboard", root, tmp_path / "data", "switchboard")
     assert "1 recordings where 2,438 are expected" in capsys.readouterr().err
     made = DataDir.load(tmp_path / "data" / "switchboard", need=["text", "utt2spk"])
     samples, sides = mini.call(mini.prompts()[:6])
@@ -349,13 +340,13 @@ def test_switchboard(tmp_path, capsys):
         expected = convert(part, 8000, mini.FS) * 32768
         assert np.corrcoef(cuts[utt], expected[: len(cuts[utt])])[0, 1] > 0.99
     shutil.rmtree(root / "swb_ms98_transcriptions" / "20")
-    message = refused(capsys, "switchboard", root, tmp_path / "data")
+    message = refused(capsys, "switchboard", root, tmp_path / "data", "switchboard")
     assert "no sw*-trans.text anywhere" in message and "openslr.org" in message
 
 
 def test_fisher(tmp_path, capsys):
     root = mini.fisher(tmp_path / "fisher", mini.prompts()[:8])
-    prepare("fisher", root, tmp_path / "data")
+    prepare("fisher", root, tmp_path / "data", "fisher")
     assert "2 recordings where 11,699 are expected" in capsys.readouterr().err
     made = DataDir.load(tmp_path / "data" / "fisher", need=["text", "utt2spk"])
     _, sides = mini.call(mini.prompts()[0:8:2])
@@ -364,18 +355,19 @@ def test_fisher(tmp_path, capsys):
     assert len(made.utts) == 8  # without what was not understood
     assert made.tables["text"][utt] == said and made.segments[utt].channel == 1
     shutil.rmtree(root / "LDC2005S13")
-    message = refused(capsys, "fisher", root, tmp_path / "data")
+    message = refused(capsys, "fisher", root, tmp_path / "data", "fisher")
     assert "LDC2005S13/<disc>/audio" in message and "0, 1 and 1 files" in message
-    prepare("fisher", root, tmp_path / "data", allow_missing="true")
+    prepare("fisher", root, tmp_path / "data", "fisher", allow_missing="true")
     assert len(DataDir.load(tmp_path / "data" / "fisher").wav_scp) == 1
 
 
 def test_wsj(tmp_path, capsys):
     root = mini.wsj(tmp_path / "wsj", mini.prompts()[:9])
     data = tmp_path / "data"
-    prepare("wsj", root, data)
+    sets = ("wsj_si284", "wsj_dev93", "wsj_eval92")
+    prepare("wsj", root, data, *sets)
     assert "3 utterances where 37,416 are expected" in capsys.readouterr().err
-    for index, name in enumerate(("wsj_si284", "wsj_dev93", "wsj_eval92")):
+    for index, name in enumerate(sets):
         made = DataDir.load(data / name, need=["text", "utt2spk"])
         utt = f"44{index}c0201"
         assert made.tables["text"][utt] == mini.prompts()[3 * index + 1].text

@@ -14,7 +14,10 @@ from pathlib import Path
 
 import miniature_corpora as mini
 import pytest
+from asterisk_sounds import prompts
 from conftest import ROOT, TEST_DATA
+from miniature_ami import prompts_as_meetings, write_ami
+from miniature_chime6 import write_session
 
 from espnet_a2m.datadir import DataDir
 from espnet_a2m.kaldi_table import read_scp
@@ -100,14 +103,16 @@ def test_librispeech_from_librilight(tmp_path):
         LIBRISPEECH=librispeech(tmp_path, "train-clean-100"),
         LIBRILIGHT=librilight(tmp_path),
     )
-    tests = ["dev_clean", "dev_other", "test_clean", "test_other"]
     options = {
+        "test_sets": "test_other",  # each costs a start of ESPnet for each model
         "pretrain": "librilight_600",
         "asr_config": str(TINY / "asr_transducer_conformer.yaml"),
         "inference_config": str(ROOT / "conf" / "decode_transducer.yaml"),
         "asr_args": f"{QUICK} --decoder_conf hidden_size=48",
     }
-    said = finish(recipe, True, tests, **options)
+    said = finish(recipe, True, ["test_other"], **options)
+    for name in ("dev_clean", "dev_other", "test_clean"):
+        assert len(DataDir.load(recipe / "data" / name, need=["text"]).utts) == 4
     assert "12 utterances where 28,539 are expected" in said
     pretrain = DataDir.load(recipe / "dump" / "raw" / "librilight_600")
     assert "text" not in pretrain.tables and len(pretrain.utts) >= 2
@@ -155,9 +160,14 @@ def test_speechstew(tmp_path):
     some = mini.prompts()
     train = ("train-clean-100", "train-clean-360", "train-other-500")
     parts = {"train": some[:6], "dev": some[6:10], "test": some[10:14]}
+    write_ami(tmp_path / "ami", prompts_as_meetings(prompts(0.8, 2.5)[:24]))
+    for session in ("S02", "S09", "S01"):
+        write_session(tmp_path / "chime6", session, prompts(0.8, 2.5)[:6])
     recipe = copy_recipe(
         tmp_path,
         "speechstew",
+        AMI=tmp_path / "ami",
+        CHIME6=tmp_path / "chime6",
         LIBRISPEECH=librispeech(tmp_path, *train),
         TEDLIUM=mini.tedlium(tmp_path / "ted", parts, legacy=True),
         COMMONVOICE=mini.commonvoice(tmp_path / "cv", parts),
@@ -165,13 +175,29 @@ def test_speechstew(tmp_path):
         WSJ=mini.wsj(tmp_path / "wsj", some[:9]),
         LIBRILIGHT=librilight(tmp_path),
     )
-    tests = ["librispeech_test_clean", "tedlium_test", "commonvoice_test", "wsj_eval92"]
-    said = finish(recipe, ALL, tests, **SMALL)
+    tests = ["ami_sdm1_eval", "chime6_dev"]  # to be formatted; all are prepared
+    options = {"test_sets": " ".join(tests), "allow_missing": "true"}
+    said = finish(recipe, ALL, tests, **options, **SMALL)
+    for name in (
+        "librispeech_test_clean",
+        "tedlium_test",
+        "commonvoice_test",
+        "wsj_eval92",
+    ):
+        assert read_scp(recipe / "data" / name / "text")
     assert said.count("Left out, because db.sh does not say where they are") == 1
-    assert "where they are: ami fisher chime6" in said
+    assert "where they are: fisher" in said
     union = DataDir.load(recipe / "data" / "speechstew_train", need=["text"])
-    assert len(union.utts) == 36 + 6 + 5 + 8 + 3  # one sentence has a digit
-    letters = set("".join(union.tables["text"].values()))
+    ami = len(DataDir.load(recipe / "data" / "own" / "ami" / "ihm_train").utts)
+    assert (
+        ami > 4
+    )  # and as many of the arrays; one sentence of Common Voice has a digit
+    assert len(union.utts) == 36 + 2 * ami + 6 + 5 + 8 + 3
+    chime = DataDir.load(recipe / "data" / "chime6_dev", need=["text"])
+    assert {"utt2session", "utt2location"} <= chime.tables.keys()  # for its scores
+    letters = set(
+        "".join((*union.tables["text"].values(), *chime.tables["text"].values()))
+    )
     assert letters <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ' ")
     nothing = copy_recipe(tmp_path / "wsj", "speechstew")
     failed = run(nothing, stop_stage="1")
