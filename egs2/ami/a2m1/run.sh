@@ -23,7 +23,7 @@ test_sets="ihm_dev ihm_eval sdm1_dev sdm1_eval"
 "${A2M_ROOT}/local/a2m.sh" \
     --local_data_opts "--mic ${mic} --pretrain ${pretrain} --allow_missing ${allow_missing}" \
     --train_set "${mic}_train" \
-    --valid_set "${mic}_dev" \
+    --valid_set "${mic}_valid" \
     --pretrain_set "${pretrain_set}" \
     --test_sets "${test_sets}" \
     --max_wav_duration 32 \

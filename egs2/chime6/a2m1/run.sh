@@ -17,13 +17,11 @@ take_option allow_missing "${rest[@]}"
 
 pretrain_set=${pretrain/#librispeech/train}
 [ "${pretrain}" != chime6 ] || pretrain_set=${mic}_train
-valid_set=ihm_dev
-[ "${mic}" != mdm ] || valid_set=dev
 
 "${A2M_ROOT}/local/a2m.sh" \
     --local_data_opts "--mic ${mic} --pretrain ${pretrain} --allow_missing ${allow_missing}" \
     --train_set "${mic}_train" \
-    --valid_set "${valid_set}" \
+    --valid_set "${mic}_valid" \
     --pretrain_set "${pretrain_set}" \
     --test_sets "ihm_dev dev eval" \
     --max_wav_duration 32 \

@@ -1,0 +1,137 @@
+"""The AMI and CHiME-6 recipes in miniature, stages 1 to 15 through run.sh."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from asterisk_sounds import prompts
+from miniature_ami import prompts_as_meetings, write_ami
+from miniature_chime6 import write_session
+
+from espnet_a2m.kaldi_table import read_scp
+
+ROOT = Path(__file__).resolve().parent.parent
+QUICK = (
+    "--encoder_conf output_size=48 --encoder_conf linear_units=96 --max_epoch 1 "
+    "--num_workers 0"
+)
+OPTIONS = {
+    "token_type": "char",
+    "scorer_exp": "",  # not that of a LibriSpeech recipe that happens to be there
+    "scorer_config": f"{ROOT}/conf/tiny/asr_ctc_conformer.yaml",
+    "ssl_config": f"{ROOT}/conf/tiny/ssl_w2vbert_conformer.yaml",
+    "asr_config": f"{ROOT}/conf/tiny/asr_ctc_conformer.yaml",
+    "inference_config": f"{ROOT}/conf/decode_ctc.yaml",
+    "scorer_args": QUICK,
+    "ssl_args": QUICK,
+    "asr_args": QUICK,
+    "eval_scorer": "false",
+    "num_plots": "1",
+    "num_threads": "1",
+    "nj": "1",
+    "inference_nj": "1",
+    "stop_stage": "15",
+}
+
+pytestmark = pytest.mark.slow
+
+
+def copy_recipe(name: str, target: Path, **places: Path) -> Path:
+    """A copy of a recipe whose db.sh names the corpora."""
+    source = ROOT / "egs2" / name / "a2m1"
+    target.mkdir()
+    for file in ("run.sh", "path.sh", "cmd.sh"):
+        shutil.copy(source / file, target / file)
+    shutil.copytree(source / "local", target / "local")
+    database = (source / "db.sh").read_text()
+    for variable, place in places.items():
+        assert re.search(f"^{variable}=", database, re.M)
+        database += f"{variable}='{place}'\n"
+    (target / "db.sh").write_text(database)
+    return target
+
+
+def run(recipe: Path, **options: str) -> subprocess.CompletedProcess:
+    """Run run.sh as a user does."""
+    command = ["./run.sh"]
+    for name, value in options.items():
+        command += [f"--{name}", value]
+    env = {**os.environ, "A2M_ROOT": str(ROOT)}
+    return subprocess.run(command, cwd=recipe, env=env, capture_output=True, text=True)
+
+
+def check_outputs(recipe: Path, *paths: str) -> None:
+    for path in paths:
+        assert (recipe / path).stat().st_size > 0, path
+
+
+def test_ami(tmp_path):
+    corpus = tmp_path / "corpus"
+    write_ami(corpus, prompts_as_meetings(prompts(0.8, 2.5)[:48]))
+    recipe = copy_recipe("ami", tmp_path / "recipe", AMI=corpus)
+    options = {**OPTIONS, "pretrain": "ami", "test_sets": "sdm1_eval"}
+    partial = run(recipe, **options)
+    assert partial.returncode != 0
+    assert "ihm_train lacks 135 meeting(s)" in partial.stderr
+    assert "--allow_missing true" in partial.stderr
+    done = run(recipe, **options, allow_missing="true")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    check_outputs(
+        recipe,
+        "data/sdm1_dev/segments",
+        "dump/raw/ihm_train/wav.scp",
+        "exp/scorer_ctc/valid.loss.ave.pth",
+        "exp/confidence_ctc/ihm_valid/confidence.scp",
+        "exp/asr_atm/decode_ctc/sdm1_eval/score_wer/result.txt",
+        "RESULTS.md",
+    )
+    text = read_scp(recipe / "dump/raw/sdm1_eval/text")
+    decoded = read_scp(recipe / "exp/asr_atm/decode_ctc/sdm1_eval/text", True)
+    assert text.keys() == decoded.keys() and len(text) == 12
+
+
+def test_chime6(tmp_path):
+    corpus = tmp_path / "corpus"
+    spoken = prompts(0.8, 2.5)
+    sessions = ("S03", "S02", "S09", "S01")
+    for i, session in enumerate(sessions):
+        write_session(corpus, session, spoken[12 * i : 12 * (i + 1)])
+    recipe = copy_recipe("chime6", tmp_path / "recipe", CHIME6=corpus)
+    options = {
+        **OPTIONS,
+        "pretrain": "chime6",
+        "mic": "mdm",
+        "allow_missing": "true",
+        "scorer": "energy",
+        "test_sets": "dev",
+    }
+    done = run(recipe, **options)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    check_outputs(
+        recipe,
+        "dump/raw/mdm_train/wav.scp",
+        "dump/raw/dev/utt2location",
+        "exp/confidence_energy/mdm_train/confidence.scp",
+        "exp/asr_atm/decode_ctc/dev/score_wer/result.txt",
+    )
+    table = (
+        recipe / "exp/asr_atm/decode_ctc/dev/score_chime6/locations.md"
+    ).read_text()
+    assert table in done.stdout
+    assert table.startswith("|session|DINING|KITCHEN|LIVING|all|\n")
+    assert [line.split("|")[1] for line in table.splitlines()[2:]] == [
+        *("S02", "S09", "all")
+    ]
+
+
+@pytest.mark.parametrize("name", ["ami", "chime6"])
+def test_without_the_corpus(tmp_path, name):
+    recipe = copy_recipe(name, tmp_path / "recipe")
+    failed = run(recipe, **OPTIONS, pretrain=name)
+    assert failed.returncode != 0
+    assert f"Set {name.upper()} in the recipe's db.sh" in failed.stderr
