@@ -7,17 +7,15 @@ with A2M_RECIPES=all in the environment.
 from __future__ import annotations
 
 import os
-import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import miniature_corpora as mini
 import pytest
 from asterisk_sounds import prompts
-from conftest import ROOT, TEST_DATA
+from conftest import TEST_DATA
 from miniature_ami import prompts_as_meetings, write_ami
 from miniature_chime6 import write_session
+from recipes import OPTIONS, QUICK, ROOT, TINY, copy_recipe, run
 
 from espnet_a2m.datadir import DataDir
 from espnet_a2m.kaldi_table import read_scp
@@ -25,55 +23,14 @@ from espnet_a2m.kaldi_table import read_scp
 pytestmark = pytest.mark.slow
 
 ALL = os.environ.get("A2M_RECIPES") == "all"
-QUICK = (
-    "--encoder_conf output_size=48 --encoder_conf linear_units=96 --max_epoch 1 "
-    "--num_workers 0"
-)
-TINY = ROOT / "conf" / "tiny"
-OPTIONS = {
-    "token_type": "char",
-    "scorer_config": str(TINY / "asr_ctc_conformer.yaml"),
-    "ssl_config": str(TINY / "ssl_w2vbert_conformer.yaml"),
-    "asr_config": str(TINY / "asr_ctc_conformer.yaml"),
-    "inference_config": str(ROOT / "conf" / "decode_ctc.yaml"),
-    "scorer_args": QUICK,
-    "ssl_args": QUICK,
-    "asr_args": QUICK,
-    "num_plots": "1",
-    "num_threads": "1",
-    "nj": "1",  # processes take longer to start than these have to do
-    "inference_nj": "1",
-}
 ENERGY = {"scorer": "energy", "scorer_conf": "range_db=40"}
 SMALL = {"pretrain": "librilight_600", **ENERGY}
 
 
-def copy_recipe(folder: Path, name: str, **corpora: Path) -> Path:
-    """The recipe as a user has it, with db.sh filled in."""
-    source, recipe = ROOT / "egs2" / name / "a2m1", folder / "a2m1"
-    recipe.mkdir()
-    for part in ("run.sh", "path.sh", "cmd.sh", "db.sh"):
-        shutil.copy(source / part, recipe / part)
-    shutil.copytree(source / "local", recipe / "local")
-    lines = (recipe / "db.sh").read_text()
-    for corpus, place in corpora.items():
-        lines, found = re.subn(rf"(?m)^{corpus}=\S*", f"{corpus}='{place}'", lines)
-        assert found == 1
-    (recipe / "db.sh").write_text(lines)
-    return recipe
-
-
-def run(recipe: Path, **options: str) -> subprocess.CompletedProcess:
-    command = ["./run.sh"]
-    for name, value in {**OPTIONS, **options}.items():
-        command += [f"--{name}", value]
-    env = {**os.environ, "A2M_ROOT": str(ROOT)}
-    return subprocess.run(command, cwd=recipe, env=env, capture_output=True, text=True)
-
-
 def finish(recipe: Path, to_the_end: bool, tests: list[str], **options: str) -> str:
     """Run the recipe, to the end or to stage 5; returns what it said."""
-    done = run(recipe, stop_stage="15" if to_the_end else "5", **options)
+    stop = {"stop_stage": "15" if to_the_end else "5"}
+    done = run(recipe, **{**OPTIONS, **options, **stop})
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     for name in tests:
         assert read_scp(recipe / "dump" / "raw" / name / "text")
@@ -98,14 +55,15 @@ def librispeech(folder: Path, *train: str) -> Path:
 
 def test_librispeech_from_librilight(tmp_path):
     recipe = copy_recipe(
-        tmp_path,
         "librispeech",
+        tmp_path / "recipe",
         LIBRISPEECH=librispeech(tmp_path, "train-clean-100"),
         LIBRILIGHT=librilight(tmp_path),
     )
     options = {
         "test_sets": "test_other",  # each costs a start of ESPnet for each model
         "pretrain": "librilight_600",
+        "eval_scorer": "true",
         "asr_config": str(TINY / "asr_transducer_conformer.yaml"),
         "inference_config": str(ROOT / "conf" / "decode_transducer.yaml"),
         "asr_args": f"{QUICK} --decoder_conf hidden_size=48",
@@ -117,9 +75,9 @@ def test_librispeech_from_librilight(tmp_path):
     pretrain = DataDir.load(recipe / "dump" / "raw" / "librilight_600")
     assert "text" not in pretrain.tables and len(pretrain.utts) >= 2
     assert max(map(int, pretrain.tables["utt2num_samples"].values())) <= 32 * mini.FS
-    wrong = run(recipe, pretrain="librilight_9k", stop_stage="1")
+    wrong = run(recipe, **OPTIONS | {"stop_stage": "1"}, pretrain="librilight_9k")
     assert wrong.returncode != 0 and "librilight_600 or librispeech_960" in wrong.stderr
-    absent = run(recipe, pretrain="librilight_60k", stop_stage="1")
+    absent = run(recipe, **OPTIONS | {"stop_stage": "1"}, pretrain="librilight_60k")
     assert absent.returncode != 0 and "large.tar" in absent.stderr
 
 
@@ -129,7 +87,7 @@ def test_mini_librispeech(tmp_path):
         some = mini.prompts()
         parts = {"train-clean-5": some[:16], "dev-clean-2": some[16:24]}
         corpus = mini.librispeech(tmp_path / "LibriSpeech", parts)
-    recipe = copy_recipe(tmp_path, "mini_librispeech", LIBRISPEECH=corpus)
+    recipe = copy_recipe("mini_librispeech", tmp_path / "recipe", LIBRISPEECH=corpus)
     options = {"speed_perturb_factors": ""}
     finish(recipe, ALL, ["dev_clean_2"], **options, **(ENERGY if not ALL else {}))
     assert (recipe / "dump" / "raw" / "train_clean_5" / "text").exists()
@@ -140,7 +98,7 @@ def test_tedlium(tmp_path):
     parts = {"train": some[:16], "dev": some[16:22], "test": some[22:28]}
     corpus = mini.tedlium(tmp_path / "TEDLIUM_release-3", parts, legacy=True)
     recipe = copy_recipe(
-        tmp_path, "tedlium", TEDLIUM=corpus, LIBRILIGHT=librilight(tmp_path)
+        "tedlium", tmp_path / "recipe", TEDLIUM=corpus, LIBRILIGHT=librilight(tmp_path)
     )
     finish(recipe, ALL, ["tedlium_dev", "tedlium_test"], **SMALL)
 
@@ -150,7 +108,10 @@ def test_commonvoice(tmp_path):
     parts = {"train": some[:16], "dev": some[16:22], "test": some[22:28]}
     corpus = mini.commonvoice(tmp_path / "cv-corpus-9.0", parts)
     recipe = copy_recipe(
-        tmp_path, "commonvoice", COMMONVOICE=corpus, LIBRILIGHT=librilight(tmp_path)
+        "commonvoice",
+        tmp_path / "recipe",
+        COMMONVOICE=corpus,
+        LIBRILIGHT=librilight(tmp_path),
     )
     finish(recipe, ALL, ["commonvoice_dev", "commonvoice_test"], **SMALL)
 
@@ -164,8 +125,8 @@ def test_speechstew(tmp_path):
     for session in ("S02", "S09", "S01"):
         write_session(tmp_path / "chime6", session, prompts(0.8, 2.5)[:6])
     recipe = copy_recipe(
-        tmp_path,
         "speechstew",
+        tmp_path / "recipe",
         AMI=tmp_path / "ami",
         CHIME6=tmp_path / "chime6",
         LIBRISPEECH=librispeech(tmp_path, *train),
@@ -199,6 +160,6 @@ def test_speechstew(tmp_path):
         "".join((*union.tables["text"].values(), *chime.tables["text"].values()))
     )
     assert letters <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ' ")
-    nothing = copy_recipe(tmp_path / "wsj", "speechstew")
-    failed = run(nothing, stop_stage="1")
+    nothing = copy_recipe("speechstew", tmp_path / "nothing")
+    failed = run(nothing, **OPTIONS)
     assert failed.returncode != 0 and "names no corpus to train on" in failed.stderr
