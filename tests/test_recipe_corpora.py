@@ -100,7 +100,8 @@ def test_tedlium(tmp_path):
     recipe = copy_recipe(
         "tedlium", tmp_path / "recipe", TEDLIUM=corpus, LIBRILIGHT=librilight(tmp_path)
     )
-    finish(recipe, ALL, ["tedlium_dev", "tedlium_test"], **SMALL)
+    finish(recipe, ALL, ["tedlium_test"], **SMALL, test_sets="tedlium_test")
+    assert len(read_scp(recipe / "data" / "tedlium_dev" / "text")) == 6
 
 
 def test_commonvoice(tmp_path):
@@ -113,7 +114,8 @@ def test_commonvoice(tmp_path):
         COMMONVOICE=corpus,
         LIBRILIGHT=librilight(tmp_path),
     )
-    finish(recipe, ALL, ["commonvoice_dev", "commonvoice_test"], **SMALL)
+    finish(recipe, ALL, ["commonvoice_test"], **SMALL, test_sets="commonvoice_test")
+    assert len(read_scp(recipe / "data" / "commonvoice_dev" / "text")) == 5
 
 
 def test_speechstew(tmp_path):
