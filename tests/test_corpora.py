@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import importlib
 import json
 import shutil
@@ -23,7 +22,7 @@ from espnet_a2m.datadir import DataDir
 sys.path.insert(0, str(ROOT / "local"))
 import combine_data  # noqa: E402
 import format_wav  # noqa: E402
-from corpora import fisher, librilight, switchboard, tedlium, text, wsj  # noqa: E402
+from corpora import librilight  # noqa: E402
 
 
 def refused(capsys, corpus: str, folder: Path, data: Path, *sets: str) -> str:
@@ -37,71 +36,6 @@ def cut(data: Path, dump: Path) -> dict[str, np.ndarray]:
     format_wav.main(["--audio_format", "wav", str(data), str(dump)])
     made = DataDir.load(dump).wav_scp
     return {utt: soundfile.read(path, dtype="int16")[0] for utt, path in made.items()}
-
-
-# ---------------------------------------------------------------------------- text
-@pytest.mark.parametrize("module", [text, tedlium, switchboard, fisher, wsj])
-def test_documented_examples(module):
-    assert doctest.testmod(module) == (0, 1)
-
-
-@pytest.mark.parametrize(
-    ("said", "spelled"),
-    {
-        "He's one of 'the boys'.": "HE'S ONE OF THE BOYS",
-        "the dogs' tails": "THE DOGS' TAILS",
-        "‘I don’t know,’ he said": "I DON'T KNOW HE SAID",
-        "rock 'n' roll": "ROCK N ROLL",
-        "Wait—what?!": "WAIT WHAT",
-        "T.V.": "T V",
-        "...": "",
-        "well [noise] [inaudible 0:01:02.03] yes": "WELL YES",
-        "Chapter 4": None,
-        "R&B": None,
-        "café": None,
-    }.items(),
-)
-def test_one_spelling(said, spelled):
-    assert text.common(said) == spelled
-
-
-@pytest.mark.parametrize(
-    ("said", "spelled"),
-    {  # the examples in Kaldi's swbd1_map_words.pl
-        "[LAUGHTER-STORY]": "STORY",
-        "[IT'N/ISN'T]": "IT'N",
-        "[LEM[GUINI]-/LINGUINI]": "LEM",
-        "-[AN]Y": "Y",
-        "AB[SOLUTE]-": "AB",
-        "EX[SPECIALLY]-/ESPECIALLY]": "EX",
-        "{YUPPIEDOM}": "YUPPIEDOM",
-        "AMMU[N]IT-": "AMMUIT",
-        "THEM_1's": "THEM's",
-        "[NOISE] [VOCALIZED-NOISE] <B_ASIDE> HI <E_ASIDE>": "HI",
-    }.items(),
-)
-def test_switchboard_words(said, spelled):
-    assert switchboard.spell(said) == spelled
-
-
-@pytest.mark.parametrize(
-    ("said", "spelled"),
-    {  # what Kaldi's normalize_transcript.pl and fisher_data_prep.sh say of them
-        (
-            wsj,
-            r"computers I\. B\. M\. introduced [door_slam]",
-        ): "COMPUTERS I B M INTRODUCED",
-        (wsj, "a [<door_slam] b [door_slam>] [phone_ring/] c [/phone_ring]"): "A B C",
-        (wsj, "<and> ten %PERCENT .POINT ~ ."): "AND TEN PERCENT POINT",
-        (wsj, "one ,COMMA two --DASH"): "ONE COMMA TWO DASH",
-        (fisher, "(( i think )) so"): "",
-        (fisher, "uh-huh [breath] l._d._c."): "UH HUH L D C",
-        (tedlium, "' cause they 're at ted <unk>"): "'CAUSE THEY'RE AT TED",
-    }.items(),
-)
-def test_rules_of_other_corpora(said, spelled):
-    module, words = said
-    assert text.common(module.spell(words)) == spelled
 
 
 # ------------------------------------------------------------------- LibriSpeech

@@ -24,8 +24,8 @@ SETS = {
     "tedlium_dev": "dev",
     "tedlium_test": "test",
 }
-# of dev and test, which both releases share; Kaldi's and ESPnet's recipes have as many
-SOURCE = "ESPnet's recipes"
+# of dev and test, which both releases share
+SOURCE = "Kaldi's recipe"
 PUBLISHED = {
     "tedlium_dev": {"recordings": 8, "utterances": 507},
     "tedlium_test": {"recordings": 11, "utterances": 1155},
