@@ -4,7 +4,8 @@
 Usage: combine_data.py data/train data/train_960 data/tedlium_train data/wsj_si284
 
 Text is brought to A-Z, apostrophe and space (local/corpora/text.py); utterances that
-cannot be are counted and left out. Audio is not touched. Ids must differ.
+cannot be are counted and left out. Audio is not touched. Ids must differ. Of other
+utt2* tables, those stay that all directories have.
 """
 
 from __future__ import annotations
@@ -36,25 +37,28 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     wav_scp: dict[str, str] = {}
     segments: dict[str, Segment] = {}
-    text: dict[str, str] = {}
-    utt2spk: dict[str, str] = {}
+    tables: dict[str, dict[str, str]] = {}
+    shared: set[str] | None = None
     for path in args.src:
         source = DataDir.load(path, need=("wav.scp", "utt2spk", "text", "segments"))
         form = CommonForm()
         spelled = {utt: form(said) for utt, said in source.tables["text"].items()}
         form.report(path)
         kept = {utt: said for utt, said in spelled.items() if said}
+        shared = {*source.tables} if shared is None else shared & source.tables.keys()
         assert source.segments is not None
         merge(wav_scp, source.wav_scp, path)
         merge(segments, {utt: source.segments[utt] for utt in kept}, path)
-        merge(utt2spk, {utt: source.tables["utt2spk"][utt] for utt in kept}, path)
-        text.update(kept)
-    if not text:
+        for name, table in {**source.tables, "text": kept}.items():
+            rows = {utt: table[utt] for utt in kept}
+            merge(tables.setdefault(name, {}), rows, path)
+    if not segments:
         raise DataError(f"{args.dst}: no utterance is left of {few(args.src)}")
     used = {segment.recording for segment in segments.values()}
     wav_scp = {name: path for name, path in wav_scp.items() if name in used}
-    write_data_dir(args.dst, wav_scp, {"text": text, "utt2spk": utt2spk}, segments)
-    print(f"{args.dst}: {len(text)} utterances of {len(args.src)} directories")
+    tables = {name: table for name, table in tables.items() if name in (shared or ())}
+    write_data_dir(args.dst, wav_scp, tables, segments)
+    print(f"{args.dst}: {len(segments)} utterances of {len(args.src)} directories")
 
 
 if __name__ == "__main__":

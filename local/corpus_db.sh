@@ -20,6 +20,12 @@ prepare() {  # CORPUS DATA SET...: make DATA/SET of the corpus
         --corpus_dir "${place}" "${download[@]}"
 }
 
+copy_set() {  # FROM TO: validation data are filtered by length, test sets are not
+    rm -rf "$2" "$2.tmp"
+    cp -r "$1" "$2.tmp"
+    mv "$2.tmp" "$2"
+}
+
 prepare_pretrain() {  # DATA NAME: make the pre-training set
     case $2 in
         librilight_*) prepare librilight "$1" "$2" ;;

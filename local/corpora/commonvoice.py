@@ -47,7 +47,7 @@ def prepare(
     """
     folders = [path.name for path in corpus_dir.glob("cv-corpus-*")]
     inside = ["en", *(f"{name}/en" for name in folders)]
-    root = find_corpus(corpus_dir, inside, "*.tsv", WHERE)
+    root = find_corpus(corpus_dir, inside, ["*.tsv"], WHERE)
     for name in sets:
         yield name, read_part(name, root, SETS[name], allow_missing)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,19 +19,21 @@ UNSHORTEN = (
 )
 
 
-def find_corpus(folder: Path, inside: Iterable[str], marker: str, where: str) -> Path:
-    """The folder that has `marker` in it: `folder`, or one of those `inside` it.
+def find_corpus(
+    folder: Path, inside: Iterable[str], markers: Sequence[str], where: str
+) -> Path:
+    """The folder that has a marker in it: `folder`, or one of those `inside` it.
 
     Raises:
         DataError: there is none; `where` says where the corpus is to be had.
     """
     places = [folder, *(folder / name for name in inside)]
     for place in places:
-        if any(place.glob(marker)):
+        if any(any(place.glob(marker)) for marker in markers):
             return place
     raise DataError(
-        f"{folder}: {'no such folder' if not folder.is_dir() else f'no {marker} in it'}"
-        f" (looked in {', '.join(map(str, places))}). {where}"
+        f"{folder}: no {' or '.join(markers)} in it (looked in "
+        f"{', '.join(map(str, places))}). {where}"
     )
 
 

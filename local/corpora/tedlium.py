@@ -24,13 +24,14 @@ SETS = {
     "tedlium_dev": "dev",
     "tedlium_test": "test",
 }
-# of dev and test, which both releases share; Kaldi's and ESPnet's recipes have as many
-SOURCE = "ESPnet's recipes"
+# of dev and test, which both releases share
+SOURCE = "Kaldi's recipe"
 PUBLISHED = {
     "tedlium_dev": {"recordings": 8, "utterances": 507},
     "tedlium_test": {"recordings": 11, "utterances": 1155},
 }
 FOLDERS = ("TEDLIUM_release-3", "TEDLIUM_release2")
+MARKERS = ("legacy/*/stm/*.stm", "*/stm/*.stm")  # release 3, release 2
 
 
 def spell(text: str) -> str:
@@ -63,7 +64,7 @@ def prepare(
     Raises:
         DataError: a part is absent, not complete, or not readable.
     """
-    root = find_corpus(corpus_dir, FOLDERS, "**/stm/*.stm", WHERE)
+    root = find_corpus(corpus_dir, FOLDERS, MARKERS, WHERE)
     for name in sets:
         folder = root / "legacy" / SETS[name]
         if not folder.is_dir():  # release 2

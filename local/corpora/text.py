@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass, field
 
 _APOSTROPHES = str.maketrans("’ʼ`´", "''''")
+_TAG = re.compile(r"\[[^\]]*\]")  # [noise], [inaudible 0:01:02.03]
 _PUNCTUATION = re.compile(r"""[-.,;:!?"“”„«»()\[\]…/_–—‑‘]""")
 # a phrase between two apostrophes is quoted; one between letters is a contraction's
 _QUOTED = re.compile(r"(?<![A-Z])'((?:[^']|(?<=[A-Z])'(?=[A-Z]))+)'(?![A-Z])")
@@ -18,7 +19,7 @@ _ALONE = re.compile(r"(?<![A-Z])'+(?![A-Z])")
 
 
 def common(text: str) -> str | None:
-    """Upper case, punctuation and hyphens to spaces, apostrophes kept.
+    """Upper case, tags in [ ] dropped, punctuation and hyphens to spaces.
 
     >>> common("“Mother-in-law,” she'd say, isn’t one.")
     "MOTHER IN LAW SHE'D SAY ISN'T ONE"
@@ -27,7 +28,7 @@ def common(text: str) -> str | None:
         the text, "" when no word is in it, or None when a character is in it whose
         sound is anyone's guess (a digit, "&", "é").
     """
-    spelled = text.upper().translate(_APOSTROPHES)
+    spelled = _TAG.sub(" ", text).upper().translate(_APOSTROPHES)
     spelled = _QUOTED.sub(r"\1", _PUNCTUATION.sub(" ", spelled))
     spelled = " ".join(_ALONE.sub(" ", spelled).split())
     return spelled if re.fullmatch(r"[A-Z' ]*", spelled) else None

@@ -14,7 +14,7 @@ take_option pretrain "$@"
 "${A2M_ROOT}/local/a2m.sh" \
     --local_data_opts "--pretrain ${pretrain}" \
     --train_set commonvoice_train \
-    --valid_set commonvoice_dev \
+    --valid_set commonvoice_valid \
     --pretrain_set "${pretrain/#librispeech/train}" \
     --test_sets "commonvoice_dev commonvoice_test" \
     --max_wav_duration 32 \

@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 "${A2M_ROOT}/local/a2m.sh" \
     --train_set train_clean_5 \
-    --valid_set dev_clean_2 \
+    --valid_set valid \
     --pretrain_set train_clean_5 \
     --test_sets dev_clean_2 \
     --speed_perturb_factors "0.9 1.0 1.1" \

@@ -14,7 +14,7 @@ take_option pretrain "$@"
 "${A2M_ROOT}/local/a2m.sh" \
     --local_data_opts "--pretrain ${pretrain}" \
     --train_set tedlium_train \
-    --valid_set tedlium_dev \
+    --valid_set tedlium_valid \
     --pretrain_set "${pretrain/#librispeech/train}" \
     --test_sets "tedlium_dev tedlium_test" \
     --max_wav_duration 32 \

@@ -27,3 +27,4 @@ prepare ami "${data}" "${sets[@]}" --allow_missing "${allow_missing}" \
 rm -rf "${data}/${mic}_valid" "${data}/${mic}_valid.tmp"
 cp -r "${data}/${mic}_dev" "${data}/${mic}_valid.tmp"
 mv "${data}/${mic}_valid.tmp" "${data}/${mic}_valid"
+copy_set "${data}/${mic}_dev" "${data}/${mic}_valid"

@@ -20,9 +20,6 @@ parse_options "$@"
 [ "${pretrain}" = chime6 ] || prepare_pretrain "${data}" "${pretrain}"
 prepare chime6 "${data}" "${mic}_train" ihm_dev dev eval --allow_missing "${allow_missing}"
 
-# under a name of its own: validation data are filtered by length, test sets are not
 source=${data}/ihm_dev
 [ "${mic}" != mdm ] || source=${data}/dev
-rm -rf "${data}/${mic}_valid" "${data}/${mic}_valid.tmp"
-cp -r "${source}" "${data}/${mic}_valid.tmp"
-mv "${data}/${mic}_valid.tmp" "${data}/${mic}_valid"
+copy_set "${source}" "${data}/${mic}_valid"

@@ -17,3 +17,4 @@ parse_options "$@"
 
 prepare_pretrain "${data}" "${pretrain}"
 prepare commonvoice "${data}" commonvoice_train commonvoice_dev commonvoice_test
+copy_set "${data}/commonvoice_dev" "${data}/commonvoice_valid"

@@ -5,3 +5,4 @@ set -euo pipefail
 . "${A2M_ROOT:-../../..}/local/corpus_db.sh"
 
 prepare librispeech data train_clean_5 dev_clean_2
+copy_set data/dev_clean_2 data/valid

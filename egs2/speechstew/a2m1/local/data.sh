@@ -12,6 +12,7 @@ set -euo pipefail
 # shellcheck disable=SC2034
 option_list='
 pretrain | librilight_60k | pre-training audio
+allow_missing | false | prepare what is there of corpora that are not complete
 data | data | where the data directories go
 '
 parse_options "$@"
@@ -37,7 +38,8 @@ for corpus in $(for kind in train dev test; do each_owned ${kind}; done | cut -d
         for kind in train dev test; do each_owned ${kind}; done |
             sed -n "s/^${corpus} //p" | sort -u
     )
-    prepare "${corpus}" "${data}/own/${corpus}" "${sets[@]}"
+    prepare "${corpus}" "${data}/own/${corpus}" "${sets[@]}" \
+        --allow_missing "${allow_missing}"
 done
 combine speechstew_train train
 combine speechstew_dev dev

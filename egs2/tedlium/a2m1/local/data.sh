@@ -17,3 +17,4 @@ parse_options "$@"
 
 prepare_pretrain "${data}" "${pretrain}"
 prepare tedlium "${data}" tedlium_train tedlium_dev tedlium_test
+copy_set "${data}/tedlium_dev" "${data}/tedlium_valid"
