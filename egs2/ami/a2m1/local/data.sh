@@ -22,9 +22,4 @@ sets=("${mic}_train" {ihm,sdm1}_{dev,eval})
 [ "${mic}" != mdm8 ] || sets+=(mdm8_{dev,eval})
 prepare ami "${data}" "${sets[@]}" --allow_missing "${allow_missing}" \
     ${AMI_MANUAL:+--annotations "${AMI_MANUAL}"}
-
-# under a name of its own: validation data are filtered by length, test sets are not
-rm -rf "${data}/${mic}_valid" "${data}/${mic}_valid.tmp"
-cp -r "${data}/${mic}_dev" "${data}/${mic}_valid.tmp"
-mv "${data}/${mic}_valid.tmp" "${data}/${mic}_valid"
 copy_set "${data}/${mic}_dev" "${data}/${mic}_valid"
