@@ -63,6 +63,25 @@ def check_self_contained(config: Mapping[str, Any], where: str) -> None:
             )
 
 
+def find_statistics(config: dict[str, Any], where: Path) -> dict[str, Any]:
+    """Have a model find its feature statistics from another recipe's directory.
+
+    ESPnet notes their path as it was given, relative to the recipe of the training: one
+    of the directories above its configuration `where`.
+    """
+    conf = config.get("normalize_conf") or {}
+    stats = conf.get("stats_file")
+    if not isinstance(stats, str) or Path(stats).exists():
+        return config
+    for folder in where.absolute().parents:
+        if (folder / stats).is_file():
+            return {
+                **config,
+                "normalize_conf": {**conf, "stats_file": str(folder / stats)},
+            }
+    return config
+
+
 def read_parameters(path: Path, trust_checkpoint: bool) -> dict[str, Any]:
     """Read a file of parameters.
 
@@ -114,7 +133,7 @@ def load_trained_model(
         if not path.is_file():
             raise UserError(f"{path}: no such file; {remedy}")
     if not isinstance(config, Mapping):
-        config = read_config(where)
+        config = find_statistics(read_config(where), Path(where))
     if not trust_checkpoint:
         check_self_contained(config, where)
     state = read_parameters(model_path, trust_checkpoint)

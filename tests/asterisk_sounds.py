@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,3 +41,30 @@ def asterisk_downloads() -> Path:
     if result.returncode:
         pytest.skip(f"no Asterisk sounds: {result.stderr.strip().splitlines()[-1]}")
     return CACHE
+
+
+@functools.cache
+def prompts(shortest: float, longest: float) -> list[tuple[str, np.ndarray]]:
+    """English prompts by name: text as it is written, int16 samples at 16 kHz.
+
+    Args:
+        shortest: in seconds.
+        longest: in seconds.
+    """
+    import av
+
+    sounds = asterisk_downloads() / "sounds"
+    table = next(sounds.glob("core-sounds-en.txt*"))
+    opened = gzip.open if table.suffix == ".gz" else open
+    with opened(table, "rt", encoding="utf-8") as stream:
+        texts = dict(line.split(": ", 1) for line in stream if ": " in line)
+    found = []
+    for name in sorted(texts):
+        text = " ".join(texts[name].split())
+        path = sounds / "en" / f"{name}.g722"
+        seconds = path.stat().st_size / 8000 if path.exists() else 0
+        if re.fullmatch(r"[A-Za-z,.'? ]+", text) and shortest <= seconds <= longest:
+            with av.open(str(path), format="g722") as container:
+                frames = [f.to_ndarray().reshape(-1) for f in container.decode(audio=0)]
+            found.append((text, np.concatenate(frames)))
+    return found

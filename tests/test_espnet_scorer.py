@@ -15,6 +15,7 @@ import yaml
 from espnet_a2m.errors import UserError
 from espnet_a2m.scorer import packed
 from espnet_a2m.scorer.espnet import ESPnetScorer
+from espnet_a2m.trained_model import find_statistics
 from tests.test_scoring import alone, audio, batch_of, write_scorer
 
 __all__ = ["audio"]  # a fixture
@@ -295,3 +296,20 @@ def test_a_name_without_the_model_zoo_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "espnet_model_zoo.downloader", None)
     with pytest.raises(UserError, match=r"pip install espnet_a2m\[zoo\]"):
         ESPnetScorer("user/model")
+
+
+def test_statistics_of_another_recipe_are_found(tmp_path, monkeypatch):
+    """Their path, in a configuration, starts where the model was trained."""
+    trained, here = tmp_path / "librispeech", tmp_path / "tedlium"
+    stats = "exp/scorer_stats/train/feats_stats.npz"
+    (trained / stats).parent.mkdir(parents=True)
+    (trained / stats).touch()
+    here.mkdir()
+    monkeypatch.chdir(here)
+    where = Path("..", "librispeech", "exp", "scorer_ctc", "config.yaml")
+    config = {"normalize": "global_mvn", "normalize_conf": {"stats_file": stats}}
+    found = find_statistics(config, where)["normalize_conf"]["stats_file"]
+    assert Path(found).samefile(trained / stats)
+    assert config["normalize_conf"]["stats_file"] == stats
+    monkeypatch.chdir(trained)  # at home, nothing changes
+    assert find_statistics(config, Path("exp/scorer_ctc/config.yaml")) is config

@@ -6,12 +6,15 @@ what an utterance lasts and nothing else.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_a2m.datadir import DataError, Segment, write_data_dir
+from format_jobs import END_SLACK
+
+from espnet_a2m.datadir import DataError, Segment, few, write_data_dir
 from espnet_a2m.kaldi_table import check_key
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ class Utterances:
 
     Args:
         origin: what an error message names: the corpus' directory.
+        tables: further `utt2*` tables.
     """
 
     origin: Path
@@ -31,6 +35,8 @@ class Utterances:
     segments: dict[str, Segment] = field(default_factory=dict)
     text: dict[str, str] = field(default_factory=dict)
     utt2spk: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, dict[str, str]] = field(default_factory=dict)
+    outside: list[str] = field(default_factory=list)
 
     def add(
         self,
@@ -44,6 +50,9 @@ class Utterances:
     ) -> None:
         """Add seconds `start` to `end` of a channel of a recording.
 
+        What stage 3 would refuse because it lies outside of the recording is noted in
+        `outside` instead.
+
         Raises:
             DataError: the id is there already or is no key, or the recording lacks
                 the channel.
@@ -52,6 +61,9 @@ class Utterances:
         check_key(speaker, str(self.origin))
         if utt in self.segments:
             raise DataError(f"{self.origin}: two utterances would be called {utt}")
+        if start >= recording.duration or end > recording.duration + END_SLACK:
+            self.outside.append(utt)
+            return
         for source in recording.sources:
             if channel in source.channels:
                 break
@@ -84,11 +96,27 @@ class Utterances:
         """Words of all transcripts."""
         return sum(len(text.split()) for text in self.text.values())
 
+    @property
+    def counts(self) -> dict[str, float]:
+        """What `compare_counts` compares."""
+        return {
+            "recordings": len(self.wav_scp),
+            "utterances": len(self.segments),
+            "words": self.words,
+            "hours": self.hours,
+        }
+
     def write(self, path: Path) -> None:
         """Write the data directory. Raises DataError when it would be empty."""
         if not self.segments:
             raise DataError(f"{self.origin}: no utterance for {path.name} is in there")
-        tables = {"utt2spk": self.utt2spk}
+        if self.outside:
+            print(
+                f"WARNING: {path}: {len(self.outside)} utterances left out that pass "
+                f"the end of their recording: {few(self.outside)}",
+                file=sys.stderr,
+            )
+        tables = {**self.tables, "utt2spk": self.utt2spk}
         if self.text:
             tables["text"] = self.text
         write_data_dir(path, self.wav_scp, tables, self.segments)

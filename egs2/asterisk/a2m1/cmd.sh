@@ -1,5 +1,3 @@
 # shellcheck shell=bash
-# How programs are started: COMMAND [--gpu N] LOG PROGRAM..., as Kaldi's queue.pl
-# and slurm.pl take it. The default, of ${A2M_ROOT}/local, runs them here.
-export train_cmd=run_logged.sh
-export cuda_cmd=run_logged.sh
+# Name a cluster's programs here, e.g. cuda_cmd="slurm.pl --config conf/slurm.conf"
+. "${A2M_ROOT}/local/cmd.sh"

@@ -1,0 +1,2 @@
+# shellcheck shell=bash
+. "${A2M_ROOT:-../../..}/local/path.sh"

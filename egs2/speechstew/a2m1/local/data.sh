@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# The union of the corpora that db.sh names (stage 1): speechstew_train and _dev, and
+# each corpus' test sets; all transcripts in one spelling.
+# Run from the recipe's directory, as run.sh does; --help lists the options.
+# shellcheck disable=SC2154  # parse_options sets them
+set -euo pipefail
+# shellcheck source=local/parse_options.sh
+. "${A2M_ROOT:-../../..}/local/parse_options.sh"
+# shellcheck source=egs2/speechstew/a2m1/local/mixture.sh
+. local/mixture.sh
+
+# shellcheck disable=SC2034
+option_list='
+pretrain | librilight_60k | pre-training audio
+allow_missing | false | prepare what is there of corpora that are not complete
+data | data | where the data directories go
+'
+parse_options "$@"
+
+absent=$(each_absent | tr '\n' ' ')
+[ -z "${absent}" ] || echo "Left out, because db.sh does not say where they are: ${absent}"
+if [ -z "$(each_owned train)" ]; then
+    echo "ERROR: db.sh names no corpus to train on" >&2
+    exit 1
+fi
+
+combine() {  # NAME KIND: the sets of that kind of all corpora as one
+    local corpus name sources=()
+    while read -r corpus name; do
+        sources+=("${data}/own/${corpus}/${name}")
+    done < <(each_owned "$2")
+    python3 "${shared}/combine_data.py" "${data}/$1" "${sources[@]}"
+}
+
+prepare_pretrain "${data}" "${pretrain}"
+for corpus in $(for kind in train dev test; do each_owned ${kind}; done | cut -d' ' -f1 | sort -u); do
+    mapfile -t sets < <(
+        for kind in train dev test; do each_owned ${kind}; done |
+            sed -n "s/^${corpus} //p" | sort -u
+    )
+    prepare "${corpus}" "${data}/own/${corpus}" "${sets[@]}" \
+        --allow_missing "${allow_missing}"
+done
+combine speechstew_train train
+combine speechstew_dev dev
+while read -r corpus name; do
+    python3 "${shared}/combine_data.py" "${data}/$(test_name "${corpus}" "${name}")" \
+        "${data}/own/${corpus}/${name}"
+done < <(each_owned test)

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Ask2Mask, fine-tuned on the corpora that db.sh names (SpeechStew): ./run.sh --help
+# lists the options. Options of this recipe's own: --pretrain, --allow_missing
+# (local/data.sh --help).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+. ./path.sh
+. ./cmd.sh
+# shellcheck source=local/recipe.sh
+. "${A2M_ROOT}/local/recipe.sh"
+# shellcheck source=egs2/speechstew/a2m1/local/mixture.sh
+. local/mixture.sh
+
+pretrain=librilight_60k  # or librilight_6k, librilight_600, librispeech_960
+allow_missing=false
+take_option pretrain "$@"
+take_option allow_missing "${rest[@]}"
+
+"${A2M_ROOT}/local/a2m.sh" \
+    --local_data_opts "--pretrain ${pretrain} --allow_missing ${allow_missing}" \
+    --train_set speechstew_train \
+    --valid_set speechstew_dev \
+    --pretrain_set "${pretrain/#librispeech/train}" \
+    --test_sets "$(all_test_names | tr '\n' ' ')" \
+    --max_wav_duration 32 \
+    --token_type bpe \
+    --nbpe 1024 \
+    --scorer_exp "$(librispeech_scorer)" \
+    --scorer_config "${A2M_ROOT}"/conf/base/asr_ctc_conformer.yaml \
+    --ssl_config "${A2M_ROOT}"/conf/base/ssl_w2vbert_conformer.yaml \
+    --asr_config "${A2M_ROOT}"/conf/base/asr_transducer_conformer.yaml \
+    --inference_config "${A2M_ROOT}"/conf/decode_transducer.yaml \
+    "${rest[@]}"
+
+# CHiME-6 per session and location, of what is decoded by now
+expdir=exp dumpdir=dump
+take_option expdir "${rest[@]}"
+take_option dumpdir "${rest[@]}"
+[[ " $* " == *" --help "* ]] ||
+    python3 "${A2M_ROOT}/local/chime6_score.py" --expdir "${expdir}" --dumpdir "${dumpdir}"

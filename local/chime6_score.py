@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+"""CHiME-6 error rates per session and location, by the challenge's scoring rules.
+
+Usage: chime6_score.py [--expdir exp] [--dumpdir dump]
+
+Scores every EXPDIR/<experiment>/<decoding>/<set>/text of a set with utt2session and
+utt2location in DUMPDIR/raw/<set>: mhm, mm and mmm count as hmm, and tags such as
+[noise] do not count, in references and hypotheses (Kaldi's egs/chime6/s5_track1).
+Writes score_chime6/ beside the text: what `espnet_a2m.bin.report score` writes, and
+locations.md, the table that is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from espnet_a2m.datadir import DataError, few, main_guard
+from espnet_a2m.kaldi_table import read_scp, write_atomic, write_table
+from espnet_a2m.wer import score
+
+SAME = {"mhm": "hmm", "mm": "hmm", "mmm": "hmm"}
+LOCATIONS = ("DINING", "KITCHEN", "LIVING")
+
+
+def scored_words(text: str) -> str:
+    """A transcript as it is scored: lower case, no tags, one hmm."""
+    words = (w for w in text.lower().split() if not ("[" in w and "]" in w))
+    return " ".join(SAME.get(word, word) for word in words)
+
+
+def location_table(
+    counts: dict[str, list[int]], sessions: dict[str, str], locations: dict[str, str]
+) -> str:
+    """Word error rates as a Markdown table: a row per session, a column per location.
+
+    Args:
+        counts: utterance -> [words of the reference, errors].
+        sessions: utterance -> session.
+        locations: utterance -> one of `LOCATIONS`.
+    """
+    sums: dict[tuple[str, str], list[int]] = {}
+    for utt, (words, errors) in counts.items():
+        for row in (sessions[utt], "all"):
+            for column in (locations[utt], "all"):
+                cell = sums.setdefault((row, column), [0, 0])
+                cell[0] += words
+                cell[1] += errors
+    columns = [*LOCATIONS, "all"]
+    lines = ["|session|" + "|".join(columns) + "|", "|---" * (len(columns) + 1) + "|"]
+    for row in [*sorted(set(sessions.values())), "all"]:
+        cells = []
+        for column in columns:
+            words, errors = sums.get((row, column), (0, 0))
+            rate = f"{100 * errors / words:.2f}" if words else "-"
+            cells.append(f"{rate} ({errors}/{words})")
+        lines.append(f"|{row}|" + "|".join(cells) + "|")
+    return "\n".join(lines) + "\n"
+
+
+def score_set(data: Path, hyp: Path, sctk: str = "auto") -> str:
+    """Score a decoded set; returns the table.
+
+    Args:
+        data: the set's data directory.
+        hyp: what was recognised, a `text`; the scores go beside it.
+        sctk: as `espnet_a2m.wer.score`.
+
+    Raises:
+        UserError: a table is not complete, as `espnet_a2m.wer.score`.
+    """
+    text = read_scp(data / "text")
+    sessions, locations = (
+        read_scp(data / name) for name in ("utt2session", "utt2location")
+    )
+    for name, table in (("utt2session", sessions), ("utt2location", locations)):
+        if absent := [utt for utt in text if utt not in table]:
+            raise DataError(f"{data / name}: lacks {few(absent)}; run stage 1 again")
+    if odd := sorted(set(locations.values()) - set(LOCATIONS)):
+        raise DataError(f"{data}/utt2location: {few(odd)} is none of {LOCATIONS}")
+    out = hyp.parent / "score_chime6"
+    heard = read_scp(hyp, allow_empty=True)
+    write_table(out / "text", {utt: scored_words(t) for utt, t in text.items()})
+    write_table(out / "hyp", {utt: scored_words(t) for utt, t in heard.items()})
+    write_table(out / "utt2spk", read_scp(data / "utt2spk"))
+    score(out / "text", out / "hyp", out, "word", sctk)
+    result = json.loads((out / "result.json").read_text("utf-8"))
+    table = location_table(result["utterances"], sessions, locations)
+    write_atomic(out / "locations.md", table)
+    return f"{hyp}: WER (errors/words), by {result['scorer']}\n\n{table}"
+
+
+@main_guard
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--expdir", default="exp", help="experiments")
+    parser.add_argument("--dumpdir", default="dump", help="formatted audio")
+    parser.add_argument("--sctk", choices=("auto", "none"), default="auto")
+    args = parser.parse_args(argv)
+    for hyp in sorted(Path(args.expdir).glob("*/*/*/text")):
+        data = Path(args.dumpdir, "raw", hyp.parent.name)
+        if (data / "utt2location").is_file():
+            print(score_set(data, hyp, args.sctk))
+
+
+if __name__ == "__main__":
+    main()

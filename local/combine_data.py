@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""Put data directories together, transcripts in one spelling, before stage 3.
+
+Usage: combine_data.py data/train data/train_960 data/tedlium_train data/wsj_si284
+
+Text is brought to A-Z, apostrophe and space (local/corpora/text.py); utterances that
+cannot be are counted and left out. Audio is not touched. Ids must differ. Of other
+utt2* tables, those stay that all directories have.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from corpora.text import CommonForm
+
+from espnet_a2m.datadir import DataDir, DataError, Segment, main_guard, write_data_dir
+from espnet_a2m.errors import few
+
+
+def merge(all_of: dict, more: dict, path: object) -> None:
+    """Add a table to another. Raises DataError for a key that has two values."""
+    twice = [k for k in all_of.keys() & more.keys() if all_of[k] != more[k]]
+    if twice:
+        raise DataError(
+            f"{path}: {few(sorted(twice))} are in one before it, too, and differ"
+        )
+    all_of.update(more)
+
+
+@main_guard
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("dst", metavar="DST", help="data directory to write")
+    parser.add_argument("src", nargs="+", metavar="SRC", help="those to put together")
+    args = parser.parse_args(argv)
+    wav_scp: dict[str, str] = {}
+    segments: dict[str, Segment] = {}
+    tables: dict[str, dict[str, str]] = {}
+    shared: set[str] | None = None
+    for path in args.src:
+        source = DataDir.load(path, need=("wav.scp", "utt2spk", "text", "segments"))
+        form = CommonForm()
+        spelled = {utt: form(said) for utt, said in source.tables["text"].items()}
+        form.report(path)
+        kept = {utt: said for utt, said in spelled.items() if said}
+        shared = {*source.tables} if shared is None else shared & source.tables.keys()
+        assert source.segments is not None
+        merge(wav_scp, source.wav_scp, path)
+        merge(segments, {utt: source.segments[utt] for utt in kept}, path)
+        for name, table in {**source.tables, "text": kept}.items():
+            rows = {utt: table[utt] for utt in kept}
+            merge(tables.setdefault(name, {}), rows, path)
+    if not segments:
+        raise DataError(f"{args.dst}: no utterance is left of {few(args.src)}")
+    used = {segment.recording for segment in segments.values()}
+    wav_scp = {name: path for name, path in wav_scp.items() if name in used}
+    tables = {name: table for name, table in tables.items() if name in (shared or ())}
+    write_data_dir(args.dst, wav_scp, tables, segments)
+    print(f"{args.dst}: {len(segments)} utterances of {len(args.src)} directories")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,334 @@
+"""AMI meetings (full-corpus-ASR partition), headsets and arrays.
+
+lhotse reads the annotation, cuts it into segments at full stops, and at commas above
+30 words, and normalises the text. The audio is looked up here, by its names: lhotse
+numbers the headsets that are there, so that a missing one would give every other the
+words of the wrong speaker, and it leaves out recordings of two channels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import sys
+import tempfile
+import xml.etree.ElementTree as ET
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from espnet_a2m.datadir import DataError, UserError, few
+
+from .kaldi import Utterances
+from .reading import read_whole_recording
+
+if TYPE_CHECKING:
+    from lhotse.recipes.ami import AmiSegmentAnnotation
+
+MICROPHONES = {
+    "ihm": "each speaker's headset",
+    "sdm1": "the first microphone of the first array",
+    "mdm8": "eight microphones of the first array, beamformed",
+}
+SETS = {
+    f"{mic}_{part}": text
+    for mic, text in MICROPHONES.items()
+    for part in ("train", "dev", "eval")
+}
+WHERE = (
+    "AMI (CC BY 4.0) is at https://groups.inf.ed.ac.uk/ami: the audio, "
+    "<meeting>/audio/<meeting>.Headset-0.wav and so on, and the annotation "
+    "ami_public_manual_1.6.2.zip."
+)
+SOURCE = "Kaldi's egs/ami/s5b, from annotation 1.6.1, cut at question marks, too"
+PUBLISHED = {
+    "ihm_train": {"utterances": 105149},
+    "ihm_dev": {"utterances": 13059},
+    "ihm_eval": {"utterances": 12612},
+}
+OPTIONS = {
+    "annotations": "ami_public_manual_1.6.2, unpacked or .zip; default: in there"
+}
+
+VERSION = "1.6.2"
+RELEASES = (VERSION, "1.7")  # the readme in the archive of 1.6.2 calls itself 1.7
+README = "00README_MANUAL.txt"
+MAX_WORDS = 30
+# https://groups.inf.ed.ac.uk/ami/corpus/dataproblems.shtml, as Kaldi's recipe cites it
+NO_ARRAY = ("IS1003b", "IS1007d")
+FORGOTTEN = ("IB4005",)  # in Kaldi's lists of 137, 18 and 16 meetings, not in lhotse's
+ROOTS = ("", "amicorpus", "wav_db")  # the last is lhotse's
+Track = tuple[str, int]  # speaker, headset
+
+
+def prepare(
+    corpus_dir: Path,
+    sets: list[str],
+    allow_missing: bool = False,
+    annotations: str | None = None,
+) -> Iterator[tuple[str, Utterances]]:
+    """Yield the data directories of `sets`; words that lhotse drops are a warning.
+
+    Args:
+        corpus_dir: holds <meeting>/audio/, in itself or in `amicorpus` or `wav_db`.
+        sets: some of `SETS`.
+        allow_missing: leave out what has no audio or annotation.
+        annotations: folder or .zip; default: `corpus_dir`/ami_public_manual_1.6.2.
+
+    Raises:
+        DataError: audio or annotation is missing, damaged or of another version.
+    """
+    with _annotation_folder(corpus_dir, annotations) as folder:
+        _check_version(folder, annotations)
+        lacks = _check_annotation(folder)
+        meetings = _read_annotation(folder)
+    for name in sets:
+        yield name, _make_set(corpus_dir, name, meetings, lacks, allow_missing)
+
+
+def download(folder: Path, sets: list[str]) -> Path:
+    """Download the annotation and the audio of `sets`; what is there is kept.
+
+    Raises:
+        UserError: mdm8 is asked for.
+    """
+    from lhotse.recipes.ami import download_ami
+
+    mics = {name.partition("_")[0] for name in sets}
+    if "mdm8" in mics:
+        raise UserError(f"mdm8 is not downloaded from here: {_beamformed()}")
+    for mic in sorted(mics):
+        download_ami(folder, mic=mic.rstrip("1"))
+    return folder
+
+
+@contextlib.contextmanager
+def _annotation_folder(corpus_dir: Path, given: str | None) -> Iterator[Path]:
+    """The annotation as a folder, unpacked for the time being where it is a .zip."""
+    name = f"ami_public_manual_{VERSION}"
+    places = [Path(given)] if given else [corpus_dir / name, corpus_dir / f"{name}.zip"]
+    found = next((place for place in places if place.exists()), None)
+    if found is None:
+        others = sorted(p.name for p in corpus_dir.glob("ami_public_manual_*"))
+        raise DataError(
+            f"{' or '.join(map(str, places))}: no such annotation (--annotations)"
+            + (f", but {few(others)} of another version" if others else "")
+            + f". {WHERE}"
+        )
+    if found.is_dir():
+        yield found
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary, found.stem)
+        try:
+            with zipfile.ZipFile(found) as archive:
+                archive.extractall(
+                    folder,
+                    [
+                        member
+                        for member in archive.namelist()
+                        if re.search(r"(^|/)((words|segments|corpusR.*)/|00R)", member)
+                    ],
+                )
+        except (zipfile.BadZipFile, EOFError) as error:
+            raise DataError(f"{found}: damaged ({error}); download it again") from None
+        inner = next(folder.rglob("corpusResources"), folder / "corpusResources")
+        yield inner.parent
+
+
+def _check_version(folder: Path, given: str | None) -> None:
+    readme = folder / README
+    if not readme.is_file():
+        raise DataError(
+            f"{given or folder}: no {README} in it that tells its version; unpack "
+            f"ami_public_manual_{VERSION}.zip whole. {WHERE}"
+        )
+    text = readme.read_text("utf-8", errors="replace")
+    release = re.search(r"release ([\d.]*\d)", text)
+    named = re.search(r"ami_public_manual_([\d.]*\d)", str(given or folder))
+    for found, allowed in ((named, (VERSION,)), (release, RELEASES)):
+        if found and found[1] not in allowed:
+            raise DataError(
+                f"{given or readme}: release {found[1]} of the annotation, where "
+                f"{VERSION} is expected: other segments and counts. {WHERE}"
+            )
+
+
+def _check_annotation(folder: Path) -> dict[str, list[str]]:
+    """By meeting, the files that are not there of speakers whom meetings.xml lists."""
+    meetings = folder / "corpusResources" / "meetings.xml"
+    if not meetings.is_file():
+        raise DataError(f"{meetings}: no such file; unpack the annotation whole")
+    lacks: dict[str, list[str]] = {}
+    try:
+        for meeting in ET.parse(meetings).getroot():
+            name = meeting.attrib["observation"]
+            for speaker in meeting:
+                for kind in ("segments", "words"):
+                    file = f"{kind}/{name}.{speaker.attrib['nxt_agent']}.{kind}.xml"
+                    if not (folder / file).is_file():
+                        lacks.setdefault(name, []).append(file)
+    except (ET.ParseError, KeyError) as error:
+        raise DataError(f"{meetings}: damaged ({error}); unpack it again") from None
+    for segments in (folder / "segments").glob("*.xml"):
+        words = folder / "words" / segments.name.replace(".segments.", ".words.")
+        if not words.is_file():
+            raise DataError(f"{words}: no such file; unpack the annotation whole")
+    return lacks
+
+
+def _read_annotation(
+    folder: Path,
+) -> dict[str, dict[Track, list[AmiSegmentAnnotation]]]:
+    """By meeting and speaker, the segments that have words."""
+    from lhotse.recipes.ami import parse_ami_annotations
+
+    complaints = _Complaints()
+    root = logging.getLogger()
+    root.addHandler(complaints)
+    try:
+        found = parse_ami_annotations(folder, "kaldi", MAX_WORDS)
+    except (ET.ParseError, KeyError, TypeError, ValueError) as error:
+        raise _blame(folder, error) from None
+    finally:
+        root.removeHandler(complaints)
+    if complaints.messages:
+        print(
+            f"WARNING: lhotse left out {len(complaints.messages)} words of "
+            f"{folder.name}, the first: {complaints.messages[0]}",
+            file=sys.stderr,
+        )
+    meetings: dict[str, dict[Track, list[AmiSegmentAnnotation]]] = {}
+    for (meeting, speaker, channel), segments in found.items():
+        spoken = [s for s in segments if s.text and s.start_time < s.end_time]
+        meetings.setdefault(meeting, {})[speaker, channel] = spoken
+    return meetings
+
+
+class _Complaints(logging.Handler):
+    """Keeps what lhotse logs, a line for every word it drops."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+def _blame(folder: Path, error: Exception) -> DataError:
+    """Which file lhotse could not read."""
+    for path in sorted(folder.glob("*/*.xml")):
+        try:
+            ET.parse(path)
+        except ET.ParseError as reason:
+            return DataError(f"{path}: damaged ({reason}); unpack the annotation again")
+    return DataError(
+        f"{folder}: not as NXT annotation should be ({error!r}); unpack it again"
+    )
+
+
+def _make_set(
+    corpus_dir: Path,
+    name: str,
+    meetings: dict[str, dict[Track, list[AmiSegmentAnnotation]]],
+    lacks: dict[str, list[str]],
+    allow_missing: bool,
+) -> Utterances:
+    from lhotse.recipes.ami import PARTITIONS
+
+    mic, _, part = name.partition("_")
+    partition = PARTITIONS["full-corpus-asr"]["test" if part == "eval" else part]
+    if part == "train":
+        partition = [*partition, *FORGOTTEN]
+    found = Utterances(corpus_dir)
+    missing: dict[str, list[str]] = {}  # by meeting
+    for meeting in partition:
+        if meeting in NO_ARRAY and mic != "ihm":
+            print(f"{name}: {meeting} has no array recording: left out")
+            continue
+        files = list(lacks.get(meeting, []))
+        if meeting not in meetings and not files:
+            files.append(f"{meeting} in meetings.xml")
+        tracks = meetings.get(meeting, {})
+        for (speaker, headset), segments in sorted(tracks.items()):
+            file = _audio_name(meeting, mic, headset)
+            path = _find(corpus_dir, meeting, file)
+            if path is None:
+                files.append(f"{meeting}/audio/{file}")
+                continue
+            _add(found, path, f"AMI_{meeting}_{_tag(mic, headset)}_{speaker}", segments)
+        if files:
+            missing[meeting] = list(dict.fromkeys(files))
+    if missing:
+        _tell(corpus_dir, name, missing, found, allow_missing)
+    return found
+
+
+def _tell(
+    corpus_dir: Path,
+    name: str,
+    missing: dict[str, list[str]],
+    found: Utterances,
+    allow_missing: bool,
+) -> None:
+    """Say which meetings are not there, and of the others, which files."""
+    there = {recording[:7].rstrip("._") for recording in found.wav_scp}
+    whole = [meeting for meeting in missing if meeting not in there]
+    files = [file for m in missing if m in there for file in missing[m]]
+    lacks = [
+        f"{len(whole)} meeting(s), {few(whole)}, of which {missing[whole[0]][0]} was "
+        "looked for first" if whole else "",
+        f"{len(files)} file(s) of others: {few(files, 10)}" if files else "",
+    ]  # fmt: skip
+    message = f"{name} lacks {' and '.join(filter(None, lacks))}"
+    if not allow_missing:
+        raise DataError(
+            f"{corpus_dir}: {message}. {_beamformed() if 'mdm8' in name else WHERE} "
+            "--allow_missing true prepares what is there"
+        )
+    print(f"WARNING: {message}; they are left out", file=sys.stderr)
+
+
+def _add(
+    found: Utterances, path: Path, speaker: str, segments: list[AmiSegmentAnnotation]
+) -> None:
+    recording = read_whole_recording(path)
+    if recording.num_channels > 1:  # ES2010d.Array1-01 of the genuine corpus has two
+        print(f"{path}: the first of {recording.num_channels} channels is taken")
+    for part in segments:
+        times = (int(100 * t + 0.5) for t in (part.start_time, part.end_time))
+        utt = "_".join([speaker, *(f"{t:07d}" for t in times)])
+        if found.text.get(utt) != part.text:  # some are annotated twice
+            start, end = part.start_time, part.end_time
+            found.add(utt, recording, 0, start, end, speaker, part.text)
+
+
+def _audio_name(meeting: str, mic: str, headset: int) -> str:
+    return {
+        "ihm": f"{meeting}.Headset-{headset}.wav",
+        "sdm1": f"{meeting}.Array1-01.wav",
+        "mdm8": f"{meeting}_MDM8.wav",
+    }[mic]
+
+
+def _tag(mic: str, headset: int) -> str:
+    return f"H{headset:02d}" if mic == "ihm" else mic[:3].upper()
+
+
+def _find(corpus_dir: Path, meeting: str, file: str) -> Path | None:
+    folders = [Path(root, meeting, "audio") for root in ROOTS]
+    if file.endswith("_MDM8.wav"):  # as the corpus' site has them
+        folders += [Path("beamformed", meeting), Path(meeting)]
+    paths = (corpus_dir / folder / file for folder in folders)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _beamformed() -> str:
+    return (
+        "Beamformed <meeting>/audio/<meeting>_MDM8.wav are made of Array1-01.wav to "
+        "-08.wav by BeamformIt (https://github.com/xanguera/BeamformIt, as in Kaldi's "
+        "egs/ami/s5b), or downloaded: `lhotse download ami --mic mdm8-bf`."
+    )

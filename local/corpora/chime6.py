@@ -1,0 +1,238 @@
+"""CHiME-6 dinner parties: worn microphones and arrays, by the challenge's rules.
+
+Partition, text rules and times are lhotse's, the rest the challenge's (Kaldi's
+egs/chime6/s5_track1): ids of Kaldi's form, so that scores can be compared, and what is
+left out. The audio is looked up here, by its names: lhotse counts the channels of the
+files that are there, and asks for all sessions of a part.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from espnet_a2m.datadir import DataError, few
+
+from .counts import compare_counts
+from .kaldi import Utterances
+from .reading import read_whole_recording
+
+if TYPE_CHECKING:
+    from lhotse import Recording
+
+SETS = {
+    "ihm_train": "worn microphones, left channel",
+    "ihm_dev": "the same",
+    "ihm_eval": "the same",
+    "mdm_train": "channel 1 of every array: each utterance up to six times",
+    "dev": "channel 1 of the utterance's reference array",
+    "eval": "the same",
+}
+WHERE = (
+    "CHiME-6 (CC BY-SA 4.0) is at https://openslr.org/150: CHiME6_train.tar.gz, "
+    "CHiME6_dev.tar.gz, CHiME6_eval.tar.gz and CHiME6_transcriptions.tar.gz, unpacked "
+    "to audio/<part>/ and transcriptions/<part>/."
+)
+SOURCE = "https://chimechallenge.github.io/chime6/track2_data.html"
+PUBLISHED: dict[str, dict[str, float]] = {}  # of the sets as they are made here: none
+ENTRIES = {
+    "train": 79980,
+    "dev": 7440,
+    "eval": 11028,
+}  # of the transcriptions, as given
+
+ARRAYS = ("U01", "U02", "U03", "U04", "U05", "U06")
+# arrays that were not recorded, from the challenge's chime5.json
+NO_ARRAY = {("S01", "U03"), ("S05", "U03"), ("S09", "U05"), ("S22", "U03")}
+# worn microphones that failed, left out of training by Kaldi's recipe
+BAD_WORN = {("P11", "S03"), ("P52", "S19"), ("P53", "S24"), ("P54", "S24")}
+TAG = re.compile(r"\[[^\]]*\]")
+LOCATIONS = ("DINING", "KITCHEN", "LIVING")
+
+
+def prepare(
+    corpus_dir: Path, sets: list[str], allow_missing: bool = False
+) -> Iterator[tuple[str, Utterances]]:
+    """Yield the data directories of `sets`.
+
+    Args:
+        corpus_dir: holds audio/{train,dev,eval} and transcriptions/{train,dev,eval}.
+        sets: some of `SETS`.
+        allow_missing: leave out sessions and audio that are not there.
+
+    Raises:
+        DataError: a file is missing, damaged, or of CHiME-5.
+    """
+    for name in sets:
+        yield name, _make_set(corpus_dir, name, allow_missing)
+
+
+def normalise(words: str, training: bool) -> str:
+    """The text of an utterance by the challenge's rules; "" if it is to be left out.
+
+    Lower case without punctuation, `[redacted]` utterances left out. The other tags
+    ([noise], [laughs], [inaudible 0:00:00.00]) are not scored, so they are removed. An
+    utterance of dev or eval that is nothing but tags keeps them: what is recognised
+    there counts as insertions.
+    """
+    from lhotse.recipes.utils import normalize_text_chime6
+
+    # lhotse forgets quotation marks, and a dash that begins an utterance, which Kaldi
+    # sees after a blank
+    text = normalize_text_chime6(" " + words.replace('"', ""), normalize="kaldi")
+    plain = " ".join(TAG.sub(" ", text).split())
+    return plain if plain or training else " ".join(text.split())
+
+
+def _make_set(corpus_dir: Path, name: str, allow_missing: bool) -> Utterances:
+    from lhotse.recipes.chime6 import DATASET_PARTS
+
+    mic, _, part = name.rpartition("_")
+    root = corpus_dir
+    if (root / "CHiME6").is_dir():  # where the array synchronisation writes it
+        root /= "CHiME6"
+    found = Utterances(corpus_dir)
+    missing: list[str] = []
+    entries = 0
+    for session in DATASET_PARTS[part]:
+        file = root / "transcriptions" / part / f"{session}.json"
+        if not file.is_file():
+            missing.append(f"transcriptions/{part}/{session}.json")
+            continue
+        audio = _Audio(root / "audio" / part, session, missing)
+        for number, entry in enumerate(read_session(file), 1):
+            entries += 1
+            where = f"{file}: entry {number}"
+            if mic == "ihm" and part == "train" and _pair(entry) in BAD_WORN:
+                continue
+            _add(found, entry, where, mic, part, audio)
+    missing = list(dict.fromkeys(missing))
+    if missing and not allow_missing:
+        raise DataError(
+            f"{corpus_dir}: {len(missing)} file(s) of {name} are not there: "
+            f"{few(missing)}. {WHERE} --allow_missing true prepares what is there"
+        )
+    if missing:
+        print(
+            f"WARNING: {name}: {len(missing)} file(s) are not there, and what belongs "
+            f"to them is left out: {few(missing, 10)}",
+            file=sys.stderr,
+        )
+    what, published = f"transcriptions/{part}", {"entries": ENTRIES[part]}
+    compare_counts(what, {"entries": entries}, published, SOURCE)
+    return found
+
+
+class _Audio:
+    """The recordings of a session, each opened once; what is not there is noted."""
+
+    def __init__(self, folder: Path, session: str, missing: list[str]) -> None:
+        self.folder = folder
+        self.session = session
+        self.missing = missing
+        self.opened: dict[str, Recording | None] = {}
+
+    def __getitem__(self, device: str) -> Recording | None:
+        """The recording of "P05" or "U02.CH1"."""
+        if device not in self.opened:
+            path = self.folder / f"{self.session}_{device}.wav"
+            there = path.is_file()
+            self.opened[device] = read_whole_recording(path) if there else None
+            if not there:
+                self.missing.append(f"audio/{self.folder.name}/{path.name}")
+        return self.opened[device]
+
+
+def read_session(file: Path) -> list[dict[str, Any]]:
+    """The entries of a session's transcription.
+
+    Raises:
+        DataError: it is damaged, of CHiME-5 or of a release without words.
+    """
+    try:
+        entries = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise DataError(f"{file}: damaged ({error}); unpack it again") from None
+    if not (isinstance(entries, list) and all(isinstance(e, dict) for e in entries)):
+        raise DataError(f"{file}: not a list of utterances; unpack it again. {WHERE}")
+    # the sessions of CHiME-5 begin with an entry about the session, without a speaker
+    entries = [e for e in entries if "words" in e or "speaker" in e]
+    for number, entry in enumerate(entries, 1):
+        where = f"{file}: entry {number}"
+        keys = ("session_id", "speaker", "start_time", "end_time", "words")
+        if absent := [key for key in keys if key not in entry]:
+            raise DataError(f"{where}: has no {few(absent)}; unpack it again. {WHERE}")
+        if isinstance(entry["start_time"], dict):
+            raise DataError(
+                f"{where}: a time for every device, as CHiME-5 has them; its audio is "
+                f"not synchronised. {WHERE}"
+            )
+        if entry["words"] == "placeholder":
+            raise DataError(
+                f"{where}: the words are a placeholder, as in the forced alignments "
+                f"(CHiME6_falign), which come without transcripts. {WHERE}"
+            )
+    return entries
+
+
+def _pair(entry: dict[str, Any]) -> tuple[str, str]:
+    return entry["speaker"], entry["session_id"]
+
+
+def _seconds(time: str, where: str) -> float:
+    from lhotse.recipes.utils import TimeFormatConverter
+
+    try:
+        return TimeFormatConverter.hms_to_seconds(time)
+    except (ValueError, AttributeError):
+        raise DataError(
+            f"{where}: {time!r} is no time such as 1:02:03.45. {WHERE}"
+        ) from None
+
+
+def _add(
+    found: Utterances,
+    entry: dict[str, Any],
+    where: str,
+    mic: str,
+    part: str,
+    audio: _Audio,
+) -> None:
+    start = _seconds(entry["start_time"], where)
+    end = _seconds(entry["end_time"], where)
+    text = normalise(entry["words"], training=part == "train")
+    if start >= end or not text:
+        return
+    location = "NOLOCATION"
+    if part != "train":
+        location = str(entry.get("location", "")).upper()
+        if location not in LOCATIONS or entry.get("ref") not in ARRAYS:
+            raise DataError(
+                f"{where}: no location ({', '.join(LOCATIONS)}) or reference array, by "
+                f"which {part} is scored; unpack it again. {WHERE}"
+            )
+    speaker, session = _pair(entry)
+    # device in the name of the file -> as Kaldi's ids name the signal
+    if mic == "ihm":
+        devices = {speaker: f"{location}.L"}
+    elif mic == "mdm":
+        arrays = [a for a in ARRAYS if (session, a) not in NO_ARRAY]
+        devices = {f"{a}.CH1": f"{a}_{location}.CH1" for a in arrays}
+    else:
+        devices = {f"{entry['ref']}.CH1": f"{entry['ref']}_{location}.CH1"}
+    for device, signal in devices.items():
+        recording = audio[device]
+        if recording is None:
+            continue
+        times = f"{round(100 * start):07d}-{round(100 * end):07d}"
+        utt = f"{speaker}_{session}_{signal}-{times}"
+        if found.text.get(utt) == text:
+            continue
+        found.add(utt, recording, 0, start, end, speaker, text)
+        if part != "train" and utt in found.text:
+            found.tables.setdefault("utt2session", {})[utt] = session
+            found.tables.setdefault("utt2location", {})[utt] = location

@@ -1,0 +1,157 @@
+"""Libri-Light: up to 60,000 hours of audiobooks without transcripts.
+
+lhotse's recipe makes an utterance of each stretch of voice activity, seconds long, and
+keeps all of them in memory; here neighbouring stretches are joined, and one speaker is
+in memory at a time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from espnet_a2m.datadir import Segment
+from espnet_a2m.errors import DataError, few
+
+from .streamed import StreamedDir
+
+WHERE = (
+    "Libri-Light is free to download, in the public domain: small.tar (35 GB), "
+    "medium.tar (321 GB) and large.tar (3.05 TB), see "
+    "https://github.com/facebookresearch/libri-light/tree/main/data_preparation."
+)
+# The folders hold no file twice: 60 kh is all three (577 + 5193 + 51934 h).
+SETS = {
+    "librilight_600": ("small",),
+    "librilight_6k": ("small", "medium"),
+    "librilight_60k": ("small", "medium", "large"),
+}
+SOURCE = "Kahn et al., arXiv 1912.07875"
+PUBLISHED = {
+    "librilight_600": {"speakers": 489},
+    "librilight_6k": {"speakers": 1742},
+    "librilight_60k": {"speakers": 7439},
+}
+LONGEST = 32.0  # seconds; the crop of the paper's pre-training
+PAUSE = 2.0  # seconds; the official script leaves all pauses out, a segment cannot
+
+
+def cut(
+    activity: Iterable[tuple[float, float]],
+    longest: float = LONGEST,
+    pause: float = PAUSE,
+) -> list[tuple[float, float]]:
+    """Join stretches of voice activity to segments, as the official cut_by_vad.py.
+
+    Args:
+        activity: (start, end) of each stretch, in seconds, in order.
+        longest: length of a segment at most; a longer stretch is divided evenly.
+        pause: a longer one is in no segment.
+
+    Returns:
+        (start, end) of the segments, in seconds, pauses within them included.
+    """
+    segments: list[tuple[float, float]] = []
+    for start, end in activity:
+        if segments and (
+            start - segments[-1][1] <= pause and end - segments[-1][0] <= longest
+        ):
+            segments[-1] = (segments[-1][0], end)
+            continue
+        pieces = max(1, -(-(end - start) // longest))
+        step = (end - start) / pieces
+        bounds = [round(start + i * step, 3) for i in range(int(pieces))] + [end]
+        segments += zip(bounds, bounds[1:])
+    return segments
+
+
+@dataclass
+class Books:
+    """The recordings of some of Libri-Light's folders, read while they are written."""
+
+    root: Path
+    parts: tuple[str, ...]
+    allow_missing: bool = False
+    counts: dict[str, float] = field(default_factory=dict)
+
+    def write(self, path: Path) -> None:
+        """Write the data directory, speaker by speaker, and count what is in it."""
+        folders: dict[str, list[Path]] = {}
+        for part in self.parts:
+            for folder in (self.root / part).iterdir():
+                if folder.is_dir():
+                    folders.setdefault(folder.name, []).append(folder)
+        with StreamedDir(path) as written:
+            # the order of "<speaker>-...", which is not that of "<speaker>"
+            for speaker in sorted(folders, key=lambda s: f"{s}-".encode()):
+                found = read_speaker(speaker, folders[speaker], self.allow_missing)
+                written.add_speaker(speaker, *found)
+        self.counts = written.counts
+
+
+def read_speaker(
+    speaker: str, folders: list[Path], allow_missing: bool
+) -> tuple[dict[str, str], dict[str, Segment]]:
+    """Recordings (id -> path) and segments of a speaker's books."""
+    recordings: dict[str, str] = {}
+    segments: dict[str, Segment] = {}
+    for folder in folders:
+        flac = {path.with_suffix("") for path in folder.glob("*/*.flac")}
+        told = {path.with_suffix("") for path in folder.glob("*/*.json")}
+        if (alone := flac ^ told) and not allow_missing:
+            raise DataError(
+                f"{folder}: {len(alone)} recordings lack their .flac or their .json: "
+                f"{few(sorted(map(str, alone)))}; unpack the archive again. {WHERE}"
+            )
+        for base in sorted(flac & told):
+            name = f"{speaker}-{base.parent.name}-{base.name}"
+            parts = cut(read_activity(base.with_name(base.name + ".json")))
+            if not parts:
+                continue
+            recordings[name] = str(base.with_name(base.name + ".flac").absolute())
+            for index, (start, end) in enumerate(parts):
+                segments[f"{name}-{index:04d}"] = Segment(name, start, end)
+    return recordings, segments
+
+
+def read_activity(path: Path) -> list[tuple[float, float]]:
+    """Stretches of voice activity that a recording's .json names, in seconds.
+
+    Raises:
+        DataError: the file is no JSON, or has no such list.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["voice_activity"]
+        activity = [(float(start), float(end)) for start, end in found]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f'{path}: no "voice_activity" of [start, end] in seconds ({error!r}); '
+            "get it again, or make it by Libri-Light's own scripts"
+        ) from None
+    if any(end <= start for start, end in activity) or activity != sorted(activity):
+        raise DataError(f"{path}: voice_activity is not in order; get it again")
+    return activity
+
+
+def prepare(
+    corpus_dir: Path, sets: list[str], allow_missing: bool = False
+) -> Iterator[tuple[str, Books]]:
+    """The sets, without text.
+
+    Args:
+        corpus_dir: has the folders small, medium and large, as far as sets need them.
+        allow_missing: leave out recordings without .json, and the other way round.
+
+    Raises:
+        DataError: one of them is absent or empty.
+    """
+    for part in dict.fromkeys(part for name in sets for part in SETS[name]):
+        if not any((corpus_dir / part).glob("*/*/*.flac")):
+            raise DataError(
+                f"{corpus_dir / part}: looked for <speaker>/<book>/*.flac and found "
+                f"none. {WHERE}"
+            )
+    for name in sets:
+        yield name, Books(corpus_dir, SETS[name], allow_missing)

@@ -1,0 +1,107 @@
+"""Switchboard-1: telephone conversations, two channels of mu-law, 8 kHz."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from espnet_a2m.errors import DataError, few
+
+from .kaldi import Utterances, collect
+from .reading import check_not_shortened, reading
+from .telephone import call_side, call_utterance
+from .text import CommonForm
+
+WHERE = (
+    "Switchboard-1 release 2 is LDC97S62 (https://catalog.ldc.upenn.edu/LDC97S62, "
+    "under LDC's licence); its transcripts, swb_ms98_transcriptions, are free: unpack "
+    "https://www.openslr.org/resources/5/switchboard_word_alignments.tar.gz in it."
+)
+SETS = {"switchboard": "all conversations; there is no test set in this corpus"}
+SOURCE = "Kaldi's recipe, which knows copies of 2,435 too"
+PUBLISHED = {"switchboard": {"recordings": 2438}}
+
+_WORD_RULES = [
+    (re.compile(pattern, re.I), replacement)
+    for pattern, replacement in (
+        (r"^-?\[laughter-(.+)\]-?$", r"\1"),  # [laughter-yeah]
+        (r"^\[(.+)/.+\]-?$", r"\1"),  # [it'n/isn't]: as it was said
+        (r"^([^\[\]]+)\[.+\]$", r"\1"),  # ex[specially]-/especially], a mistake in it
+        (r"^\{(.+)\}$", r"\1"),  # {yuppiedom}: a new word
+        (r"\[[^\]]+\]", ""),  # ab[solute]-, -[an]y: what was not said; [noise]
+        (r"_\d", ""),  # them_1
+        (r"^</?[be]_aside>$", ""),  # <b_aside>: spoken to somebody else
+    )
+]
+
+
+def spell(text: str) -> str:
+    """The words of a Mississippi State transcript as they were said.
+
+    >>> spell("[laughter-yeah] [noise] i [it'n/isn't] ab[solute]- {yuppiedom} them_1")
+    "yeah i it'n ab yuppiedom them"
+    """
+    return " ".join(filter(None, map(_spell_word, text.split())))
+
+
+def _spell_word(word: str) -> str:
+    for pattern, replacement in _WORD_RULES:
+        word = pattern.sub(replacement, word)
+    return word.strip("-")
+
+
+def prepare(
+    corpus_dir: Path, sets: list[str], allow_missing: bool = False
+) -> Iterator[tuple[str, Utterances]]:
+    """The conversations, in the common form of transcripts; a side is a speaker.
+
+    Args:
+        corpus_dir: has *.sph and *-trans.text files below it.
+        allow_missing: leave out conversations without transcripts.
+
+    Raises:
+        DataError: one of the two is absent, or the audio is compressed by shorten.
+    """
+    from lhotse import Recording, RecordingSet
+    from lhotse.recipes.switchboard import make_segments
+
+    audio = {path.stem: path for path in sorted(corpus_dir.rglob("*.sph"))}
+    texts = {p.stem.split("-")[0]: p for p in corpus_dir.rglob("sw*-trans.text")}
+    for kind, files in (("sw0*.sph", audio), ("sw*-trans.text", texts)):
+        if not files:
+            raise DataError(f"{corpus_dir}: no {kind} anywhere below it. {WHERE}")
+    sides = {
+        (call, channel): texts.get(f"{call.replace('sw0', 'sw')}{'AB'[channel]}")
+        for call in audio
+        for channel in (0, 1)
+    }
+    lacks = sorted({call for (call, _), path in sides.items() if path is None})
+    if lacks and not allow_missing:
+        raise DataError(
+            f"{corpus_dir}: {len(lacks)} conversations have no transcript of both "
+            f"sides: {few(lacks)}. {WHERE}"
+        )
+    check_not_shortened(audio.values())
+    form = CommonForm()
+    with reading(corpus_dir):
+        recordings = RecordingSet.from_recordings(
+            Recording.from_file(path)
+            for call, path in audio.items()
+            if call not in lacks
+        )
+    supervisions = (
+        part.transform_text(lambda text: form(spell(text)))
+        for (call, channel), path in sides.items()
+        if call not in lacks and path is not None
+        for part in make_segments(path, recordings[call], channel)
+    )
+    found = collect(
+        corpus_dir,
+        recordings,
+        supervisions,
+        utt_of=call_utterance,
+        speaker_of=call_side,
+    )
+    form.report("switchboard")
+    yield "switchboard", found

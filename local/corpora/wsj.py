@@ -1,0 +1,134 @@
+"""Wall Street Journal (CSR-I and CSR-II): read newspaper sentences, 16 kHz.
+
+lhotse has no recipe for it. Which recordings make a set is in LDC's own index files
+(.ndx), what is said in its .dot files; sets and rules are those of Kaldi's recipe, the
+largest vocabulary, non-verbalised punctuation and the Sennheiser microphone (.wv1).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from espnet_a2m.errors import DataError, few
+
+from .kaldi import Utterances
+from .reading import check_not_shortened, read_recording
+from .text import CommonForm
+
+WHERE = (
+    "WSJ is LDC93S6A (or B) and LDC94S13A (or B), under LDC's licence "
+    "(https://catalog.ldc.upenn.edu/LDC93S6A): put the discs' folders below one."
+)
+# index files, by the end of their path: discs are found under different names
+SETS = {
+    "wsj_si284": (
+        "wsj0/doc/indices/train/tr_s_wv1.ndx",
+        "wsj1/doc/indices/si_tr_s.ndx",
+    ),
+    "wsj_dev93": ("wsj1/doc/indices/h1_p0.ndx",),
+    "wsj_eval92": ("wsj0/doc/indices/test/nvp/si_et_20.ndx",),
+}
+SOURCE = "Kaldi's recipe"
+PUBLISHED = {
+    "wsj_si284": {"utterances": 37416},
+    "wsj_dev93": {"utterances": 503},
+    "wsj_eval92": {"utterances": 333},
+}
+NOT_RECORDED = "wsj0/si_tr_s/401/"  # listed, but on no disc
+_NOT_A_WORD = re.compile(r"\[.*\]|~|\.")  # noises, truncation, a pause
+_MARKS = re.compile(r"[\\:!*]|\([^)]*\)(?=-)")  # quoting, stress, what was not said
+
+
+def spell(text: str) -> str:
+    r"""The words of a line of a .dot file; punctuation that was said is a word.
+
+    >>> spell(r"And <new> I\. B\. M\. [breath] %PERCENT . ,COMMA up [slam>] ~")
+    'And new I. B. M. PERCENT ,COMMA up'
+    """
+    words = []
+    for word in _MARKS.sub("", text).split():
+        if not _NOT_A_WORD.fullmatch(word):
+            deleted = re.fullmatch(r"<([\w']+)>", word)  # the prompt, but was said
+            words.append(deleted[1] if deleted else word.lstrip("%&{}"))
+    return " ".join(words)
+
+
+def prepare(
+    corpus_dir: Path, sets: list[str], allow_missing: bool = False
+) -> Iterator[tuple[str, Utterances]]:
+    """The sets, in the common form of transcripts.
+
+    Args:
+        corpus_dir: has the discs, in folders of any name, below it.
+        allow_missing: leave out recordings that are not there.
+
+    Raises:
+        DataError: an index, a recording or a transcript is absent, or the audio is
+            compressed by shorten.
+    """
+    files = {_key(p, corpus_dir): p for p in corpus_dir.rglob("*") if p.is_file()}
+    texts: dict[str, str] = {}
+    for key, path in files.items():
+        if key.endswith(".dot"):
+            texts.update(read_dot(path))
+    for name in sets:
+        keys = [
+            key for index in SETS[name] for key in read_index(corpus_dir, index, files)
+        ]
+        lost = [key for key in keys if key not in files or _utt(key) not in texts]
+        if lost and not allow_missing:
+            raise DataError(
+                f"{corpus_dir}: {len(lost)} of {len(keys)} recordings of {name} have "
+                f"no .wv1 file, or no line in a .dot file: {few(lost)}. {WHERE}"
+            )
+        audio = {_utt(key): files[key] for key in keys if key not in set(lost)}
+        check_not_shortened(audio.values())
+        form = CommonForm()
+        found = Utterances(corpus_dir)
+        for utt, path in audio.items():
+            if text := form(spell(texts[utt])):
+                recording = read_recording(path)
+                length = recording.duration
+                found.add(utt, recording, 0, 0.0, length, utt[:3], text)
+        form.report(name)
+        yield name, found
+
+
+def read_index(corpus_dir: Path, index: str, files: dict[str, Path]) -> list[str]:
+    """Recordings that an .ndx file lists: "11_1_1:wsj0/si_tr_s/01i/01ic0201.wv1"."""
+    if index not in files:
+        raise DataError(f"{corpus_dir}: no {index} anywhere below it. {WHERE}")
+    keys = []
+    for line in files[index].read_text(encoding="utf-8").splitlines():
+        if not line.strip() or line.startswith(";"):
+            continue
+        key = line.partition(":")[2].strip().lstrip("/").lower()
+        if not key:
+            raise DataError(f"{files[index]}: {line!r}: no <disc>:<file>; get it again")
+        if not key.startswith(NOT_RECORDED):
+            keys.append(key if key.endswith(".wv1") else f"{key}.wv1")
+    return keys
+
+
+def read_dot(path: Path) -> dict[str, str]:
+    """Transcript by utterance: "<text> (<utterance>)" a line."""
+    found = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if match := re.fullmatch(r"(.*)\((\w+)\)\s*", line):
+            found[match[2].lower()] = match[1].strip()
+        elif line.strip():
+            raise DataError(f"{path}: {line[:60]!r}: no (<utterance>) ends it")
+    return found
+
+
+def _key(path: Path, root: Path) -> str:
+    """A path from wsj0 or wsj1 on, in lower case: discs differ in what is above it."""
+    name = path.relative_to(root).as_posix().lower()
+    match = re.fullmatch(r"(?:.*/)?(wsj[01]/.*)", name)
+    return match[1] if match else name
+
+
+def _utt(key: str) -> str:
+    return Path(key).stem

@@ -1,0 +1,39 @@
+# Data directories of the corpora that db.sh names, for a recipe's local/data.sh, which
+# sources this in the recipe's directory.
+# shellcheck shell=bash
+
+shared=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)  # this directory
+# shellcheck disable=SC1091
+. ./db.sh
+
+place_of() {  # CORPUS: what db.sh says of it
+    local name=${1^^}
+    echo "${!name:-}"
+}
+
+prepare() {  # CORPUS DATA SET...: make DATA/SET of the corpus
+    local corpus=$1 data=$2 place download=()
+    shift 2
+    place=$(place_of "${corpus}")
+    [ "${place}" != downloads ] || download=(--download true --download_dir downloads)
+    python3 "${shared}/prepare_corpus.py" "${corpus}" --data "${data}" --sets "$@" \
+        --corpus_dir "${place}" "${download[@]}"
+}
+
+copy_set() {  # FROM TO: validation data are filtered by length, test sets are not
+    rm -rf "$2" "$2.tmp"
+    cp -r "$1" "$2.tmp"
+    mv "$2.tmp" "$2"
+}
+
+prepare_pretrain() {  # DATA NAME: make the pre-training set
+    case $2 in
+        librilight_*) prepare librilight "$1" "$2" ;;
+        librispeech_960) prepare librispeech "$1" train_960 ;;
+        *)
+            echo "ERROR: --pretrain $2: librilight_60k, librilight_6k, librilight_600" \
+                "or librispeech_960 can be pre-trained on" >&2
+            exit 1
+            ;;
+    esac
+}

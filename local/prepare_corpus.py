@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Make data directories of a corpus that is on this machine, by lhotse's recipes.
+
+Usage: prepare_corpus.py ami --corpus_dir /corpora/ami --data data --sets ihm_train
+
+Each corpus is a module in local/corpora/ with
+
+  SETS       data directory -> what it is
+  WHERE      one sentence: where the corpus is to be had, and its licence
+  PUBLISHED  data directory -> {"utterances": ..., "hours": ...}, and SOURCE of them
+  OPTIONS    optional: option of its own -> help (each takes a value)
+  prepare(corpus_dir, sets, allow_missing=False, **options)
+             yields (data directory, Utterances); `options` are those that were given
+  download(folder, sets)
+             optional, where the licence lets it: returns the corpus' directory
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from corpora.counts import compare_counts
+
+from espnet_a2m.datadir import DataError, UserError, few, main_guard
+
+CORPORA = {
+    "ami": "corpora.ami",
+    "chime6": "corpora.chime6",
+    "commonvoice": "corpora.commonvoice",
+    "fisher": "corpora.fisher",
+    "librilight": "corpora.librilight",
+    "librispeech": "corpora.librispeech",
+    "switchboard": "corpora.switchboard",
+    "tedlium": "corpora.tedlium",
+    "wsj": "corpora.wsj",
+}
+FLAGS = ("true", "false")
+
+
+def find_corpus(
+    name: str, module: Any, sets: list[str], args: argparse.Namespace
+) -> Path:
+    """The corpus' directory, downloaded if that is asked for.
+
+    Raises:
+        UserError: it is not named, not there, or not to be downloaded.
+    """
+    if args.download == "true":
+        if not hasattr(module, "download"):
+            raise UserError(f"{name} cannot be downloaded from here. {module.WHERE}")
+        return module.download(Path(args.download_dir), sets)
+    if not args.corpus_dir:
+        raise UserError(
+            f"where is {name}? Set {name.upper()} in the recipe's db.sh "
+            f"(--corpus_dir). {module.WHERE}"
+        )
+    folder = Path(args.corpus_dir)
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder}: no such directory: correct {name.upper()} in the recipe's "
+            f"db.sh (--corpus_dir). {module.WHERE}"
+        )
+    return folder
+
+
+def get_parser(module: Any = None) -> argparse.ArgumentParser:
+    """The options, with those of a corpus' own."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("corpus", choices=CORPORA)
+    parser.add_argument("--corpus_dir", help="where the corpus is")
+    parser.add_argument("--data", default="data", help="where data directories go")
+    sets = ", ".join(module.SETS) if module else "depends on the corpus"
+    parser.add_argument("--sets", nargs="+", help=f"which to make: {sets}; default all")
+    parser.add_argument(
+        "--allow_missing",
+        choices=FLAGS,
+        default="false",
+        help="prepare what is there of a corpus that is not complete",
+    )
+    parser.add_argument(
+        "--download",
+        choices=FLAGS,
+        default="false",
+        help="download the corpus first, where its licence lets us",
+    )
+    parser.add_argument("--download_dir", default="downloads", help="where to")
+    for option, text in getattr(module, "OPTIONS", {}).items():
+        parser.add_argument(f"--{option}", help=text)
+    return parser
+
+
+@main_guard
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    argv = sys.argv[1:] if argv is None else argv
+    name = argv[0] if argv else ""
+    module: Any = importlib.import_module(CORPORA[name]) if name in CORPORA else None
+    args = get_parser(module).parse_args(argv)
+    if module is None:  # the corpus was named after the options
+        raise UserError(f"name the corpus first: prepare_corpus.py {args.corpus} ...")
+    sets = args.sets or list(module.SETS)
+    if unknown := [s for s in sets if s not in module.SETS]:
+        raise UserError(
+            f"{name} has no set {few(unknown)}; it has {', '.join(module.SETS)}"
+        )
+    corpus_dir = find_corpus(name, module, sets, args)
+    options = {o: v for o in getattr(module, "OPTIONS", {}) if (v := getattr(args, o))}
+    allow_missing = args.allow_missing == "true"
+    for set_name, utterances in module.prepare(
+        corpus_dir, sets, allow_missing=allow_missing, **options
+    ):
+        utterances.write(Path(args.data, set_name))
+        published = module.PUBLISHED.get(set_name, {})
+        if published:
+            what = f"{name} {set_name}"
+            compare_counts(what, utterances.counts, published, module.SOURCE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,318 @@
+"""CHiME-6: text rules, audio, errors, and scores per session and location."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+from asterisk_sounds import prompts
+from conftest import TEST_DATA
+from meetings import cut, prepare, refused, same_files
+from miniature_chime6 import (
+    entry,
+    write_audio,
+    write_session,
+    write_transcription,
+)
+
+from espnet_a2m.datadir import DataDir, read_scp
+from espnet_a2m.kaldi_table import write_table
+
+SESSIONS = ("S03", "S02", "S09", "S01")
+PARTIAL = {"allow_missing": "true"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A corpus of four sessions, and by session what was placed in its audio."""
+    folder = tmp_path_factory.mktemp("chime6")
+    spoken = prompts(0.8, 2.5)
+    placed = {
+        session: write_session(folder, session, spoken[12 * i : 12 * (i + 1)])
+        for i, session in enumerate(SESSIONS)
+    }
+    return folder, placed
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, made):
+    folder = tmp_path_factory.mktemp("data")
+    sets = ("ihm_train", "mdm_train", "ihm_dev", "dev", "eval")
+    prepare("chime6", made[0], folder, *sets, **PARTIAL)
+    return folder
+
+
+@pytest.fixture
+def copy(tmp_path, made):
+    """A copy of the dev part to damage."""
+    target = tmp_path / "copy"
+    for kind in ("audio", "transcriptions"):
+        shutil.copytree(made[0] / kind / "dev", target / kind / "dev")
+    return target
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("Okay.", "okay"),
+        ('Well, "that" is it: no; yes! Right?', "well that is it no yes right"),
+        ("I - I mean, we're - late.", "i i mean we're late"),
+        ("- Yeah.", "yeah"),
+        ("Mm-hmm. Mm- Mm.", "mmhmm mm mm"),
+        ("X-ray of e-mail", "x-ray of e-mail"),
+        ("[laughs] Okay. [noise]", "okay"),
+        ("So [inaudible 0:12:34.56] then", "so then"),
+        ("[inaudible - 0:01:02.03] [inaudible] no", "no"),
+        ("[redacted]", ""),
+        ("My name is [redacted].", ""),
+        ("", ""),
+    ],
+)
+def test_text_rules(words, text):
+    from corpora.chime6 import normalise
+
+    assert normalise(words, training=True) == text
+    assert normalise(words, training=False) == text
+
+
+def test_nothing_but_tags_is_evaluated_and_not_trained_on():
+    from corpora.chime6 import normalise
+
+    assert normalise("[laughs] [inaudible 0:00:01.00]", training=True) == ""
+    assert normalise("[Laughs]", training=False) == "[laughs]"
+
+
+def test_worn_microphones_left_channel_to_the_sample(data, made):
+    train = DataDir.load(data / "ihm_train")
+    placed = {k: v for k, v in made[1]["S03"].items() if k[0] != "P11"}  # it failed
+    assert len(train.utts) == len(placed) == 9
+    for (speaker, start), audio in placed.items():
+        times = f"{start // 160:07d}-{(start + len(audio)) // 160:07d}"
+        utt = f"{speaker}_S03_NOLOCATION.L-{times}"
+        assert train.tables["utt2spk"][utt] == speaker
+        assert train.segments[utt].channel == 0
+        assert np.array_equal(cut(train, utt), audio)
+    dev = DataDir.load(data / "ihm_dev")
+    assert any(utt.startswith("P05_S02_KITCHEN.L-0000100-") for utt in dev.utts)
+    assert {u.split("_")[1] for u in dev.utts} == {"S02", "S09"}
+
+
+def test_reference_arrays_channel_1(data, made):
+    """The utterance's own array, location and session; a tag alone is evaluated."""
+    dev = DataDir.load(data / "dev")
+    assert len(dev.utts) == 2 * (12 + 1)
+    entries = {}
+    for session in ("S02", "S09"):
+        file = made[0] / "transcriptions" / "dev" / f"{session}.json"
+        for said in json.loads(file.read_text()):
+            entries[said["speaker"], session, said["start_time"]] = said
+    for utt, segment in dev.segments.items():
+        speaker, session, array = utt.split("_")[:3]
+        start = f"0:00:{segment.start:05.2f}"
+        said = entries[speaker, session, start]
+        assert said["ref"] == array and segment.recording == f"{session}_{array}.CH1"
+        assert dev.tables["utt2session"][utt] == session
+        assert dev.tables["utt2location"][utt] == said["location"].upper()
+        path = made[0] / "audio" / "dev" / f"{session}_{array}.CH1.wav"
+        samples, fs = soundfile.read(path, dtype="int16")
+        there = samples[round(segment.start * fs) : round(segment.end * fs)]
+        assert np.array_equal(cut(dev, utt), there)
+    assert sorted(dev.tables["text"].values())[0] == "[laughs]"
+
+
+def test_every_array_of_a_training_utterance(data, made):
+    train = DataDir.load(data / "mdm_train")
+    assert len(train.utts) == 2 * 12  # of arrays U01 and U02; P11 is heard by arrays
+    assert {s.recording for s in train.segments.values()} == {
+        "S03_U01.CH1",
+        "S03_U02.CH1",
+    }
+
+
+def test_times_are_lhotses(data, made):
+    from lhotse.recipes.chime6 import prepare_chime6
+
+    theirs = prepare_chime6(made[0], None, "dev", "ihm")["dev"]["supervisions"]
+    ours = DataDir.load(data / "ihm_dev")
+    kept = {
+        (s.recording_id, s.speaker, round(s.start, 2), round(s.end, 2))
+        for s in theirs
+        if s.text
+    }
+    assert kept == {
+        (u.split("_")[1], ours.tables["utt2spk"][u], s.start, s.end)
+        for u, s in ours.segments.items()
+    }
+
+
+def test_a_second_run_changes_nothing(made, data, tmp_path):
+    for _ in range(2):
+        prepare("chime6", made[0], tmp_path, "ihm_train", "dev", **PARTIAL)
+        for name in ("ihm_train", "dev"):
+            assert same_files(tmp_path / name, data / name)
+
+
+def test_the_four_worn_microphones_that_failed(tmp_path):
+    """P11 of S03, and not P11 of S04, where it worked."""
+    sound = np.ones((16000, 2), np.int16)
+    for session in ("S03", "S04"):
+        said = [entry(session, p, 0, 8000, "Hi.") for p in ("P10", "P11")]
+        write_transcription(tmp_path, session, said)
+        write_audio(tmp_path, session, {"P10": sound, "P11": sound})
+    prepare("chime6", tmp_path, tmp_path / "data", "ihm_train", **PARTIAL)
+    utts = read_scp(tmp_path / "data" / "ihm_train" / "text")
+    kept = {"_".join(utt.split("_")[:2]) for utt in utts}
+    assert kept == {"P10_S03", "P10_S04", "P11_S04"}
+
+
+def test_counts_are_compared_with_published_ones(made, tmp_path, capsys):
+    prepare("chime6", made[0], tmp_path, "dev")  # both sessions: nothing is missing
+    said = capsys.readouterr()
+    assert "transcriptions/dev: 30 entries where 7,440 are expected" in said.err
+    assert "26 utterances" in said.out
+
+
+def _session(copy):
+    return copy / "transcriptions" / "dev" / "S02.json"
+
+
+def _change(copy, **values):
+    entries = json.loads(_session(copy).read_text())
+    entries[1].update(values)
+    write_transcription(copy, "S02", entries)
+
+
+def _no_session(copy):
+    _session(copy).unlink()
+
+
+def _cut_json(copy):
+    _session(copy).write_text(_session(copy).read_text()[:-30])
+
+
+def _no_list(copy):
+    _session(copy).write_text("{}")
+
+
+def _no_array(copy):
+    (copy / "audio" / "dev" / "S02_U02.CH1.wav").unlink()
+
+
+def _cut_array(copy):
+    audio = copy / "audio" / "dev" / "S02_U02.CH1.wav"
+    audio.write_bytes(audio.read_bytes()[:-100])
+
+
+def _chime5(copy):
+    _change(copy, start_time={"original": "0:00:01.00", "U01": "0:00:01.10"})
+
+
+def _placeholder(copy):
+    _change(copy, words="placeholder", start_time="40.600", end_time="41.920")
+
+
+def _odd_time(copy):
+    _change(copy, start_time="40.600")
+
+
+def _no_location(copy):
+    _change(copy, location="")
+
+
+def _no_words(copy):
+    entries = json.loads(_session(copy).read_text())
+    del entries[1]["words"]
+    write_transcription(copy, "S02", entries)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (_no_session, ("transcriptions/dev/S02.json", "openslr.org/150")),
+        (_cut_json, ("S02.json: damaged", "unpack")),
+        (_no_list, ("S02.json: not a list of utterances",)),
+        (_no_array, ("audio/dev/S02_U02.CH1.wav", "openslr.org/150")),
+        (_cut_array, ("S02_U02.CH1.wav: truncated", "replace the file")),
+        (_chime5, ("S02.json: entry 2", "CHiME-5", "synchronised")),
+        (_placeholder, ("S02.json: entry 2", "placeholder", "CHiME6_falign")),
+        (_odd_time, ("S02.json: entry 2", "'40.600' is no time")),
+        (_no_location, ("S02.json: entry 2", "no location", "dev is scored")),
+        (_no_words, ("S02.json: entry 2", "has no words")),
+    ],
+)
+def test_damage_is_named(copy, tmp_path, capsys, damage, words):
+    damage(copy)
+    said = refused(
+        capsys, "chime6", "--corpus_dir", copy, "--sets", "dev",
+        "--data", tmp_path / "data",
+    )  # fmt: skip
+    assert all(word in said for word in words), said
+
+
+def test_what_a_user_forgets(tmp_path, capsys):
+    assert "Set CHIME6 in the recipe's db.sh" in refused(capsys, "chime6")
+    said = refused(capsys, "chime6", "--corpus_dir", tmp_path)
+    assert "transcriptions/train/S03.json" in said and "openslr.org/150" in said
+    assert "cannot be downloaded" in refused(capsys, "chime6", "--download", "true")
+
+
+def test_genuine_forced_alignments_are_refused(tmp_path, capsys):
+    falign = TEST_DATA / "chime6_annotation_format" / "falign"
+    if not falign.is_dir():
+        pytest.skip(f"no {falign}")
+    shutil.copytree(falign, tmp_path / "transcriptions")
+    for name in ("dev", "ihm_train", "eval"):
+        said = refused(capsys, "chime6", "--corpus_dir", tmp_path, "--sets", name,
+                       "--allow_missing", "true")  # fmt: skip
+        assert "entry 1: the words are a placeholder" in said
+
+
+# ------------------------------------------------------------------ chime6_score.py
+REFERENCES = {
+    "P05_S02_U01_KITCHEN.CH1-0000000-0000100": "mm i see",
+    "P05_S02_U02_DINING.CH1-0000200-0000300": "yeah the soup",
+    "P06_S02_U01_KITCHEN.CH1-0000100-0000200": "[laughs]",
+    "P25_S09_U03_LIVING.CH1-0000100-0000200": "mhm okay then fine",
+}
+HEARD = {
+    "P05_S02_U01_KITCHEN.CH1-0000000-0000100": "HMM I SEE [NOISE]",  # all correct
+    "P05_S02_U02_DINING.CH1-0000200-0000300": "yeah soup",  # 1 of 3
+    "P06_S02_U01_KITCHEN.CH1-0000100-0000200": "so what",  # 2 of 0
+    "P25_S09_U03_LIVING.CH1-0000100-0000200": "",  # 4 of 4
+}
+
+
+@pytest.mark.parametrize("sctk", ["auto", "none"])
+def test_scores_per_session_and_location(tmp_path, monkeypatch, capsys, sctk):
+    import chime6_score
+
+    tables = {
+        "text": REFERENCES,
+        "utt2spk": {utt: utt[:3] for utt in REFERENCES},
+        "utt2session": {utt: utt[4:7] for utt in REFERENCES},
+        "utt2location": {u: u.split("_")[3].split(".")[0] for u in REFERENCES},
+    }
+    for name, table in tables.items():
+        write_table(tmp_path / "dump" / "raw" / "dev" / name, table)
+    decoded = tmp_path / "exp" / "asr_atm" / "decode" / "dev"
+    write_table(decoded / "text", HEARD)
+    write_table(decoded.parent / "test_clean" / "text", HEARD)  # no such set in dump
+    monkeypatch.chdir(tmp_path)
+    chime6_score.main(["--sctk", sctk])
+    table = (decoded / "score_chime6" / "locations.md").read_text()
+    assert table in capsys.readouterr().out
+    assert table.splitlines() == [
+        "|session|DINING|KITCHEN|LIVING|all|",
+        "|---|---|---|---|---|",
+        "|S02|33.33 (1/3)|66.67 (2/3)|- (0/0)|50.00 (3/6)|",
+        "|S09|- (0/0)|- (0/0)|100.00 (4/4)|100.00 (4/4)|",
+        "|all|33.33 (1/3)|66.67 (2/3)|100.00 (4/4)|70.00 (7/10)|",
+    ]
+    assert not (decoded.parent / "test_clean" / "score_chime6").exists()
+    (tmp_path / "dump" / "raw" / "dev" / "utt2session").write_text("x S02\n")
+    with pytest.raises(SystemExit):
+        chime6_score.main([])
+    assert "utt2session: lacks P05_S02" in capsys.readouterr().err

@@ -1,0 +1,76 @@
+"""Transcripts of the corpora, word for word as their documentation has them."""
+
+from __future__ import annotations
+
+import doctest
+import sys
+
+import pytest
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "local"))
+from corpora import fisher, switchboard, tedlium, text, wsj  # noqa: E402
+
+
+@pytest.mark.parametrize("module", [text, tedlium, switchboard, fisher, wsj])
+def test_documented_examples(module):
+    assert doctest.testmod(module) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("said", "spelled"),
+    {
+        "He's one of 'the boys'.": "HE'S ONE OF THE BOYS",
+        "the dogs' tails": "THE DOGS' TAILS",
+        "‘I don’t know,’ he said": "I DON'T KNOW HE SAID",
+        "rock 'n' roll": "ROCK N ROLL",
+        "Wait—what?!": "WAIT WHAT",
+        "T.V.": "T V",
+        "...": "",
+        "well [noise] [inaudible 0:01:02.03] yes": "WELL YES",
+        "Chapter 4": None,
+        "R&B": None,
+        "café": None,
+    }.items(),
+)
+def test_one_spelling(said, spelled):
+    assert text.common(said) == spelled
+
+
+@pytest.mark.parametrize(
+    ("said", "spelled"),
+    {  # the examples in Kaldi's swbd1_map_words.pl
+        "[LAUGHTER-STORY]": "STORY",
+        "[IT'N/ISN'T]": "IT'N",
+        "[LEM[GUINI]-/LINGUINI]": "LEM",
+        "-[AN]Y": "Y",
+        "AB[SOLUTE]-": "AB",
+        "EX[SPECIALLY]-/ESPECIALLY]": "EX",
+        "{YUPPIEDOM}": "YUPPIEDOM",
+        "AMMU[N]IT-": "AMMUIT",
+        "THEM_1's": "THEM's",
+        "[NOISE] [VOCALIZED-NOISE] <B_ASIDE> HI <E_ASIDE>": "HI",
+    }.items(),
+)
+def test_switchboard_words(said, spelled):
+    assert switchboard.spell(said) == spelled
+
+
+@pytest.mark.parametrize(
+    ("said", "spelled"),
+    {  # what Kaldi's normalize_transcript.pl and fisher_data_prep.sh say of them
+        (
+            wsj,
+            r"computers I\. B\. M\. introduced [door_slam]",
+        ): "COMPUTERS I B M INTRODUCED",
+        (wsj, "a [<door_slam] b [door_slam>] [phone_ring/] c [/phone_ring]"): "A B C",
+        (wsj, "<and> ten %PERCENT .POINT ~ ."): "AND TEN PERCENT POINT",
+        (wsj, "one ,COMMA two --DASH"): "ONE COMMA TWO DASH",
+        (fisher, "(( i think )) so"): "",
+        (fisher, "uh-huh [breath] l._d._c."): "UH HUH L D C",
+        (tedlium, "' cause they 're at ted <unk>"): "'CAUSE THEY'RE AT TED",
+    }.items(),
+)
+def test_rules_of_other_corpora(said, spelled):
+    module, words = said
+    assert text.common(module.spell(words)) == spelled
