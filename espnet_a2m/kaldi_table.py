@@ -161,7 +161,7 @@ class Keys(Collection[str]):
 def outer_join(
     tables: Sequence[Iterable[tuple[str, T]]],
 ) -> Iterator[tuple[str, list[T | None]]]:
-    """Walk through tables side by side: each key, and what each has for it (None: nothing).
+    """Walk through tables side by side: each key with its values, None where it lacks.
 
     Args:
         tables: (key, value) pairs of each, sorted bytewise by key.
