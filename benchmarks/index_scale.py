@@ -18,8 +18,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-JOBS = 1  # of scoring
+JOBS = 4  # of scoring
 SPLITS = 32  # of ESPnet's --multiple_iterator
+SPLIT_DIR = Path("split32")
 BATCH_BINS = 16000 * 32 * 20  # 20 utterances of the paper's 32 s
 
 
@@ -40,31 +41,32 @@ def steps(count: int) -> dict[str, list[str]]:
     local = ROOT / "local"
     score = python("-m", "espnet_a2m.bin.score", "--scorer", "energy")
     score += ["--scorer_conf", "fs=16000", "--data", str(DATA)]
-    score += ["--output_dir", str(CONFIDENCE)]
+    score += ["--output_dir", str(CONFIDENCE), "--nj", str(JOBS)]
+    report = python("-m", "espnet_a2m.bin.confidence_report", "--data", DATA)
+    report += ["--confidence", str(CONFIDENCE), "--outdir", "report"]
+    split = python("-m", "espnet2.bin.split_scps", "--num_splits", SPLITS)
+    split += ["--output_dir", str(SPLIT_DIR), "--log_level", "ERROR", "--scps"]
+    split += [str(DATA / name) for name in ("wav.scp", "utt2num_samples")]
+    split += [str(CONFIDENCE / "confidence.scp")]
+    formatting = (local / "format_wav.py", "--audio_format", "wav.ark", RAW)
+    filtering = (local / "filter_lengths.py", "--max_wav_duration", 33, ORG)
     return {
         "make_index": here("make_index", count),
         "check": python(local / "check_data_dir.py", RAW),
-        "format": python(
-            *(local / "format_wav.py", "--audio_format", "wav.ark"),
-            *(RAW, "formatted"),
-        ),
-        "format_again": python(
-            *(local / "format_wav.py", "--audio_format", "wav.ark"),
-            *(RAW, "formatted"),
-        ),
-        "filter": python(
-            local / "filter_lengths.py", "--max_wav_duration", 33, ORG, DATA
-        ),
+        "format": python(*formatting, "formatted"),
+        "format_again": python(*formatting, "formatted"),
+        "filter": python(*filtering, DATA),
         "make_scores": here("make_scores", count),
-        "score": score,
-        "report": python(
-            *("-m", "espnet_a2m.bin.confidence_report", "--data", DATA),
-            *("--confidence", CONFIDENCE, "--outdir", "report"),
-        ),
+        "score_job": [*score, "--job", "2"],
+        "score_merge": score,
+        "report": report,
         "check_streams": here("check_streams"),
         "import_espnet": here("import_espnet"),
         "dataset": here("dataset"),
         "sampler": here("sampler"),
+        "split": split,
+        "split_dataset": here("split_dataset"),
+        "split_sampler": here("split_sampler"),
     }
 
 
@@ -76,6 +78,14 @@ def streams() -> list[tuple[str, str, str]]:
         (str(DATA / "wav.scp"), "speech", "kaldi_ark"),
         (str(CONFIDENCE / "confidence.scp"), "confidence", "kaldi_ark"),
     ]
+
+
+def one_split() -> tuple[list[tuple[str, str, str]], str]:
+    """The same of one split, and its lengths."""
+    paths = [(SPLIT_DIR / Path(path).name, *rest) for path, *rest in streams()]
+    return [(f"{p}/split.0", n, t) for p, n, t in paths], str(
+        SPLIT_DIR / "utt2num_samples" / "split.0"
+    )
 
 
 def run_step(step: str, count: int) -> None:
@@ -94,14 +104,13 @@ def run_step(step: str, count: int) -> None:
         from espnet2.samplers.build_batch_sampler import build_batch_sampler
         from espnet2.train.dataset import ESPnetDataset
 
-        if step == "dataset":
-            ESPnetDataset(streams())
-        elif step == "sampler":
-            shapes = [str(synthetic_index.STATS / "speech_shape")]
-            sampler = build_batch_sampler(
-                "numel", 1, BATCH_BINS, shape_files=shapes, min_batch_size=1
-            )
-            list(sampler)
+        paths, lengths = streams(), str(synthetic_index.DATA / "utt2num_samples")
+        if step.startswith("split"):
+            paths, lengths = one_split()
+        if step.endswith("dataset"):
+            ESPnetDataset(paths)
+        elif step.endswith("sampler"):
+            list(build_batch_sampler("numel", 1, BATCH_BINS, shape_files=[lengths]))
 
 
 def measure(command: list[str]) -> tuple[int, float, float, int]:
@@ -128,6 +137,7 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, help="where the index is made")
     parser.add_argument("--only", nargs="+", default=[], metavar="STEP")
+    parser.add_argument("--skip", nargs="+", default=[], metavar="STEP")
     parser.add_argument("--step", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.step:
@@ -138,7 +148,7 @@ def main() -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
     os.chdir(args.folder)
     for name, command in steps(args.count).items():
-        if args.only and name not in args.only:
+        if (args.only and name not in args.only) or name in args.skip:
             continue
         status, seconds, cpu, peak = measure(command)
         failed = f" FAILED ({status})" if status else ""

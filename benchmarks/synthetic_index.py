@@ -28,7 +28,6 @@ TITLES = ("sea_fairies", "bleak_house", "walden", "moby_dick_or_the_whale", "emm
 ORG = Path("dump/raw/org/pretrain")
 DATA = Path("dump/raw/pretrain")
 CONFIDENCE = Path("exp/confidence/pretrain")
-STATS = Path("exp/ssl_stats/train")
 RAW = Path("data/pretrain")
 
 
@@ -90,14 +89,14 @@ def link(target: Path, path: Path) -> None:
 def make_index(count: int) -> None:
     """Write the index of `count` utterances into the current directory.
 
-    RAW is as stage 1 leaves it, ORG as stage 3, STATS as stage 10.
+    RAW is as stage 1 leaves it, ORG as stage 3.
     """
     number = durations().tolist()
     wav = Path("corpus/recording.wav")
     wav.parent.mkdir(exist_ok=True)
     soundfile.write(wav, np.zeros(FS, np.int16), FS)
     audio = audio_archive(Path("corpus/audio.ark"))
-    for folder in (RAW, ORG, CONFIDENCE, STATS):
+    for folder in (RAW, ORG, CONFIDENCE):
         folder.mkdir(parents=True, exist_ok=True)
     with (
         open(RAW / "wav.scp", "w") as recordings,
@@ -107,7 +106,6 @@ def make_index(count: int) -> None:
         open(ORG / "utt2spk", "w") as utt2spk,
         open(ORG / "spk2utt", "w") as spk2utt,
         open(ORG / "utt2num_samples", "w") as utt2num_samples,
-        open(STATS / "speech_shape", "w") as shapes,
     ):
         last_speaker = ""
         for i, (utt, recording, speaker) in enumerate(keys(count)):
@@ -124,7 +122,6 @@ def make_index(count: int) -> None:
             wav_scp.write(f"{utt} {archive}:{audio[i % ARCHIVE_UTTS]}\n")
             utt2spk.write(f"{utt} {speaker}\n")
             utt2num_samples.write(f"{utt} {number[i % PERIOD]}\n")
-            shapes.write(f"{utt} {number[i % PERIOD]}\n")
             if speaker != last_speaker:
                 spk2utt.write(f"\n{speaker}" if last_speaker else speaker)
                 last_speaker = speaker
