@@ -143,8 +143,8 @@ def main() -> None:
     if args.step:
         run_step(args.step, args.count)
         return
-    if args.folder is None:
-        parser.error("--folder is needed")
+    if args.folder is None or args.count % 1000:
+        parser.error("--folder is needed, and a count of whole thousands")
     args.folder.mkdir(parents=True, exist_ok=True)
     os.chdir(args.folder)
     for name, command in steps(args.count).items():

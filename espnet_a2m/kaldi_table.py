@@ -213,7 +213,7 @@ def file_digest(path: PathLike) -> str:
     """SHA-256 of a file of any size, in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while block := file.read(1 << 20):
+        while block := file.read(1 << 16):
             digest.update(block)
     return digest.hexdigest()
 
