@@ -317,6 +317,7 @@ score_in_jobs() {  # OUT COMMAND...
         "$@"
         return
     fi
+    [[ $* != *JOB* ]] || refuse scoring_nj "makes 'JOB' in a name the job's number"
     [ "${ngpu}" -eq 0 ] || run=("${run_gpu[@]}" --gpu 1)
     "${run[@]}" JOB=1:"${scoring_nj}" "${out}/log/score.JOB.log" \
         "$@" --nj "${scoring_nj}" --job JOB
