@@ -3,29 +3,35 @@
 Each utterance has an array, kept in Kaldi archives, and one number about it. The
 table of a chunk's arrays is written last and by renaming, so a chunk is either whole
 or made again; the tables of the whole set appear when all chunks are there.
+
+Several jobs, each with a folder of its own, may make the chunks of one set; where the
+set is divided between chunks, theirs are the chunks of one job alone.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import kaldiio
 import numpy as np
 from tqdm import tqdm
 
-from espnet_a2m.errors import DataError, few, naming
+from espnet_a2m.chunks import WHOLE, Chunk, Durations, Share, iter_chunks
+from espnet_a2m.errors import DataError, naming
 from espnet_a2m.kaldi_ark import entry_end, open_regular, parse_entry
 from espnet_a2m.kaldi_table import (
-    read_counts,
+    file_digest,
     read_scp,
     sort_keys,
     write_atomic,
     write_table,
+    writing,
 )
 
 CHUNK_UTTERANCES = 500
@@ -36,21 +42,6 @@ MakeChunk = Callable[
     [dict[str, str], Callable[[float], object]],
     Mapping[str, tuple[np.ndarray, float]],
 ]
-
-
-def read_durations(data: Path, fs: int) -> dict[str, float] | None:
-    """Seconds of the utterances of a data directory; None without utt2num_samples.
-
-    Raises:
-        DataError: ``utt2num_samples`` lacks utterances of ``wav.scp``.
-    """
-    path = data / "utt2num_samples"
-    if not path.exists():
-        return None
-    durations = {utt_id: count / fs for utt_id, count in read_counts(path).items()}
-    if lost := [u for u in read_scp(data / "wav.scp") if u not in durations]:
-        raise DataError(f"{path}: it lacks {few(lost)}: complete it, or remove it")
-    return durations
 
 
 def write_chunk(
@@ -97,13 +88,15 @@ def write_chunked_table(
     value_name: str,
     make_chunk: MakeChunk,
     made_by: Mapping[str, object],
-    durations: Mapping[str, float] | None = None,
+    durations: Durations | None = None,
     compression_method: int | None = None,
+    share: Share = WHOLE,
 ) -> None:
     """Write ``<name>.scp`` and ``utt2<value_name>`` of a set.
 
     A second call with the same set and ``made_by`` only does the chunks that are
-    missing; with others it starts anew.
+    missing; with others it starts anew. One of several jobs makes its chunks only;
+    `put_together` is for when all have done so.
 
     Args:
         wav_scp: Formatted audio of the set.
@@ -114,35 +107,114 @@ def write_chunked_table(
         made_by: What describes ``make_chunk``; compared with an earlier call's.
         durations: Of the utterances in seconds, for the ETA.
         compression_method: Kaldi's, of matrices; None stores them as they are.
+        share: What of the set is made.
     """
-    audio = read_scp(wav_scp)
-    chunks = output / "chunks"
+    folder = share.folder(output)
+    chunks = folder / "chunks"
     chunks.mkdir(parents=True, exist_ok=True)
     scp, numbers = output / f"{name}.scp", output / f"utt2{value_name}"
-    content = hashlib.sha256(wav_scp.read_bytes()).hexdigest()
-    state = json.dumps({**made_by, "wav_scp": content}, sort_keys=True)
-    state_file = output / "made_by.json"
+    state = json.dumps({**made_by, "wav_scp": file_digest(wav_scp)}, sort_keys=True)
+    state_file = folder / "made_by.json"
     if not state_file.exists() or state_file.read_bytes() != state.encode():
         for old in (*chunks.iterdir(), scp, numbers):
             old.unlink(missing_ok=True)
         write_atomic(state_file, state)
 
-    utt_ids = list(audio)
+    seconds = [
+        chunk.seconds for chunk in iter_chunks(wav_scp, durations, CHUNK_UTTERANCES)
+    ]
+    own = share.chunks(len(seconds))
     total = None
     if durations is not None:
         # rounded up: the sum of the parts may exceed the exact one in its last digit
-        total = math.ceil(sum(durations[utt_id] for utt_id in utt_ids))
-    stems = []
-    with tqdm(total=total, unit="s", unit_scale=True, desc=f"{name} {output}") as bar:
-        for begin in range(0, len(utt_ids), CHUNK_UTTERANCES):
-            chunk = utt_ids[begin : begin + CHUNK_UTTERANCES]
-            stem = chunks / f"{begin // CHUNK_UTTERANCES:06d}"
-            stems.append(stem)
-            if not is_whole(stem, chunk):
-                part = {utt_id: audio[utt_id] for utt_id in chunk}
-                write_chunk(stem, make_chunk(part, bar.update), compression_method)
-            elif durations is not None:
-                bar.update(sum(durations[utt_id] for utt_id in chunk))
-    for target, suffix in ((numbers, "value"), (scp, "scp")):
-        tables = (Path(f"{s}.{suffix}").read_text(encoding="utf-8") for s in stems)
-        write_atomic(target, "".join(tables))
+        total = math.ceil(sum(seconds[own.start : own.stop]))
+    with tqdm(total=total, unit="s", unit_scale=True, desc=f"{name} {folder}") as bar:
+        for chunk in iter_chunks(wav_scp, durations, CHUNK_UTTERANCES):
+            if chunk.number not in own:
+                continue
+            stem = chunk.stem(folder)
+            if is_whole(stem, sort_keys(chunk.audio)):
+                bar.update(chunk.seconds)
+            else:
+                made = make_chunk(chunk.audio, bar.update)
+                write_chunk(stem, made, compression_method)
+    if share.jobs == 1:
+        _write_tables(output, name, value_name, [(folder, own)])
+
+
+def put_together(
+    wav_scp: Path,
+    output: Path,
+    name: str,
+    value_name: str,
+    jobs: int,
+    command: Callable[[int], str],
+) -> None:
+    """Write ``<name>.scp``, ``utt2<value_name>`` and ``grid.json`` of what jobs made.
+
+    Args:
+        wav_scp: Formatted audio of the set.
+        output: Of the jobs.
+        name: Of the arrays.
+        value_name: Of the numbers.
+        jobs: Their number.
+        command: Tells how to run one of them.
+
+    Raises:
+        DataError: One has not made all of its chunks, or has made them of another
+            set or otherwise than the others.
+    """
+    shares = [Share(job, jobs) for job in range(1, jobs + 1)]
+    first, digest = None, file_digest(wav_scp)
+    for share in shares:
+        file = share.folder(output) / "made_by.json"
+        try:
+            state = json.loads(file.read_bytes())
+        except (OSError, ValueError):
+            _refuse(share, file, "is missing", command)
+        if state.get("wav_scp") != digest:
+            _refuse(share, file, f"is not of {wav_scp} as it is now", command)
+        if share.job > 1 and state != first:
+            _refuse(share, file, "has other options than job 1", command)
+        first = state
+
+    count = sum(1 for _ in iter_chunks(wav_scp, None, CHUNK_UTTERANCES))
+    parts = [(share.folder(output), share.chunks(count)) for share in shares]
+    for chunk in iter_chunks(wav_scp, None, CHUNK_UTTERANCES):
+        share = next(s for s in shares if chunk.number in s.chunks(count))
+        stem = chunk.stem(share.folder(output))
+        if not is_whole(stem, list(chunk.audio)):
+            _refuse(share, Path(f"{stem}.scp"), "is missing or not whole", command)
+    grid = parts[0][0] / "grid.json"
+    write_atomic(output / "grid.json", grid.read_bytes())
+    _write_tables(output, name, value_name, parts)
+
+
+def _refuse(
+    share: Share, file: Path, problem: str, command: Callable[[int], str]
+) -> NoReturn:
+    raise DataError(
+        f"{file}: {problem}: job {share.job} of {share.jobs} is not done. Run it, it "
+        f"goes on where it was: {command(share.job)}"
+    )
+
+
+def _write_tables(
+    output: Path, name: str, value_name: str, parts: list[tuple[Path, range]]
+) -> None:
+    """Put the chunks' tables together and remove what other jobs have left."""
+    for target, suffix in ((f"utt2{value_name}", "value"), (f"{name}.scp", "scp")):
+        with writing(output / target) as stream, naming(output / target):
+            for folder, numbers in parts:
+                for number in numbers:
+                    stem = Chunk(number, {}, 0.0).stem(folder)
+                    stream.write(Path(f"{stem}.{suffix}").read_bytes())
+    if parts[0][0] == output:
+        shutil.rmtree(output / "jobs", ignore_errors=True)
+        return
+    folders = {folder for folder, _ in parts}
+    for old in output.glob("jobs/*"):
+        if old not in folders:
+            shutil.rmtree(old)
+    shutil.rmtree(output / "chunks", ignore_errors=True)
+    (output / "made_by.json").unlink(missing_ok=True)

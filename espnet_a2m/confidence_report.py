@@ -218,6 +218,7 @@ def make_report(
             counts[language] = counts.get(language, 0) + seen
 
     report: dict[str, Any] = {"data": str(scored.data), "sets": {}}
+    report["utterances"] = {"read": len(scored.audio), "of": scored.total}
     for language in sorted(counts, key=lambda name: (name != ALL, name)):
         members = np.array(
             [
@@ -267,8 +268,10 @@ def _table_row(name: str, of: Mapping[str, Any]) -> str:
 def format_report(report: Mapping[str, Any]) -> str:
     """The report as lines to read."""
     head = " ".join(f"{key:>5}" for key in ("mean", *(f"{q}%" for q in PERCENTILES)))
+    read, total = report["utterances"]["read"], report["utterances"]["of"]
+    sample = f", a random {read} of its {total} utterances" if read < total else ""
     lines = [
-        f"Confidences of {report['data']}",
+        f"Confidences of {report['data']}{sample}",
         f"{'':<27} | {'of utterances':<35} | of frames",
         f"{'set':<10} {'utts':>8} {'hours':>7} | {head} | {head}",
         *(_table_row(name, of) for name, of in report["sets"].items()),

@@ -9,22 +9,28 @@ from 0, of a recording that has several).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from espnet_a2m.errors import DataError, UserError, few, main_guard
+from espnet_a2m.errors import DataError, Few, UserError, few, main_guard
 from espnet_a2m.kaldi_ark import is_archive_entry, parse_entry
 from espnet_a2m.kaldi_table import (
     PathLike,
-    check_key,
     is_command,
+    iter_scp,
+    outer_join,
     read_scp,
     sort_keys,
     write_atomic,
+    write_lines,
     write_table,
+    writing,
 )
+from espnet_a2m.speakers import check_speakers, iter_spk2utt
 
 __all__ = [
     "DataDir",
@@ -32,7 +38,6 @@ __all__ = [
     "Segment",
     "UserError",
     "few",
-    "invert_utt2spk",
     "main_guard",
     "read_scp",
     "read_segments",
@@ -41,6 +46,8 @@ __all__ = [
     "write_data_dir",
     "write_table",
 ]
+
+PART_UTTERANCES = 50_000  # of a directory that is read in parts
 
 
 class Segment(NamedTuple):
@@ -59,39 +66,69 @@ class Segment(NamedTuple):
 
 def read_segments(path: PathLike) -> dict[str, Segment]:
     """Read `segments`. Raises DataError as `read_scp`, and on senseless times."""
-    segments = {}
-    for utt, value in read_scp(path).items():
-        try:
-            recording, start, end, *channel = value.split()
-            number = int(channel.pop()) if channel else None
-            if channel or (number is not None and number < 0):
-                raise ValueError
-            segment = Segment(recording, float(start), float(end), number)
-        except ValueError:
+    return {utt: to_segment(value, path, utt) for utt, value in iter_scp(path)}
+
+
+def to_segment(value: str, path: PathLike, utt: str) -> Segment:
+    """A line of `segments`. Raises DataError where it makes no sense."""
+    try:
+        recording, start, end, *channel = value.split()
+        number = int(channel.pop()) if channel else None
+        if channel or (number is not None and number < 0):
+            raise ValueError
+        segment = Segment(recording, float(start), float(end), number)
+    except ValueError:
+        raise DataError(
+            f"{path}: {utt}: expected '<recording> <start> <end>' with times in "
+            f"seconds, then perhaps a channel from 0, found {value!r}"
+        ) from None
+    if not 0 <= segment.start < segment.end < float("inf"):
+        raise DataError(
+            f"{path}: {utt}: start {segment.start} and end {segment.end} (seconds) "
+            "must satisfy 0 <= start < end; correct or remove the utterance"
+        )
+    return segment
+
+
+def iter_audio(path: PathLike, allow_pipes: bool = False) -> Iterator[tuple[str, str]]:
+    """Read a `wav.scp` line by line. Raises DataError for commands not allowed."""
+    for key, value in iter_scp(path):
+        if is_command(value) and not (allow_pipes and value.endswith("|")):
             raise DataError(
-                f"{path}: {utt}: expected '<recording> <start> <end>' with times in "
-                f"seconds, then perhaps a channel from 0, found {value!r}"
-            ) from None
-        if not 0 <= segment.start < segment.end < float("inf"):
-            raise DataError(
-                f"{path}: {utt}: start {segment.start} and end {segment.end} (seconds) "
-                "must satisfy 0 <= start < end; correct or remove the utterance"
+                f"{path}: {key}: the entry is a command (a pipe), which is "
+                "run in stage 3 only, and only with --allow_pipes true; or write "
+                "its output to a wav or flac file and name that file"
             )
-        segments[utt] = segment
-    return segments
+        yield key, value
 
 
-def invert_utt2spk(utt2spk: Mapping[str, str]) -> dict[str, str]:
-    """The table spk2utt of a table utt2spk."""
-    spk2utt: dict[str, list[str]] = {}
-    for utt in sort_keys(utt2spk):
-        spk2utt.setdefault(utt2spk[utt], []).append(utt)
-    return {spk: " ".join(utts) for spk, utts in spk2utt.items()}
+def check_audio_exists(path: PathLike) -> None:
+    """Raise DataError when an audio file of a `wav.scp` is missing or has no bytes."""
+    seen = ""
+    for key, value in iter_audio(path, allow_pipes=True):
+        if is_command(value):
+            continue
+        name = parse_entry(value)[0]
+        if name == seen:  # an archive's entries follow each other
+            continue
+        if not is_archive_entry(value):
+            name = value
+        seen, audio = name, Path(name)
+        if not audio.is_file():
+            problem = "no such file (relative paths start at the current directory)"
+        elif audio.stat().st_size == 0:
+            problem = "the file has no bytes"
+        else:
+            continue
+        raise DataError(
+            f"{path}: {key}: {audio}: {problem}; correct the path or "
+            "remove the utterance"
+        )
 
 
 @dataclass
 class DataDir:
-    """A validated data directory in memory.
+    """A validated data directory, or a part of one, in memory.
 
     Attributes:
         path: where it was read from.
@@ -118,7 +155,20 @@ class DataDir:
         allow_empty_text: bool = False,
         allow_pipes: bool = False,
     ) -> DataDir:
-        """Read and check a directory.
+        """Read and check a directory as a whole: `parts` with only one."""
+        (whole,) = cls.parts(path, need, allow_empty_text, allow_pipes, sys.maxsize)
+        return whole
+
+    @classmethod
+    def parts(
+        cls,
+        path: PathLike,
+        need: Iterable[str] = ("wav.scp", "utt2spk"),
+        allow_empty_text: bool = False,
+        allow_pipes: bool = False,
+        size: int | None = None,
+    ) -> Iterator[DataDir]:
+        """Read and check a directory, a bounded number of utterances at a time.
 
         Args:
             path: the directory.
@@ -126,9 +176,15 @@ class DataDir:
                 `text`, `segments` and `utt2*` are checked when they are there.
             allow_empty_text: accept utterances without a transcript.
             allow_pipes: accept commands ("sph2pipe a.sph |") in wav.scp.
+            size: most utterances of a part [PART_UTTERANCES].
+
+        Yields:
+            Parts in the order of the utterances; each has all recordings of segments.
 
         Raises:
-            DataError: with file, line or utterance, and what to do about it.
+            DataError: with file, line or utterance, and what to do about it, when the
+                iteration comes to it. Of utterances that not all tables have it comes
+                before the last part; earlier ones are without them.
         """
         path = Path(path)
         if not path.is_dir():
@@ -141,86 +197,107 @@ class DataDir:
                 f"{path}: {few(dict.fromkeys(missing))} missing; complete the "
                 "directory, or run the stage that makes it again"
             )
-        wav_scp = read_scp(path / "wav.scp")
-        for key, value in wav_scp.items():
-            if is_command(value) and not (allow_pipes and value.endswith("|")):
-                raise DataError(
-                    f"{path}/wav.scp: {key}: the entry is a command (a pipe), which is "
-                    "run in stage 3 only, and only with --allow_pipes true; or write "
-                    "its output to a wav or flac file and name that file"
-                )
-        segments = None
-        if (path / "segments").exists():
-            segments = read_segments(path / "segments")
         names = {p.name for p in path.glob("utt2*") if p.is_file()}
         names |= {"text"} if (path / "text").exists() else set()
-        tables = {
-            name: read_scp(path / name, allow_empty_text and name == "text")
+        columns = {
+            name: iter_scp(path / name, allow_empty_text and name == "text")
             for name in sorted(names)
         }
-        loaded = cls(path, wav_scp, segments, tables)
-        loaded._check_keys()
-        return loaded
+        first, reference = iter_audio(path / "wav.scp", allow_pipes), "wav.scp"
+        recordings: dict[str, str] | None = None
+        if (path / "segments").exists():
+            recordings = dict(first)
+            first, reference = iter_scp(path / "segments"), "segments"
 
-    def _check_keys(self) -> None:
-        reference = "wav.scp" if self.segments is None else "segments"
-        utts = set(self.utts)
-        if self.segments is not None:
-            for utt, segment in self.segments.items():
-                if segment.recording not in self.wav_scp:
-                    raise DataError(
-                        f"{self.path}/segments: {utt}: the recording "
-                        f"{segment.recording!r} is not in {self.path}/wav.scp; "
-                        "add it there or remove the utterance"
-                    )
-        for name, table in self.tables.items():
-            for one, other, keys in (
-                (reference, name, utts - table.keys()),
-                (name, reference, table.keys() - utts),
-            ):
-                if keys:
-                    raise DataError(
-                        f"{self.path}: {len(keys)} utterance(s) are in {one} but not "
-                        f"in {other}: {few(sort_keys(keys))}; make both files list the "
-                        "same utterances"
-                    )
-        self._check_speakers()
-
-    def _check_speakers(self) -> None:
-        path = self.path / "spk2utt"
-        if "utt2spk" not in self.tables:
-            return
-        for speaker in set(self.tables["utt2spk"].values()):  # keys of spk2utt
-            check_key(speaker, f"{self.path}/utt2spk")
-        if not path.exists():
-            return
-        expected = invert_utt2spk(self.tables["utt2spk"])
-        found = {spk: " ".join(v.split()) for spk, v in read_scp(path).items()}
-        different = [
-            s for s in {**expected, **found} if expected.get(s) != found.get(s)
-        ]
-        if different:
-            raise DataError(
-                f"{path}: disagrees with utt2spk about speaker {few(different)}; "
-                "remove spk2utt, it is made again from utt2spk"
-            )
-
-    def check_audio_exists(self) -> None:
-        """Raise DataError when an audio file of wav.scp is missing or has no bytes."""
-        for key, value in self.wav_scp.items():
-            if is_command(value):
+        lost: dict[tuple[str, str], Few] = {}
+        part = cls._empty(path, recordings, columns)
+        count = 0
+        for utt, (source, *values) in outer_join([first, *columns.values()]):
+            for name, value in zip(columns, values):
+                if (value is None) != (source is None):
+                    pair = (reference, name) if value is None else (name, reference)
+                    lost.setdefault(pair, Few()).add(utt)
+            if source is None or None in values:
                 continue
-            audio = Path(parse_entry(value)[0] if is_archive_entry(value) else value)
-            if not audio.is_file():
-                problem = "no such file (relative paths start at the current directory)"
-            elif audio.stat().st_size == 0:
-                problem = "the file has no bytes"
-            else:
-                continue
+            if count == (size or PART_UTTERANCES):
+                yield part
+                part, count = cls._empty(path, recordings, columns), 0
+            count += 1
+            part._add(utt, source)
+            for name, value in zip(columns, values):
+                assert value is not None
+                part.tables[name][utt] = value
+        for (one, other), utts in lost.items():
             raise DataError(
-                f"{self.path}/wav.scp: {key}: {audio}: {problem}; correct the path or "
-                "remove the utterance"
+                f"{path}: {utts.count} utterance(s) are in {one} but not "
+                f"in {other}: {utts}; make both files list the same utterances"
             )
+        if "utt2spk" in columns:
+            check_speakers(path)
+        yield part
+
+    @classmethod
+    def _empty(
+        cls, path: Path, recordings: dict[str, str] | None, names: Iterable[str]
+    ) -> DataDir:
+        tables: dict[str, dict[str, str]] = {name: {} for name in names}
+        if recordings is None:
+            return cls(path, {}, None, tables)
+        return cls(path, recordings, {}, tables)
+
+    def _add(self, utt: str, source: str) -> None:
+        if self.segments is None:
+            self.wav_scp[utt] = source
+            return
+        segment = to_segment(source, self.path / "segments", utt)
+        if segment.recording not in self.wav_scp:
+            raise DataError(
+                f"{self.path}/segments: {utt}: the recording "
+                f"{segment.recording!r} is not in {self.path}/wav.scp; "
+                "add it there or remove the utterance"
+            )
+        self.segments[utt] = segment
+
+
+@contextlib.contextmanager
+def writing_data_dir(
+    path: PathLike, names: Iterable[str]
+) -> Iterator[Callable[[Mapping[str, Mapping[str, object]]], None]]:
+    """Write a data directory, each file atomically, `wav.scp` last.
+
+    spk2utt is made from utt2spk. Tables left by an earlier run and not among `names`
+    are removed, so that the directory never mixes two runs. Nothing is changed before
+    the block ends, nor when it ends with an error.
+
+    Args:
+        path: The directory.
+        names: Of the tables, without wav.scp.
+
+    Yields:
+        What to give the lines of all tables and of wav.scp for some utterances, which
+        come after those of an earlier call.
+    """
+    path, names = Path(path), set(names)
+    with writing(path / "wav.scp") as wav_scp:
+        with contextlib.ExitStack() as stack:
+            streams = {n: stack.enter_context(writing(path / n)) for n in names}
+            streams["wav.scp"] = wav_scp
+
+            def add(tables: Mapping[str, Mapping[str, object]]) -> None:
+                for name, stream in streams.items():
+                    table = tables[name]
+                    pairs = ((key, table[key]) for key in sort_keys(table))
+                    write_lines(stream, path / name, pairs)
+
+            yield add
+            # absent: the directory is being made
+            (path / "wav.scp").unlink(missing_ok=True)
+            for old in (*path.glob("utt2*"), *map(path.joinpath, ("text", "segments"))):
+                if old.name not in names:
+                    old.unlink(missing_ok=True)
+        if "utt2spk" in names:
+            with writing(path / "spk2utt") as stream:
+                write_lines(stream, path / "spk2utt", iter_spk2utt(path / "utt2spk"))
 
 
 def write_data_dir(
@@ -229,23 +306,9 @@ def write_data_dir(
     tables: Mapping[str, Mapping[str, object]],
     segments: Mapping[str, Segment] | None = None,
 ) -> None:
-    """Write a data directory, each file atomically, `wav.scp` last.
-
-    spk2utt is made from `tables["utt2spk"]`. Tables left by an earlier run and no
-    longer among `tables` are removed, so that the directory never mixes two runs.
-    """
-    path = Path(path)
-    path.mkdir(parents=True, exist_ok=True)
+    """Write a data directory that is in memory; see `writing_data_dir`."""
     contents: dict[str, Mapping[str, object]] = dict(tables)
-    if "utt2spk" in tables:
-        pairs = {utt: str(spk) for utt, spk in tables["utt2spk"].items()}
-        contents["spk2utt"] = invert_utt2spk(pairs)
     if segments is not None:
         contents["segments"] = segments
-    (path / "wav.scp").unlink(missing_ok=True)  # absent: the directory is being made
-    for old in (*path.glob("utt2*"), *map(path.joinpath, ("text", "segments"))):
-        if old.name not in contents:
-            old.unlink(missing_ok=True)
-    for name, table in contents.items():
-        write_table(path / name, table)
-    write_table(path / "wav.scp", wav_scp)
+    with writing_data_dir(path, contents) as add:
+        add({**contents, "wav.scp": wav_scp})

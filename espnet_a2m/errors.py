@@ -59,8 +59,29 @@ def naming(path: object) -> Iterator[None]:
         raise
 
 
+class Few:
+    """Names of which only the first `keep` are kept, however many are added."""
+
+    def __init__(self, keep: int = 3) -> None:
+        self.keep = keep
+        self.first: list[str] = []
+        self.count = 0
+
+    def add(self, name: str) -> None:
+        """One name more."""
+        self.count += 1
+        if self.count <= self.keep:
+            self.first.append(name)
+
+    def __str__(self) -> str:
+        """In words: "a, b, c and 5 more"."""
+        rest = self.count - self.keep
+        return ", ".join(self.first) + (f" and {rest} more" if rest > 0 else "")
+
+
 def few(names: Iterable[str], count: int = 3) -> str:
     """The first `count` of `names` in words: "a, b, c and 5 more"."""
-    names = list(names)
-    rest = len(names) - count
-    return ", ".join(names[:count]) + (f" and {rest} more" if rest > 0 else "")
+    some = Few(count)
+    for name in names:
+        some.add(name)
+    return str(some)

@@ -7,11 +7,12 @@ ever opened, and a header must agree with the file's size before kaldiio reads o
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import stat
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 import kaldiio.matio
@@ -100,18 +101,18 @@ def _positive(field: bytes) -> int:
     return number
 
 
-def entry_end(file: BinaryIO, offset: int) -> int:
-    """Where an entry ends in its file.
+def entry_end(file: BinaryIO, offset: int, size: int | None = None) -> int:
+    """Where an entry ends in its file, of ``size`` bytes (asked for when None).
 
     Raises:
         ValueError: It is no array or audio, or is cut off.
     """
-    size = os.fstat(file.fileno()).st_size
+    if size is None:
+        size = os.fstat(file.fileno()).st_size
     if offset >= size:
         raise ValueError(f"it has {size} bytes only")
-    file.seek(offset)
     try:
-        end = offset + entry_bytes(file.read(HEAD_BYTES))
+        end = offset + entry_bytes(os.pread(file.fileno(), HEAD_BYTES, offset))
     except (struct.error, IndexError):
         end = size + 1  # not even the header is there
     if end > size:
@@ -119,30 +120,36 @@ def entry_end(file: BinaryIO, offset: int) -> int:
     return end
 
 
-def check_entries(sources: Iterable[str]) -> None:
-    """Refuse entries that kaldiio, and so ESPnet, should not be given.
+def checked_entries(table: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Pass on (utterance, entry), refusing what kaldiio, and so ESPnet, may not get.
+
+    A file is opened once for entries that follow each other; of each entry the first
+    bytes are read.
 
     Raises:
         DataError: An entry is a command or a pickle, is cut off or missing.
     """
-    file, opened = None, None
-    try:
-        for source in sources:
+    with contextlib.ExitStack() as stack:
+        opened, size = None, 0
+        for utt_id, source in table:
             path, offset = parse_entry(source)
             if "[" in source:  # kaldiio would read the rest of the name as rows
                 raise DataError(f"{source}: a name with '[' cannot be told from rows")
             if path != opened:
-                if file is not None:
-                    file.close()
-                file, opened = open_regular(path), path
-            assert file is not None
+                stack.close()
+                file, opened = stack.enter_context(open_regular(path)), path
+                size = os.fstat(file.fileno()).st_size
             try:
-                entry_end(file, offset)
+                entry_end(file, offset, size)
             except ValueError as error:
                 raise DataError(f"{source}: {error}") from None
-    finally:
-        if file is not None:
-            file.close()
+            yield utt_id, source
+
+
+def check_entries(sources: Iterable[str]) -> None:
+    """Refuse entries as `checked_entries` does."""
+    for _ in checked_entries((source, source) for source in sources):
+        pass
 
 
 def read_bytes(source: str) -> bytes:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
+import re
 import tempfile
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO, TextIO, TypeVar
 
 from espnet_a2m.errors import DataError, naming
 
 PathLike = str | os.PathLike[str]
 
 MAX_KEY_BYTES = 200  # a key becomes a file name ("<key>.flac"); most systems allow 255
+#: What check_key has nothing to say about, found quickly
+_PLAIN_KEY = re.compile(rf"[!-.0-~]{{1,{MAX_KEY_BYTES}}}")
+T = TypeVar("T")
 SORT_FIX = "sort it: `LC_ALL=C sort -k1,1 -o {0} {0}`"
 
 
@@ -36,8 +43,8 @@ def check_key(key: str, where: str) -> None:
         )
 
 
-def read_scp(path: PathLike, allow_empty: bool = False) -> dict[str, str]:
-    """Read a table "<key> <value>" (wav.scp, text, utt2spk, ...), keeping its order.
+def iter_scp(path: PathLike, allow_empty: bool = False) -> Iterator[tuple[str, str]]:
+    """The (key, value) pairs of a table, in its order, one line in memory at a time.
 
     Args:
         path: the file, UTF-8, sorted bytewise by key.
@@ -45,59 +52,132 @@ def read_scp(path: PathLike, allow_empty: bool = False) -> dict[str, str]:
 
     Raises:
         DataError: the file is missing, empty, not UTF-8, unsorted, or has duplicate,
-            malformed or value-less keys.
+            malformed or value-less keys; when the iteration comes to it.
     """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: no such file; is the stage that makes it done?")
-    table: dict[str, str] = {}
-    previous = b""
+    previous = ""
+    with path.open(encoding="utf-8") as stream:
+        number = 0
+        while line := _next_line(stream, path):
+            number += 1
+            # Keys end at the first blank or tab only: other white space in a key is
+            # an error that str.split() would hide.
+            stripped = line.rstrip()
+            key = stripped.partition(" ")[0].partition("\t")[0]
+            value = stripped[len(key) :].strip()
+            # UTF-8's order of bytes is that of str's characters
+            if (
+                not (_PLAIN_KEY.fullmatch(key) and key > previous)
+                or not (value or allow_empty)
+                or "\0" in line
+            ):
+                _check_line(path, number, line, key, value, previous, allow_empty)
+            previous = key
+            yield key, value
+    if not previous:
+        raise DataError(f"{path}: the file is empty; make it again or remove it")
+
+
+def _next_line(stream: TextIO, path: Path) -> str:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        line_number = path.read_bytes()[: error.start].count(b"\n") + 1
+        return stream.readline()
+    except UnicodeDecodeError:
+        with path.open("rb") as lines:
+            number = next(n for n, line in enumerate(lines, 1) if not _is_utf8(line))
         raise DataError(
-            f"{path}:{line_number}: not UTF-8; convert the file: "
+            f"{path}:{number}: not UTF-8; convert the file: "
             f"`iconv -f <its encoding> -t UTF-8 {path}`"
         ) from None
-    if any("\0" in line for line in lines):
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _check_line(
+    path: Path,
+    number: int,
+    line: str,
+    key: str,
+    value: str,
+    previous: str,
+    allow_empty: bool,
+) -> None:
+    """Raise DataError for what is wrong with a line, if anything is."""
+    where = f"{path}:{number}"
+    if "\0" in line:
         raise DataError(f"{path}: has NUL bytes: not a text file; make it again")
-    if lines[-1] == "":
-        lines.pop()
-    for number, line in enumerate(lines, 1):
-        where = f"{path}:{number}"
-        # Keys end at the first blank or tab only: other white space in a key is an
-        # error that str.split() would hide.
-        stripped = line.rstrip()
-        if not stripped:
-            raise DataError(f"{where}: an empty line; remove it")
-        if stripped[0] in " \t":
-            raise DataError(f"{where}: the line starts with a blank; remove it")
-        key = stripped.replace("\t", " ").partition(" ")[0]
-        value = stripped[len(key) :].strip()
-        check_key(key, where)
-        if key in table:
-            raise DataError(f"{where}: the key {key!r} is there twice; keep one line")
-        if not value and not allow_empty:
-            raise DataError(
-                f"{where}: nothing follows the key {key!r}"
-                + (
-                    " (an empty transcript); remove the utterance from every file of "
-                    "the directory, or complete the line"
-                    if path.name == "text"
-                    else "; complete the line"
-                )
+    if not line.strip():
+        raise DataError(f"{where}: an empty line; remove it")
+    if line[0] in " \t":
+        raise DataError(f"{where}: the line starts with a blank; remove it")
+    check_key(key, where)
+    if key == previous:
+        raise DataError(f"{where}: the key {key!r} is there twice; keep one line")
+    if not value and not allow_empty:
+        raise DataError(
+            f"{where}: nothing follows the key {key!r}"
+            + (
+                " (an empty transcript); remove the utterance from every file of "
+                "the directory, or complete the line"
+                if path.name == "text"
+                else "; complete the line"
             )
-        if (encoded := key.encode()) < previous:
-            raise DataError(
-                f"{where}: {key!r} comes after {previous.decode()!r}: not sorted "
-                f"bytewise; {SORT_FIX.format(path)}"
-            )
-        previous = encoded
-        table[key] = value
-    if not table:
-        raise DataError(f"{path}: the file is empty; make it again or remove it")
-    return table
+        )
+    if key < previous:
+        raise DataError(
+            f"{where}: {key!r} comes after {previous!r}: not sorted bytewise; "
+            f"{SORT_FIX.format(path)}"
+        )
+
+
+def read_scp(path: PathLike, allow_empty: bool = False) -> dict[str, str]:
+    """Read a table "<key> <value>" (wav.scp, text, utt2spk, ...) as `iter_scp` does."""
+    return dict(iter_scp(path, allow_empty))
+
+
+class Keys(Collection[str]):
+    """The keys of a table, read from its file whenever they are asked for."""
+
+    def __init__(self, path: PathLike) -> None:
+        self.path = path
+
+    def __iter__(self) -> Iterator[str]:
+        return (key for key, _ in iter_scp(self.path))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, key: object) -> bool:
+        return any(key == other for other in self)
+
+
+def outer_join(
+    tables: Sequence[Iterable[tuple[str, T]]],
+) -> Iterator[tuple[str, list[T | None]]]:
+    """Walk through tables side by side: each key with its values, None where it lacks.
+
+    Args:
+        tables: (key, value) pairs of each, sorted bytewise by key.
+    """
+    walks = [iter(table) for table in tables]
+    heads = [next(walk, None) for walk in walks]
+    while there := [head[0] for head in heads if head is not None]:
+        key = min(there)
+        row: list[T | None] = []
+        for i, head in enumerate(heads):
+            if head is not None and head[0] == key:
+                row.append(head[1])
+                heads[i] = next(walks[i], None)
+            else:
+                row.append(None)
+        yield key, row
 
 
 def is_command(value: str) -> bool:
@@ -105,44 +185,71 @@ def is_command(value: str) -> bool:
     return value.strip().startswith("|") or value.strip().endswith("|")
 
 
-def read_counts(path: PathLike) -> dict[str, int]:
-    """Read a table of whole numbers, such as ``utt2num_samples``.
+def iter_counts(path: PathLike) -> Iterator[tuple[str, int]]:
+    """Read a table of whole numbers, such as ``utt2num_samples``, line by line.
 
     Raises:
-        DataError: As `read_scp`, or a value is not a number of a sensible size.
+        DataError: As `iter_scp`, or a value is not a number of a sensible size.
     """
-    table = read_scp(path)
-    for key, value in table.items():
-        if not (value.isascii() and value.isdigit() and len(value) < 16):
-            raise DataError(
-                f"{path}: {key}: {value[:40]!r} is no number of samples; make the file "
-                "again (stage 3)"
-            )
-    return {key: int(value) for key, value in table.items()}
+    return ((key, to_count(value, path, key)) for key, value in iter_scp(path))
 
 
-def write_atomic(path: PathLike, content: str | bytes) -> None:
+def read_counts(path: PathLike) -> dict[str, int]:
+    """Read a table of whole numbers as `iter_counts` does."""
+    return dict(iter_counts(path))
+
+
+def to_count(value: str, path: PathLike, key: str) -> int:
+    """A whole number of a table. Raises DataError where it is none."""
+    if not (value.isascii() and value.isdigit() and len(value) < 16):
+        raise DataError(
+            f"{path}: {key}: {value[:40]!r} is no number of samples; make the file "
+            "again (stage 3)"
+        )
+    return int(value)
+
+
+def file_digest(path: PathLike) -> str:
+    """SHA-256 of a file of any size, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 16):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def writing(path: PathLike) -> Iterator[BinaryIO]:
     """Write a whole file under a temporary name beside it, then rename it.
 
     It is on the disk before it has its name, so that after a power failure, too, it is
-    whole or what it was.
+    whole or what it was. When the block ends with an error, it is what it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    stream = os.fdopen(descriptor, "wb")
     try:
-        with naming(path), os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
+        yield stream
+        with naming(path):
             stream.flush()
             os.fsync(descriptor)
+            stream.close()
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(name, 0o666 & ~umask)  # mkstemp makes it private
         os.replace(name, path)
     except BaseException:
+        with contextlib.suppress(OSError):  # of what is still to be written
+            stream.close()
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def write_atomic(path: PathLike, content: str | bytes) -> None:
+    """Write a whole file as `writing` does."""
+    with writing(path) as stream, naming(path):
+        stream.write(content.encode() if isinstance(content, str) else content)
 
 
 def sort_keys(keys: Iterable[str]) -> list[str]:
@@ -150,7 +257,17 @@ def sort_keys(keys: Iterable[str]) -> list[str]:
     return sorted(keys, key=str.encode)
 
 
+def write_lines(
+    stream: BinaryIO, path: PathLike, pairs: Iterable[tuple[str, object]]
+) -> None:
+    """Write "<key> <value>" lines to a stream that becomes the file `path`."""
+    with naming(path):
+        stream.writelines(
+            f"{k} {value}".rstrip().encode() + b"\n" for k, value in pairs
+        )
+
+
 def write_table(path: PathLike, table: Mapping[str, object]) -> None:
     """Write "<key> <value>" lines sorted bytewise by key, atomically."""
-    lines = (f"{key} {table[key]}".rstrip() + "\n" for key in sort_keys(table))
-    write_atomic(path, "".join(lines))
+    with writing(path) as stream:
+        write_lines(stream, path, ((key, table[key]) for key in sort_keys(table)))

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_a2m.errors import DataError, few
+from espnet_a2m.errors import DataError, Few
 from espnet_a2m.frame_grid import FrameGrid
 from espnet_a2m.kaldi_ark import read_array
-from espnet_a2m.kaldi_table import PathLike, read_counts, read_scp
+from espnet_a2m.kaldi_table import Keys, PathLike, iter_scp, outer_join, to_count
 from espnet_a2m.scoring import read_audio
 
 
 @dataclasses.dataclass
 class ScoredSet:
-    """A data directory with its confidences.
+    """A data directory with its confidences, or a random sample of its utterances.
 
     Attributes:
         data: The formatted data directory.
@@ -25,6 +25,7 @@ class ScoredSet:
         grid: Where the frames are.
         language: Utterance -> ``utt2lang``; empty where there is none.
         num_samples: Utterance -> ``utt2num_samples``; empty where there is none.
+        total: Utterances of the directory.
     """
 
     data: Path
@@ -33,31 +34,61 @@ class ScoredSet:
     grid: FrameGrid
     language: dict[str, str]
     num_samples: dict[str, int]
+    total: int
 
     @classmethod
-    def load(cls, data: PathLike, confidence: PathLike) -> ScoredSet:
+    def load(
+        cls, data: PathLike, confidence: PathLike, most: int | None = None
+    ) -> ScoredSet:
         """Open the directories.
+
+        Args:
+            data: The formatted data directory.
+            confidence: Its confidences.
+            most: Utterances to take at random where there are more; None: all.
 
         Raises:
             DataError: A file is missing, or an utterance has no confidences.
         """
-        data = Path(data)
-        audio = read_scp(data / "wav.scp")
-        scp = Path(confidence) / "confidence.scp"
-        source = read_scp(scp)
-        if missing := [utt for utt in audio if utt not in source]:
-            raise DataError(
-                f"{scp}: {len(missing)} of {len(audio)} utterances of {data} are "
-                f"missing: {few(missing)}; score the set again (stage 8)"
-            )
-        language_path, samples_path = data / "utt2lang", data / "utt2num_samples"
-        language = read_scp(language_path) if language_path.exists() else {}
-        samples = read_counts(samples_path) if samples_path.exists() else {}
-        for path, table in ((language_path, language), (samples_path, samples)):
-            if table and (missing := [utt for utt in audio if utt not in table]):
-                raise DataError(f"{path}: lacks {few(missing)}; complete it")
-        grid = FrameGrid.load(Path(confidence) / "grid.json")
-        return cls(data, audio, source, grid, language, samples)
+        data, confidence = Path(data), Path(confidence)
+        wav_scp, scp = data / "wav.scp", confidence / "confidence.scp"
+        total = len(Keys(wav_scp))
+        chosen = np.ones(total, dtype=bool)
+        if most is not None and total > most:
+            chosen[np.random.default_rng(0).permutation(total)[most:]] = False
+        paths = [wav_scp, scp, data / "utt2lang", data / "utt2num_samples"]
+        paths = [path for path in paths if path.exists() or path in (wav_scp, scp)]
+        tables: dict[Path, dict[str, str]] = {path: {} for path in paths}
+        lacks = {path: Few() for path in paths}
+        position = 0
+        for utt, row in outer_join([iter_scp(path) for path in paths]):
+            if row[0] is None:
+                continue
+            for path, value in zip(paths, row):
+                if value is None:
+                    lacks[path].add(utt)
+                elif chosen[position]:
+                    tables[path][utt] = value
+            position += 1
+        for path, missing in lacks.items():
+            if missing.count and path == scp:
+                raise DataError(
+                    f"{scp}: {missing.count} of {total} utterances of {data} are "
+                    f"missing: {missing}; score the set again (stage 8)"
+                )
+            if missing.count:
+                raise DataError(f"{path}: lacks {missing}; complete it")
+        samples_path = data / "utt2num_samples"
+        counts = tables.get(samples_path, {})
+        return cls(
+            data,
+            audio=tables[wav_scp],
+            source=tables[scp],
+            grid=FrameGrid.load(confidence / "grid.json"),
+            language=tables.get(data / "utt2lang", {}),
+            num_samples={u: to_count(n, samples_path, u) for u, n in counts.items()},
+            total=total,
+        )
 
     def confidence(self, utt: str) -> np.ndarray:
         """(T,) frame confidences in [0, 1] of an utterance.

@@ -12,8 +12,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from espnet_a2m.audio_files import Recording
 from espnet_a2m.chunked_table import write_chunked_table
+from espnet_a2m.chunks import WHOLE, Durations, Share
 from espnet_a2m.errors import DataError, UserError
-from espnet_a2m.kaldi_table import read_scp
+from espnet_a2m.kaldi_table import Keys
 from espnet_a2m.scorer.interface import Scorer
 
 #: Kaldi's one byte per value for values in [0, 1]
@@ -109,14 +110,16 @@ def score_set(
     output_dir: str | Path,
     scorer: Scorer,
     made_by: Mapping[str, object],
-    durations: Mapping[str, float] | None = None,
+    durations: Durations | None = None,
     batch_seconds: float = 0.0,
     device: str = "cpu",
+    share: Share = WHOLE,
 ) -> None:
     """Write ``confidence.scp``, ``utt2conf`` and ``grid.json`` of a set.
 
     A second call with the same set and scorer only does the chunks that are
-    missing; with others it starts anew.
+    missing; with others it starts anew. One of several jobs leaves the tables to
+    `put_together`.
 
     Args:
         wav_scp: Formatted audio of the set.
@@ -129,6 +132,7 @@ def score_set(
         batch_seconds: Audio in a batch, with its padding; 0 scores one utterance at
             a time.
         device: ``cpu`` or ``cuda``.
+        share: What of the set is scored.
 
     Raises:
         UserError: An utterance cannot be scored.
@@ -138,8 +142,6 @@ def score_set(
     def make_chunk(
         audio: dict[str, str], report: Callable[[float], object]
     ) -> dict[str, tuple[np.ndarray, float]]:
-        if durations is not None and batch_seconds:
-            audio = dict(sorted(audio.items(), key=lambda item: durations[item[0]]))
         made = {}
         for batch in batches(audio, fs, batch_seconds):
             for utt_id, confidence in confidences_of(scorer, batch, device).items():
@@ -155,8 +157,8 @@ def score_set(
         return made
 
     output = Path(output_dir)
-    scorer.prepare(read_scp(wav_scp).keys())
-    scorer.grid.save(output / "grid.json")
+    scorer.prepare(Keys(wav_scp))
+    scorer.grid.save(share.folder(output) / "grid.json")
     write_chunked_table(
         Path(wav_scp),
         output,
@@ -166,4 +168,5 @@ def score_set(
         {**made_by, "description": scorer.description, "grid": vars(scorer.grid)},
         durations,
         COMPRESSION_METHOD,
+        share,
     )

@@ -2,18 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from espnet_a2m.errors import DataError, few
-from espnet_a2m.kaldi_ark import check_entries
-from espnet_a2m.kaldi_table import is_command, read_scp
+from espnet_a2m.errors import DataError, Few
+from espnet_a2m.kaldi_ark import checked_entries
+from espnet_a2m.kaldi_table import is_command, iter_scp, outer_join
+
+Stream = tuple[str, str, str]
 
 
-def check_streams(streams: Iterable[tuple[str, str, str]]) -> None:
+def splits(streams: Iterable[Stream]) -> Iterator[list[Stream]]:
+    """The streams of each split of ESPnet's ``--multiple_iterator``.
+
+    Args:
+        streams: (path, name, type), each path a folder that ``espnet2.bin.split_scps``
+            has made.
+
+    Raises:
+        DataError: One is not.
+    """
+    streams = list(streams)
+    counts = set()
+    for path, *_ in streams:
+        note = Path(path) / "num_splits"
+        text = note.read_bytes().decode(errors="replace") if note.is_file() else ""
+        text = text.strip()
+        if not (text.isascii() and text.isdigit()):
+            raise DataError(
+                f"{path}: not a folder that espnet2.bin.split_scps has made, as "
+                "--multiple_iterator wants it"
+            )
+        counts.add(int(text))
+    if len(counts) > 1:
+        raise DataError(
+            f"{streams[0][0]}, ...: split into {sorted(counts)} parts: split all alike"
+        )
+    for number in range(max(counts, default=0)):
+        yield [(f"{path}/split.{number}", name, kind) for path, name, kind in streams]
+
+
+def check_streams(streams: Iterable[Stream]) -> None:
     """Refuse streams that lack utterances of the first one, or hold what would be run.
 
     ESPnet gives the entries of a stream of type ``kaldi_ark`` to kaldiio, which runs
-    commands and unpickles; so they must be whole arrays or audio in files.
+    commands and unpickles; so they must be whole arrays or audio in files. Tables are
+    read side by side, a line of each at a time.
 
     Args:
         streams: (path, name, type) as in ``--train_data_path_and_name_and_type``,
@@ -23,25 +57,31 @@ def check_streams(streams: Iterable[tuple[str, str, str]]) -> None:
         DataError: Names the file and the first utterances that it lacks, or the
             entry.
     """
-    first: tuple[str, set[str]] | None = None
-    for path, name, kind in streams:
-        table = read_scp(path)
-        if kind == "kaldi_ark":
-            check_entries(table.values())
-        commands = [utt for utt, value in table.items() if is_command(value)]
-        if kind == "sound" and commands:
+    streams = list(streams)
+    tables: list[Iterable[tuple[str, str]]] = []
+    for path, _, kind in streams:
+        table = iter_scp(path)
+        tables.append(checked_entries(table) if kind == "kaldi_ark" else table)
+    lacks = [Few() for _ in streams]
+    commands = [Few() for _ in streams]
+    count = 0
+    for utt_id, row in outer_join(tables):
+        count += row[0] is not None
+        for number, value in enumerate(row):
+            if value is None:
+                if row[0] is not None:
+                    lacks[number].add(utt_id)
+            elif streams[number][2] == "sound" and is_command(value):
+                commands[number].add(utt_id)
+    for (path, name, _), lacking, running in zip(streams, lacks, commands):
+        if running.count:
             raise DataError(
-                f"{path}: {few(commands)}: the entry is a command (a pipe): format the "
+                f"{path}: {running}: the entry is a command (a pipe): format the "
                 "audio (stage 3)"
             )
-        keys = set(table)
-        if first is None:
-            first = (path, keys)
-            continue
-        missing = sorted(first[1] - keys)
-        if missing:
+        if lacking.count:
             raise DataError(
-                f"{path}: the stream {name} lacks {len(missing)} of "
-                f"{len(first[1])} utterances of {first[0]}, such as "
-                f"{few(missing)}: make it again from the same set"
+                f"{path}: the stream {name} lacks {lacking.count} of "
+                f"{count} utterances of {streams[0][0]}, such as "
+                f"{lacking}: make it again from the same set"
             )

@@ -25,6 +25,7 @@ ngpu | 0 | GPUs of the training stages; 0 trains on the CPU
 num_nodes | 1 | machines of a training, each with ngpu GPUs; cuda_cmd names the cluster
 nj | 2 | parallel jobs of the data stages
 inference_nj | 2 | parallel jobs of decoding
+scoring_nj | 1 | jobs of scoring, each on a machine that cuda_cmd (without a GPU, train_cmd) finds
 num_threads | 2 | CPU threads of training and scoring
 python | python3 | Python interpreter
 dumpdir | dump | formatted audio
@@ -307,6 +308,22 @@ else
     fi
 fi
 
+# A job that is started again goes on where it was; the last command puts their parts
+# together, when all of them are done.
+score_in_jobs() {  # OUT COMMAND...
+    local out=$1 run=("${run_cpu[@]}")
+    shift
+    if [ "${scoring_nj}" -le 1 ]; then
+        "$@"
+        return
+    fi
+    [[ $* != *JOB* ]] || refuse scoring_nj "makes 'JOB' in a name the job's number"
+    [ "${ngpu}" -eq 0 ] || run=("${run_gpu[@]}" --gpu 1)
+    "${run[@]}" JOB=1:"${scoring_nj}" "${out}/log/score.JOB.log" \
+        "$@" --nj "${scoring_nj}" --job JOB
+    "$@" --nj "${scoring_nj}"
+}
+
 if want 8 "confidences of ${pretrain_set} and ${valid_set}: ${confidence_dir}"; then
     if [ "${scorer}" = espnet ]; then
         [ -n "${own_scorer}" ] || need "${scorer_exp}/.made" 7
@@ -331,7 +348,8 @@ if want 8 "confidences of ${pretrain_set} and ${valid_set}: ${confidence_dir}"; 
                 [ ! -f "${file}" ] || inputs+=("${file}")
             done
         done
-        step "${out}" "${inputs[@]}" -- "${score[@]}" "${conf[@]/#/--scorer_conf=}" \
+        step "${out}" "${inputs[@]}" -- \
+            score_in_jobs "${out}" "${score[@]}" "${conf[@]/#/--scorer_conf=}" \
             --data "${dir}" --output_dir "${out}" \
             --ngpu "$((ngpu > 0))" --num_threads "${num_threads}"
     done

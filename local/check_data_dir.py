@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from wav_pipes import add_allow_pipes
 
-from espnet_a2m.datadir import DataDir, DataError, main_guard
+from espnet_a2m.datadir import DataDir, DataError, check_audio_exists, main_guard
 
 
 def check(
@@ -23,10 +24,11 @@ def check(
         DataError: the first mistake found, with its file, entry and fix.
     """
     need = ["wav.scp", "utt2spk", *need]
-    data = DataDir.load(path, need=need, allow_pipes=allow_pipes)
+    parts = DataDir.parts(path, need=need, allow_pipes=allow_pipes)
+    count = sum(len(part.utts) for part in parts)
     if audio:
-        data.check_audio_exists()
-    return len(data.utts)
+        check_audio_exists(Path(path) / "wav.scp")
+    return count
 
 
 @main_guard

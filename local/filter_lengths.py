@@ -7,10 +7,33 @@ Usage: filter_lengths.py --min_wav_duration 0.1 --max_wav_duration 20 SRC DST
 from __future__ import annotations
 
 import argparse
+import contextlib
+from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_a2m.datadir import DataDir, DataError, main_guard, write_data_dir
-from espnet_a2m.kaldi_table import read_counts
+from espnet_a2m.datadir import DataDir, DataError, main_guard, writing_data_dir
+from espnet_a2m.kaldi_table import to_count
+
+
+@dataclass
+class Tally:
+    """A number of utterances and their length."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        """One utterance more."""
+        self.count += 1
+        self.seconds += seconds
+
+    @property
+    def hours(self) -> float:
+        """Their length in hours."""
+        return self.seconds / 3600
+
+    def __str__(self) -> str:
+        return f"{self.count} ({self.hours:.3f} h)"
 
 
 def why_dropped(
@@ -54,41 +77,45 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("dst", metavar="DST", help="data directory to write")
     args = parser.parse_args(argv)
     need = ("wav.scp", "utt2spk", "utt2num_samples")
-    source = DataDir.load(args.src, need, allow_empty_text=True)
-    if source.segments is not None:
-        raise DataError(f"{args.src}: has segments; format it first (stage 3)")
-    fs = read_fs(args.src, args.fs)
-    counts = read_counts(Path(args.src) / "utt2num_samples")
-    seconds = {utt: count / fs for utt, count in counts.items()}
-    texts = source.tables.get("text")
     bounds = (args.min_wav_duration, args.max_wav_duration, args.max_text)
-    dropped: dict[str, list[float]] = {}
-    kept = []
-    for utt in source.utts:
-        text = None if texts is None else texts[utt]
-        reason = why_dropped(seconds[utt], text, *bounds)
-        if reason is None:
-            kept.append(utt)
-        else:
-            dropped.setdefault(reason, []).append(seconds[utt])
-    for reason, durations in sorted(dropped.items()):
-        hours = sum(durations) / 3600
-        print(f"{args.src}: dropped {len(durations)} ({hours:.3f} h): {reason}")
-    if not kept:
-        raise DataError(
-            f"{args.src}: none of {len(source.utts)} utterances is left; widen "
-            "--min_wav_duration and --max_wav_duration, or check the transcripts"
-        )
-    write_data_dir(
-        args.dst,
-        {utt: source.wav_scp[utt] for utt in kept},
-        {n: {utt: table[utt] for utt in kept} for n, table in source.tables.items()},
-    )
+    fs = 0
+    dropped: dict[str, Tally] = {}
+    kept, seen = Tally(), Tally()
+    with contextlib.ExitStack() as stack:
+        add = None
+        for part in DataDir.parts(args.src, need, allow_empty_text=True):
+            if part.segments is not None:
+                raise DataError(f"{args.src}: has segments; format it first (stage 3)")
+            if add is None:
+                fs = read_fs(args.src, args.fs)
+                add = stack.enter_context(writing_data_dir(args.dst, part.tables))
+            tables = {"wav.scp": part.wav_scp, **part.tables}
+            counts = part.tables["utt2num_samples"]
+            texts = part.tables.get("text")
+            chosen = []
+            for utt in part.utts:
+                path = f"{args.src}/utt2num_samples"
+                seconds = to_count(counts[utt], path, utt) / fs
+                text = None if texts is None else texts[utt]
+                seen.add(seconds)
+                reason = why_dropped(seconds, text, *bounds)
+                if reason is None:
+                    kept.add(seconds)
+                    chosen.append(utt)
+                else:
+                    dropped.setdefault(reason, Tally()).add(seconds)
+            add({name: {u: t[u] for u in chosen} for name, t in tables.items()})
+        for reason, some in sorted(dropped.items()):
+            print(f"{args.src}: dropped {some}: {reason}")
+        if not kept.count:
+            raise DataError(
+                f"{args.src}: none of {seen.count} utterances is left; widen "
+                "--min_wav_duration and --max_wav_duration, or check the transcripts"
+            )
     for note in ("audio_format", "feats_type", "fs"):
         if (Path(args.src) / note).is_file():
             (Path(args.dst) / note).write_bytes((Path(args.src) / note).read_bytes())
-    hours = sum(seconds[utt] for utt in kept) / 3600
-    print(f"{args.dst}: kept {len(kept)} of {len(source.utts)} ({hours:.3f} h)")
+    print(f"{args.dst}: kept {kept.count} of {seen.count} ({kept.hours:.3f} h)")
 
 
 if __name__ == "__main__":

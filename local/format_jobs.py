@@ -28,6 +28,7 @@ from espnet_a2m.errors import naming
 
 FORMATS = {"wav": "WAV", "flac": "FLAC", "wav.ark": "WAV", "flac.ark": "FLAC"}
 CHUNK = 50  # utterances
+LARGE, LARGE_CHUNK = 10_000, 200  # of a part this large, so that archives are fewer
 VERSION = "1"  # change it when the same input gives other samples
 BYTES_PER_SAMPLE = {"WAV": 2.0, "FLAC": 1.4}  # upper estimates, for speech
 SPARE_BYTES = 64 << 20
@@ -64,8 +65,18 @@ def _mark(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:20]
 
 
-def make_chunks(jobs: list[Job], folder: Path, fs: int, fmt: str) -> list[Chunk]:
-    """Divide the work, parts of one recording together, always in the same way."""
+def make_chunks(
+    jobs: list[Job], folder: Path, fs: int, fmt: str, part: int = 0
+) -> list[Chunk]:
+    """Divide the work, pieces of one recording together, always in the same way.
+
+    Args:
+        jobs: Of a part of the directory.
+        folder: Where the audio goes.
+        fs: Sampling rate in Hz.
+        fmt: One of FORMATS.
+        part: Number of the part, from 0.
+    """
     stats: dict[str, tuple[int, int]] = {}
     for job in jobs:
         if job.audio not in stats:
@@ -76,13 +87,15 @@ def make_chunks(jobs: list[Job], folder: Path, fs: int, fmt: str) -> list[Chunk]
                 stats[job.audio] = (0, 0)  # reported when it is opened
     ordered = sorted(jobs, key=lambda j: (j.audio, j.channel or 0, j.start, j.utt))
     chunks = []
-    for first in range(0, len(ordered), CHUNK):
-        part = tuple(ordered[first : first + CHUNK])
-        marks = {j.utt: _mark(VERSION, j, stats[j.audio], fs, fmt) for j in part}
+    size = CHUNK if len(jobs) < LARGE else LARGE_CHUNK
+    prefix = f"{part}-" if part else ""
+    for first in range(0, len(ordered), size):
+        some = tuple(ordered[first : first + size])
+        marks = {j.utt: _mark(VERSION, j, stats[j.audio], fs, fmt) for j in some}
         if fmt.endswith(".ark"):  # an archive is made as a whole, or not
             marks = {utt: _mark(utt, *marks.values()) for utt in marks}
-        archive = f"{first // CHUNK}.ark"
-        chunks.append(Chunk(part, marks, folder, archive, fs, fmt))
+        archive = f"{prefix}{first // size}.ark"
+        chunks.append(Chunk(some, marks, folder, archive, fs, fmt))
     return chunks
 
 
@@ -100,14 +113,23 @@ class Journal:
                 self.entries[utt] = entry
         path.parent.mkdir(parents=True, exist_ok=True)
         write_table(path, {u: " ".join(entry) for u, entry in self.entries.items()})
-        self.sizes = {f.name: f.stat().st_size for f in self.files.glob("*")}
+        self.sizes: dict[str, int | None] = {}
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a file in data/, as they were when it was first asked for."""
+        if name not in self.sizes:
+            try:
+                self.sizes[name] = os.stat(self.files / name).st_size
+            except (OSError, ValueError):  # ValueError: a NUL in the name
+                self.sizes[name] = None
+        return self.sizes[name]
 
     def rest(self, chunk: Chunk) -> Chunk | None:
         """What of a chunk is not made yet from this input, or is no longer there."""
         rest = []
         for job in chunk.jobs:
             mark, _, name, size = self.entries.get(job.utt, [""] * 4)
-            there = self.sizes.get(name.partition(":")[0])
+            there = self.size(name.partition(":")[0])
             if mark != chunk.marks[job.utt] or size != str(there):
                 rest.append(job)
         if not rest:

@@ -1,29 +1,55 @@
 #!/usr/bin/env bash
 # Run a program with its output in a log, as Kaldi's run.pl does:
-#   run_logged.sh [--gpu N] LOG COMMAND...
+#   run_logged.sh [--gpu N] [JOB=1:N] LOG COMMAND...
 # Epoch results are shown as they come; when it fails, the end of the log is. A log
 # that is there is continued: it tells the whole story of a training.
+# With JOB=1:N there are N commands at the same time, with JOB replaced by 1 to N in the
+# log and the command; of those that fail, the first one's log is shown.
 set -uo pipefail
 
-while [[ ${1:-} == --* ]]; do shift 2; done
-log=$1
-shift
-mkdir -p "$(dirname "${log}")"
-{
-    printf '# '
-    printf '%q ' "$@"
-    printf '\n# Started at %s\n' "$(date)"
-} >>"${log}"
-"$@" </dev/null 2>&1 | tee -a "${log}" |
-    sed -nu -E 's/^.*INFO: ([0-9]+epoch results: )/\1/p;
-                s/^.*INFO: ([0-9]+\/[0-9]+epoch started.*)/\1/p;
-                /^score .*%/p'
-status=${PIPESTATUS[0]}
-echo "# Ended (code ${status}) at $(date)" >>"${log}"
-if [ "${status}" -ne 0 ]; then
+run() {  # LOG COMMAND...
+    local log=$1 status
+    shift
+    mkdir -p "$(dirname "${log}")"
     {
-        echo "ERROR: the command failed with status ${status}; the end of ${log}:"
-        tail -n 15 "${log}" | sed 's/^/    /'
+        printf '# '
+        printf '%q ' "$@"
+        printf '\n# Started at %s\n' "$(date)"
+    } >>"${log}"
+    "$@" </dev/null 2>&1 | tee -a "${log}" |
+        sed -nu -E 's/^.*INFO: ([0-9]+epoch results: )/\1/p;
+                    s/^.*INFO: ([0-9]+\/[0-9]+epoch started.*)/\1/p;
+                    /^score .*%/p'
+    status=${PIPESTATUS[0]}
+    echo "# Ended (code ${status}) at $(date)" >>"${log}"
+    return "${status}"
+}
+
+fail() {  # LOG STATUS
+    {
+        echo "ERROR: the command failed with status $2; the end of $1:"
+        tail -n 15 "$1" | sed 's/^/    /'
     } >&2
+    exit "$2"
+}
+
+while [[ ${1:-} == --* ]]; do shift 2; done
+if [[ ${1:-} =~ ^([A-Za-z_]+)=1:([0-9]+)$ ]]; then
+    name=${BASH_REMATCH[1]}
+    count=${BASH_REMATCH[2]}
+    shift
+    set -m  # each a process group of its own, which Ctrl-C ends as a whole
+    pids=()
+    trap 'kill -- "${pids[@]/#/-}"; exit 130' INT TERM
+    for ((job = 1; job <= count; job++)); do
+        run "${@//${name}/${job}}" &
+        pids+=($!)
+    done
+    failed=
+    for ((job = 1; job <= count; job++)); do
+        wait "${pids[job - 1]}" || failed=${failed:-${job} $?}
+    done
+    [ -z "${failed}" ] || fail "${1//${name}/${failed% *}}" "${failed#* }"
+else
+    run "$@" || fail "$1" $?
 fi
-exit "${status}"

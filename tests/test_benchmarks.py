@@ -77,3 +77,12 @@ def test_command_writes_results(tmp_path):
     assert "confidences on disk, size" in done.stdout
     results = json.loads(output.read_text())
     assert len(results["rows"]["storage"]) == 2 and results["versions"]["torch"]
+
+
+def test_programs_on_a_synthetic_index(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.index_scale", "2000"]
+    command += ["--folder", str(tmp_path), "--only", "make_index", "check", "filter"]
+    command += ["make_scores", "score_merge", "check_streams"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "FAILED" not in done.stdout and done.stdout.count("2000 utterances ") == 6
+    assert "kept 2000 of 2000" in done.stdout

@@ -22,6 +22,12 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", required=True, help="Formatted data directory")
     parser.add_argument("--confidence", required=True, help="Its confidences (stage 8)")
     parser.add_argument("--outdir", required=True)
+    parser.add_argument(
+        "--max_utts",
+        type=int,
+        default=200_000,
+        help="Utterances to read, drawn at random, of a larger set",
+    )
     parser.add_argument("--utts", type=int, default=4, help="Utterances to draw")
     parser.add_argument(
         "--target_lang",
@@ -110,12 +116,15 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from espnet_a2m.kaldi_table import read_scp, write_atomic
     from espnet_a2m.scored_set import ScoredSet
 
-    scored = ScoredSet.load(args.data, args.confidence)
+    heldout = args.heldout
+    scored = ScoredSet.load(args.data, args.confidence, args.max_utts)
     report, utts = make_report(
         scored,
         target_lang=args.target_lang,
         exclude=set(read_scp(args.exclude)) if args.exclude else set(),
-        heldout=ScoredSet.load(*args.heldout) if args.heldout else None,
+        heldout=ScoredSet.load(heldout[0], heldout[1], args.max_utts)
+        if heldout
+        else None,
         min_seconds=args.min_seconds,
         mask_prob=args.mask_prob,
         mask_length=args.mask_length,

@@ -32,12 +32,13 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     """Recognise ``--data``; a second call goes on."""
     args = get_parser().parse_args(cmd)
-    from espnet_a2m.chunked_table import read_durations
+    from espnet_a2m.chunks import read_durations
     from espnet_a2m.scorer.pocketsphinx import FS, write_ctm
 
     data = Path(args.data)
     durations = read_durations(data, FS)
-    write_ctm(data / "wav.scp", Path(args.output), args.nj, durations)
+    seconds = None if durations is None else dict(durations.items())
+    write_ctm(data / "wav.scp", Path(args.output), args.nj, seconds)
 
 
 if __name__ == "__main__":

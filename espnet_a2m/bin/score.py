@@ -7,6 +7,12 @@
   score --scorer energy --scorer_conf range_db=40 ...
   score --scorer my_package.my_module:MyScorer --scorer_conf option=value ...
 
+A large set is divided between jobs, which may run at the same time and anywhere; each
+goes on when it is started again. The last command puts together what they made:
+
+  score --nj 8 --job 1 ...    (and so on, to --job 8)
+  score --nj 8 ...
+
 docs/scorers.md has all options of each, and shows how to write your own.
 """
 
@@ -14,12 +20,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from espnet_a2m.bin import import_quietly
-from espnet_a2m.errors import main_guard
+from espnet_a2m.errors import UserError, main_guard
 
 #: Options of this command that are options of the scorer -> their names there
 SCORER_OPTIONS = {
@@ -61,6 +69,10 @@ def get_parser() -> argparse.ArgumentParser:
         "utterance at a time [0 on a CPU, where batches are no faster, 120 on a GPU]",
     )
     option("--ngpu", type=int, default=0, help="0: CPU, 1: GPU [0]")
+    option("--nj", type=int, default=1, help="Jobs that the set is divided between [1]")
+    option(
+        "--job", type=int, help="Which of them this is, from 1; without: the last step"
+    )
     option("--num_threads", type=int, default=1, help="Threads on a CPU [1]")
     group = parser.add_argument_group("short for --scorer_conf")
     option = group.add_argument
@@ -101,12 +113,28 @@ def scorer_conf(args: argparse.Namespace) -> dict[str, Any]:
 @main_guard
 def main(cmd: Sequence[str] | None = None) -> None:
     """Score ``--data`` into ``--output_dir``; a second call goes on."""
-    args = get_parser().parse_args(cmd)
+    words = list(sys.argv[1:] if cmd is None else cmd)
+    args = get_parser().parse_args(words)
+    job = 1 if args.job is None else args.job
+    if not 1 <= job <= args.nj:
+        raise UserError(f"--job {job} must be from 1 to --nj {args.nj}")
+    data, output = Path(args.data), Path(args.output_dir)
+    if args.nj > 1 and args.job is None:
+        from espnet_a2m.chunked_table import put_together
+
+        def command(job: int) -> str:
+            start = ["python", "-m", "espnet_a2m.bin.score", *words]
+            return shlex.join([*start, "--job", str(job)])
+
+        tables = (data / "wav.scp", output, "confidence", "conf")
+        put_together(*tables, args.nj, command)
+        print(f"confidences: {output / 'confidence.scp'}")
+        return
     if args.scorer == "espnet":
         import_quietly("espnet2.tasks.asr")
     import torch
 
-    from espnet_a2m.chunked_table import read_durations
+    from espnet_a2m.chunks import Share, read_durations
     from espnet_a2m.scorer.registry import build_scorer
     from espnet_a2m.scoring import score_set
 
@@ -117,17 +145,21 @@ def main(cmd: Sequence[str] | None = None) -> None:
     batch_seconds = args.batch_seconds
     if batch_seconds is None:
         batch_seconds = 120.0 if args.ngpu else 0.0
-    data = Path(args.data)
+    share = Share(job, args.nj)
     score_set(
         wav_scp=data / "wav.scp",
-        output_dir=args.output_dir,
+        output_dir=output,
         scorer=scorer,
         made_by={"scorer": args.scorer, "conf": conf},
         durations=read_durations(data, scorer.grid.fs),
         batch_seconds=batch_seconds,
         device="cuda" if args.ngpu else "cpu",
+        share=share,
     )
-    print(f"confidences: {Path(args.output_dir) / 'confidence.scp'}")
+    if args.nj == 1:
+        print(f"confidences: {output / 'confidence.scp'}")
+    else:
+        print(f"job {job} of {args.nj} is done: {share.folder(output)}")
 
 
 if __name__ == "__main__":

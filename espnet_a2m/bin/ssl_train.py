@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from espnet_a2m.errors import main_guard
@@ -17,15 +18,16 @@ def get_parser():
 @main_guard
 def main(cmd: Sequence[str] | None = None) -> None:
     """Train, or collect statistics with ``--collect_stats true``."""
-    from espnet_a2m.streams import check_streams
+    from espnet_a2m.streams import check_streams, splits
     from espnet_a2m.task import A2MTask
 
     args = A2MTask.get_parser().parse_args(cmd)
-    for paths in (
-        args.train_data_path_and_name_and_type,
-        args.valid_data_path_and_name_and_type,
-    ):
-        check_streams(paths)
+    # of the processes that torchrun starts on a machine, the first one looks
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        train = args.train_data_path_and_name_and_type
+        for streams in splits(train) if args.multiple_iterator else [train]:
+            check_streams(streams)
+        check_streams(args.valid_data_path_and_name_and_type)
     A2MTask.main(args=args)
 
 

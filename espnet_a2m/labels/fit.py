@@ -9,11 +9,11 @@ the sums up to an utterance are all there is to resume from.
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from espnet_a2m.errors import DataError, UserError
-from espnet_a2m.kaldi_table import read_scp
+from espnet_a2m.kaldi_table import Keys, file_digest, iter_scp
 from espnet_a2m.labels.features import Features, read_frames
 from espnet_a2m.labels.kmeans import KMeans, assign, load_arrays, save_arrays
 
@@ -111,8 +111,23 @@ class Pass:
         )
 
 
+def chosen_entries(
+    wav_scp: Path, chosen: np.ndarray, start: int = 0
+) -> Iterator[tuple[str, str]]:
+    """Lines (utterance, file) of a table, where chosen (N,) is true, in its order.
+
+    Args:
+        wav_scp: The table, of N lines.
+        chosen: Which lines.
+        start: How many of the chosen ones to leave out.
+    """
+    lines = (entry for entry, use in zip(iter_scp(wav_scp), chosen) if use)
+    return itertools.islice(lines, start, None)
+
+
 def sample_frames(
-    audio: Mapping[str, str],
+    wav_scp: Path,
+    chosen: np.ndarray,
     features: Features,
     num_clusters: int,
     rng: np.random.Generator,
@@ -123,19 +138,28 @@ def sample_frames(
         DataError: There are fewer frames than clusters.
     """
     wanted = num_clusters * SAMPLE_PER_CLUSTER
-    share = max(SAMPLE_PER_UTTERANCE, math.ceil(wanted / len(audio)))
+    lines = np.flatnonzero(chosen)
+    share = max(SAMPLE_PER_UTTERANCE, math.ceil(wanted / len(lines)))
+    order = lines[rng.permutation(len(lines))]
     sample, size = [], 0
-    utt_ids = list(audio)
-    for i in tqdm(rng.permutation(len(utt_ids)), desc="k-means: sample", unit="utt"):
-        frames = read_frames(features, utt_ids[i], audio[utt_ids[i]]).cpu()
-        chosen = rng.permutation(len(frames))[: min(share, wanted - size)]
-        sample.append(frames.numpy()[chosen])
-        size += len(chosen)
-        if size == wanted:
-            break
+    with tqdm(desc="k-means: sample", total=wanted, unit="frames") as bar:
+        # as many utterances as would do, if all were long enough, then as many again
+        for begin in range(0, len(order), math.ceil(wanted / share)):
+            some = order[begin : begin + math.ceil(wanted / share)]
+            picked = np.zeros(len(chosen), dtype=bool)
+            picked[some] = True
+            entries = dict(zip(np.sort(some), chosen_entries(wav_scp, picked)))
+            for line in some:
+                frames = read_frames(features, *entries[line]).cpu()
+                taken = rng.permutation(len(frames))[: min(share, wanted - size)]
+                sample.append(frames.numpy()[taken])
+                size += len(taken)
+                bar.update(len(taken))
+                if size == wanted:
+                    return np.concatenate(sample)
     if size < num_clusters:
         raise DataError(
-            f"{size} frames in {len(audio)} utterances are fewer than {num_clusters} "
+            f"{size} frames in {len(lines)} utterances are fewer than {num_clusters} "
             "clusters: take fewer clusters (--num_clusters), more audio, or a larger "
             "share of it (--fraction)"
         )
@@ -196,7 +220,7 @@ def fit(
             "seed": seed,
             "fraction": fraction,
             "max_passes": max_passes,
-            "wav_scp": hashlib.sha256(Path(wav_scp).read_bytes()).hexdigest(),
+            "wav_scp": file_digest(wav_scp),
         },
         sort_keys=True,
     )
@@ -205,31 +229,31 @@ def fit(
         partial.unlink(missing_ok=True)
         return kmeans
 
-    audio = read_scp(wav_scp)
-    utt_ids = list(audio)
+    wav_scp = Path(wav_scp)
+    total = len(Keys(wav_scp))
     rng = np.random.default_rng(seed)
-    count = math.ceil(fraction * len(utt_ids))
+    count = math.ceil(fraction * total)
     # in the table's order: neighbours in an archive are read one after the other
-    chosen = [utt_ids[i] for i in np.sort(rng.permutation(len(utt_ids))[:count])]
+    chosen = np.zeros(total, dtype=bool)
+    chosen[rng.permutation(total)[:count]] = True
 
     state = Pass.load(partial, settings, device)
     if state is None:
-        audio = {utt_id: audio[utt_id] for utt_id in chosen}
-        sample = sample_frames(audio, features, num_clusters, rng)
+        sample = sample_frames(wav_scp, chosen, features, num_clusters, rng)
         centroids = first_centroids(sample, num_clusters, seed)
         state = Pass.begin(torch.from_numpy(centroids).to(device), [])
         state.save(partial, settings)
 
     while True:
         number = len(state.history) + 1
-        for utt_id in tqdm(
-            chosen[state.position :],
+        for utt_id, source in tqdm(
+            chosen_entries(wav_scp, chosen, state.position),
             desc=f"k-means: pass {number} of at most {max_passes}",
             initial=state.position,
             total=count,
             unit="utt",
         ):
-            state.add(read_frames(features, utt_id, audio[utt_id]))
+            state.add(read_frames(features, utt_id, source))
             if state.position % SAVE_UTTERANCES == 0:
                 state.save(partial, settings)
         after = state.end()

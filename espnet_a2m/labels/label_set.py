@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from espnet_a2m.chunked_table import read_durations, write_chunked_table
+from espnet_a2m.chunked_table import write_chunked_table
+from espnet_a2m.chunks import read_durations
 from espnet_a2m.errors import DataError
 from espnet_a2m.kaldi_ark import read_array
-from espnet_a2m.kaldi_table import read_scp, write_atomic
+from espnet_a2m.kaldi_table import iter_scp, outer_join, write_atomic
 from espnet_a2m.labels.features import Features, frames_of
 from espnet_a2m.labels.kmeans import KMeans, assign
 from espnet_a2m.scoring import read_audio
@@ -91,28 +92,33 @@ def summarise(output: Path, num_classes: int, frame_seconds: float) -> dict[str,
         DataError: What is there are no labels.
     """
     counts = np.zeros(num_classes, np.int64)
-    runs, inertia = 0, 0.0
-    utt2inertia = read_scp(output / "utt2inertia")
-    for utt_id, source in read_scp(output / "labels.scp").items():
-        labels = read_array(source)
+    runs, inertia, utterances = 0, 0.0, 0
+    tables = [iter_scp(output / "labels.scp"), iter_scp(output / "utt2inertia")]
+    for utt_id, (source, of_utt) in outer_join(tables):
         try:
+            if source is None or of_utt is None:
+                raise ValueError("not in both tables")
+            labels = read_array(source)
             if labels.dtype != np.int32 or not len(labels) or labels.ndim != 1:
                 raise ValueError("no vector of whole numbers")
             if labels.max() >= num_classes:
                 raise ValueError(f"a label of {labels.max()}")
             counts += np.bincount(labels, minlength=num_classes)
-            inertia += float(utt2inertia[utt_id]) * len(labels)
-        except (KeyError, ValueError) as e:
+            inertia += float(of_utt) * len(labels)
+        except DataError:
+            raise
+        except ValueError as e:
             raise DataError(
                 f"{output}: the labels of {utt_id} are damaged ({e}); remove the "
                 "directory and run stage 9 again"
             ) from None
+        utterances += 1
         runs += 1 + int((labels[1:] != labels[:-1]).sum())
     num_frames = int(counts.sum())
     used = counts[counts > 0] / num_frames
     return {
         "num_classes": num_classes,
-        "num_utterances": len(utt2inertia),
+        "num_utterances": utterances,
         "num_frames": num_frames,
         "classes_in_use": len(used),
         "empty_share": 1 - len(used) / num_classes,
