@@ -75,7 +75,7 @@ def test_librispeech_from_librilight(tmp_path):
     pretrain = DataDir.load(recipe / "dump" / "raw" / "librilight_600")
     assert "text" not in pretrain.tables and len(pretrain.utts) >= 2
     assert max(map(int, pretrain.tables["utt2num_samples"].values())) <= 32 * mini.FS
-    wrong = run(recipe, **OPTIONS | {"stop_stage": "1"}, pretrain="librilight_9k")
+    wrong = run(recipe, **OPTIONS | {"stop_stage": "1"}, pretrain="libri")
     assert wrong.returncode != 0 and "librilight_600 or librispeech_960" in wrong.stderr
     absent = run(recipe, **OPTIONS | {"stop_stage": "1"}, pretrain="librilight_60k")
     assert absent.returncode != 0 and "large.tar" in absent.stderr
