@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import dataclasses
 import importlib.util
+import math
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -98,7 +99,7 @@ def load_args(path: str | Path, num_tokens: int) -> argparse.Namespace:
     check_self_contained(config, str(path))
     task: Any = {"ssl": A2MTask, "asr": ASRTask}[name]
     args = task.get_parser().parse_args(["--config", str(path), "--output_dir", "-"])
-    args.task = task
+    args.task, args.kind = task, name
     args.normalize = None
     if name == "ssl":
         args.masking_conf = {**args.masking_conf, "guidance": "uniform"}
@@ -164,7 +165,7 @@ def run_ssl(model: torch.nn.Module, num_samples: int, num_tokens: int) -> torch.
     )[0]
 
 
-def run_asr(model: torch.nn.Module, num_samples: int, num_tokens: int) -> torch.Tensor:
+def run_asr(model: Any, num_samples: int, num_tokens: int) -> torch.Tensor:
     """A stand-in for the loss of a recogniser on one utterance.
 
     ESPnet's own step looks at numbers (``y[y != ignore_id]``). This one goes through
@@ -172,7 +173,6 @@ def run_asr(model: torch.nn.Module, num_samples: int, num_tokens: int) -> torch.
     and attention the log probabilities, the transducer a gradient of their size.
     """
     device = next(model.parameters()).device
-    model: Any = model  # type: ignore[no-redef]
     speech = torch.randn(1, num_samples, device=device)
     hidden, lengths = model.encode(speech, torch.tensor([num_samples]))
     logits = []
@@ -222,10 +222,12 @@ class WeightCopies(TorchDispatchMode):
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         output = func(*args, **(kwargs or {}))
-        if func is torch.ops.aten._to_copy.default:
-            if args[0].untyped_storage()._cdata in self.parameters:
-                storage = output.untyped_storage()
-                self.storages[storage._cdata] = storage
+        if (
+            func is torch.ops.aten._to_copy.default
+            and args[0].untyped_storage()._cdata in self.parameters
+        ):
+            storage = output.untyped_storage()
+            self.storages[storage._cdata] = storage
         return output
 
 
@@ -263,12 +265,29 @@ def autocast(device: str, enabled: bool) -> Iterator[None]:
     before = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
     torch.set_autocast_enabled(device, enabled)
     torch.set_autocast_dtype(device, torch.bfloat16)
+    torch.autocast_increment_nesting()  # casts of weights are kept until the end
     try:
         yield
     finally:
+        torch.autocast_decrement_nesting()
         torch.set_autocast_enabled(device, before[0])
         torch.set_autocast_dtype(device, before[1])
         torch.clear_autocast_cache()
+
+
+def conv_backward_flops(
+    grad_shape: Any, x_shape: Any, w_shape: Any, *args: Any, **kwargs: Any
+) -> int:
+    """Operations of a convolution's backward pass: those of the forward, once each for
+    the gradients of its input and its weight.
+
+    torch's own count takes the weight's gradient of a depthwise convolution for that of
+    a full one, which made the steps of conf/base half as long again.
+    """
+    transposed, output_mask = args[4], args[7]
+    spatial = (x_shape if transposed else grad_shape)[2:]
+    forward = 2 * x_shape[0] * math.prod(w_shape) * math.prod(spatial)
+    return forward * sum(output_mask[:2])
 
 
 def nbytes(tensors: Any) -> int:
@@ -299,14 +318,17 @@ def count_step(
     """
     num_samples = int(seconds * sampling_rate(args))
     num_tokens = int(seconds * tokens_per_second)
-    run = run_ssl if args.task is A2MTask else run_asr
+    backward = {torch.ops.aten.convolution_backward: conv_backward_flops}
+    run = run_ssl if args.kind == "ssl" else run_asr
     try:
         with FakeTensorMode(allow_non_fake_inputs=True):
             model = build(args)
             lengths = note_lengths(model, renew=run is run_asr)
-            with FlopCounterMode(display=False) as flops:
+            with FlopCounterMode(display=False, custom_mapping=backward) as flops:
                 loss = run(model, num_samples, num_tokens)
-                forward = {k: sum(v.values()) for k, v in flops.get_flop_counts().items()}
+                forward = {
+                    k: sum(v.values()) for k, v in flops.get_flop_counts().items()
+                }
                 loss.backward()
             trained = [p for p in model.parameters() if p.requires_grad]
             gradients = nbytes(p.grad for p in trained if p.grad is not None)
