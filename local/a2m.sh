@@ -112,6 +112,7 @@ read -ra scorer_options <<<"${scorer_args}"
 read -ra ssl_options <<<"${ssl_args}"
 read -ra asr_options <<<"${asr_args}"
 read -ra inference_options <<<"${inference_args}"
+check_test_sets
 read -ra run_cpu <<<"${train_cmd}"
 read -ra run_gpu <<<"${cuda_cmd}"
 own_scorer=${scorer_exp}${scorer_model}

@@ -37,6 +37,17 @@ check_names() {
     done
 }
 
+# The length filter leaves whole what is tested on, so it needs a directory of its own.
+check_test_sets() {
+    local name other
+    for name in "${tests[@]}"; do
+        for other in "${train_dir##*/}" "${valid_set}" "${pretrain_set}"; do
+            [ "${name}" != "${other}" ] ||
+                refuse test_sets "has '${name}', which is trained or validated on"
+        done
+    done
+}
+
 refuse() {  # OPTION REASON
     echo "ERROR: --$1 '${!1}' $2: choose another" >&2
     exit 1

@@ -48,10 +48,26 @@ def copy_recipe(name: str, target: Path, **places: Path) -> Path:
     return target
 
 
+def environment() -> dict[str, str]:
+    """That of a user with a default installation, for a copy of a recipe."""
+    extras = str(ROOT / "tests" / "default_install")
+    return {**os.environ, "A2M_ROOT": str(ROOT), "PYTHONPATH": extras}
+
+
+def command(**options: str) -> list[str]:
+    """./run.sh with options."""
+    words = ["./run.sh"]
+    for name, value in options.items():
+        words += [f"--{name}", value]
+    return words
+
+
 def run(recipe: Path, **options: str) -> subprocess.CompletedProcess:
     """Run run.sh as a user does."""
-    command = ["./run.sh"]
-    for name, value in options.items():
-        command += [f"--{name}", value]
-    env = {**os.environ, "A2M_ROOT": str(ROOT)}
-    return subprocess.run(command, cwd=recipe, env=env, capture_output=True, text=True)
+    return subprocess.run(
+        command(**options),
+        cwd=recipe,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import recipes
 
 from espnet_a2m.kaldi_table import read_scp
 
@@ -26,6 +27,7 @@ OPTIONS = {
     "asr_args": QUICK,
     "test_sets": "test_clean test_far",
     "num_plots": "2",
+    "inference_nj": "1",  # each would start ESPnet
     "num_threads": "1",  # so little work is slower with two where others run
 }
 
@@ -34,11 +36,7 @@ pytestmark = pytest.mark.slow
 
 def run(recipe: Path, **options: str) -> subprocess.CompletedProcess:
     """Run the recipe's run.sh as a user does, with the miniature's options."""
-    command = ["./run.sh"]
-    for name, value in {**OPTIONS, **options}.items():
-        command += [f"--{name}", value]
-    env = {**os.environ, "A2M_ROOT": str(ROOT)}
-    return subprocess.run(command, cwd=recipe, env=env, capture_output=True, text=True)
+    return recipes.run(recipe, **{**OPTIONS, **options})
 
 
 @pytest.fixture(scope="module")
@@ -120,13 +118,11 @@ def test_second_run_makes_nothing_again(recipe):
 def test_killed_run_goes_on(recipe):
     """SIGKILL in the middle of stage 11; the same command then ends the training."""
     epochs = f"{QUICK} --max_epoch 3"
-    command = ["./run.sh", "--stage", "11", "--stop_stage", "11", "--ssl_tag", "killed"]
-    for name, value in {**OPTIONS, "ssl_args": epochs}.items():
-        command += [f"--{name}", value]
+    options = {"stage": "11", "stop_stage": "11", "ssl_tag": "killed"}
     process = subprocess.Popen(
-        command,
+        recipes.command(**{**OPTIONS, **options, "ssl_args": epochs}),
         cwd=recipe,
-        env={**os.environ, "A2M_ROOT": str(ROOT)},
+        env=recipes.environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

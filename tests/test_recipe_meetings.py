@@ -8,7 +8,7 @@ import pytest
 from asterisk_sounds import prompts
 from miniature_ami import prompts_as_meetings, write_ami
 from miniature_chime6 import write_session
-from recipes import OPTIONS, copy_recipe, run
+from recipes import OPTIONS, ROOT, TINY, copy_recipe, run
 
 from espnet_a2m.kaldi_table import read_scp
 
@@ -61,6 +61,8 @@ def test_chime6(tmp_path):
         "allow_missing": "true",
         "scorer": "energy",
         "test_sets": "dev",
+        "asr_config": str(TINY / "asr_ctc_attention_conformer.yaml"),
+        "inference_config": str(ROOT / "conf" / "decode_ctc_attention.yaml"),
     }
     done = run(recipe, **options)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -69,10 +71,10 @@ def test_chime6(tmp_path):
         "dump/raw/mdm_train/wav.scp",
         "dump/raw/dev/utt2location",
         "exp/confidence_energy/mdm_train/confidence.scp",
-        "exp/asr_atm/decode_ctc/dev/score_wer/result.txt",
+        "exp/asr_atm/decode_ctc_attention/dev/score_wer/result.txt",
     )
     table = (
-        recipe / "exp/asr_atm/decode_ctc/dev/score_chime6/locations.md"
+        recipe / "exp/asr_atm/decode_ctc_attention/dev/score_chime6/locations.md"
     ).read_text()
     assert table in done.stdout
     assert table.startswith("|session|DINING|KITCHEN|LIVING|all|\n")
