@@ -312,6 +312,7 @@ def test_help_lists_every_option():
     assert shown.returncode == 0
     driver = (ROOT / "local" / "a2m.sh").read_text()
     body = driver.split('parse_options "$@"', 1)[1]
+    body += (ROOT / "local" / "publish.sh").read_text()
     declared = re.findall(r"^  --(\w+) ", shown.stdout, re.M)
     unused = [name for name in declared if not re.search(rf"\b{name}\b", body)]
     assert declared and set(unused) <= {
