@@ -83,8 +83,8 @@ def test_published_sizes(models):
     Compared are the layers, without input layer, quantiser and losses, which differ.
     The width of the feed-forward networks is derived: 4 x the width, as in the
     conformer paper, is what comes to their size (2 x would be 0.4 billion). For
-    Ask2Mask's own w2v-BERT-XL, 8 + 24 layers, we know of no published size. One rounded digit is all
-    that is in print; 5 % for the scorer, because a layer is 6 % of it.
+    Ask2Mask's own w2v-BERT-XL, 8 + 24 layers, we know of no published size.
+    One rounded digit is in print; 5 % for the scorer, because a layer is 6 % of it.
     """
     for name in ("paper/ssl_wav2vec2_xl.yaml", "paper/ssl_hubert_xl.yaml"):
         layers = models[name].encoder.encoders
