@@ -44,8 +44,8 @@ def count(tiny):
     return count_step(tiny, SECONDS, tokens_per_second=4)
 
 
-def conformer_flops(frames: int, width: int, units: int, kernel: int, mel: int) -> int:
-    """Forward pass of a conformer layer and of conv2d, from their definitions."""
+def conformer_flops(frames: int, width: int, units: int, kernel: int) -> int:
+    """Forward pass of a conformer layer, from its definition."""
     linear = frames * width * (4 * units + 4 * width + 3 * width)  # FFs, q k v o, conv
     positions = (2 * frames - 1) * width * width  # relative positions are projected
     # q k, q positions, attention x v
@@ -72,7 +72,7 @@ def test_operations_are_those_of_a_conformer(request):
     )
     with FlopCounterMode(display=False) as flops:
         encoder(torch.randn(1, frames, 80), torch.tensor([frames]))
-    by_hand = layers * conformer_flops(frames, width, units, kernel, 80)
+    by_hand = layers * conformer_flops(frames, width, units, kernel)
     by_hand += 2 * frames * 80 * width
     assert flops.get_total_flops() == pytest.approx(by_hand, rel=1e-6)
 
@@ -86,7 +86,7 @@ def test_step_is_that_of_the_configuration(tiny, count):
         count.frames == ((count.feats - 1) // 2 - 1) // 2
     )  # two unpadded convolutions
     layer = conformer_flops(
-        count.frames, width, conf["linear_units"], conf["cnn_module_kernel"], 80
+        count.frames, width, conf["linear_units"], conf["cnn_module_kernel"]
     )
     first = (count.feats - 1) // 2 * 39 * width * 9
     second = count.frames * 19 * width * width * 9
@@ -158,7 +158,7 @@ def test_mixed_precision_keeps_less(tiny, count):
     amp = count_step(half, SECONDS, tokens_per_second=4)
     assert 0.5 * count.activations < amp.activations < 0.8 * count.activations
     assert count.weight_copies == 0
-    # two bytes for a weight of a product or a convolution, most of all but the losses'
+    # two bytes for a weight of a product or a convolution, most of all but the losses
     assert 1.6 * count.trained < amp.weight_copies <= 2 * count.parameters
     assert amp.flops == count.flops
 

@@ -1,0 +1,186 @@
+"""Every configuration can be read and built, and pre-training and fine-tuning agree.
+
+Built on fake tensors, which take no memory whatever the size.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from espnet_a2m.bin.check_init import match_keys
+from espnet_a2m.config_check import check_config, load_config
+from espnet_a2m.step_count import build, load_args, task_of
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+#: The paper's vocabulary.
+NUM_TOKENS = 1024
+#: It reads a checkpoint of the user's.
+NEEDS_CHECKPOINT = "tiny/asr_ctc_espnet_ssl.yaml"
+CONFIGS = sorted(str(path.relative_to(CONF)) for path in CONF.glob("*/*.yaml"))
+PRETRAINING = [name for name in CONFIGS if "/ssl_" in name]
+#: What a recogniser is fine-tuned from; its own layers are those of the first.
+FINE_TUNING = {
+    "paper/asr_ctc_l.yaml": "paper/ssl_w2vbert_l.yaml",
+    "paper/asr_ctc_attention_l.yaml": "paper/ssl_w2vbert_l.yaml",
+    "paper/asr_transducer_l.yaml": "paper/ssl_w2vbert_l.yaml",
+    "base/asr_ctc_conformer.yaml": "base/ssl_w2vbert_conformer.yaml",
+    "base/asr_ctc_attention_conformer.yaml": "base/ssl_hubert_conformer.yaml",
+    "base/asr_transducer_conformer.yaml": "base/ssl_bestrq_conformer.yaml",
+    "tiny/asr_ctc_conformer.yaml": "tiny/ssl_w2vbert_conformer.yaml",
+    "tiny/asr_ctc_attention_conformer.yaml": "tiny/ssl_hubert_conformer.yaml",
+    "tiny/asr_transducer_conformer.yaml": "tiny/ssl_bestrq_conformer.yaml",
+    "tiny/asr_ctc_cnn_transformer.yaml": "tiny/ssl_wav2vec2_cnn_transformer.yaml",
+}
+SHARED = ("frontend", "normalize", "preencoder", "encoder")
+
+
+def build_config(name: str, **encoder_conf: int):
+    """The model of a configuration, of fake tensors."""
+    args = load_args(CONF / name, NUM_TOKENS)
+    args.encoder_conf = {**args.encoder_conf, **encoder_conf}
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        return build(args)
+
+
+@pytest.fixture(scope="module")
+def models():
+    """Name -> model of every configuration that is built from itself alone."""
+    return {name: build_config(name) for name in CONFIGS if name != NEEDS_CHECKPOINT}
+
+
+def size(module) -> int:
+    """Numbers in the parameters."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def layer_of(name: str, loss: str) -> int:
+    """The encoder layer that a loss of a configuration reads."""
+    losses = {x["name"]: x["conf"] for x in load_config(CONF / name)["loss"]}
+    return losses[loss]["layer"]
+
+
+def test_keys_are_known():
+    for name in CONFIGS:
+        check_config(CONF / name, task_of(load_config(CONF / name)))
+
+
+def test_every_configuration_is_built_and_says_its_size(models):
+    for name, model in models.items():
+        print(f"{name}: {size(model) / 1e6:.1f} million parameters")
+        text = (CONF / name).read_text(encoding="utf-8")
+        if not name.startswith("tiny/"):
+            assert f"# {size(model) / 1e6:.1f} million parameters.\n" in text, name
+
+
+def test_published_sizes(models):
+    """Beside what the papers print, rounded as they round.
+
+    w2v-BERT (2108.06209) and the conformer XL (2010.10504) of 24 layers, width 1024,
+    8 heads, kernel 5: "0.6 billion" or 600 million. The paper's scorer: "100 million".
+    Compared are the layers, without input layer, quantiser and losses, which differ.
+    The width of the feed-forward networks is derived: 4 x the width, as in the
+    conformer paper, is what comes to their size (2 x would be 0.4 billion). For
+    Ask2Mask's own w2v-BERT-XL, 8 + 24 layers, we know of no published size.
+    One rounded digit is in print; 5 % for the scorer, because a layer is 6 % of it.
+    """
+    for name in ("paper/ssl_wav2vec2_xl.yaml", "paper/ssl_hubert_xl.yaml"):
+        layers = models[name].encoder.encoders
+        assert len(layers) == 24
+        assert round(size(layers) / 1e9, 1) == 0.6
+    assert 95e6 < size(models["paper/asr_ctc_conformer_100m.yaml"]) < 105e6
+    # a layer by hand: two feed-forward networks, q k v o, positions, the convolution
+    # module's two pointwise layers; norms, biases and the depthwise part are the rest
+    d = 1024
+    weights = 2 * 2 * 4 * d * d + 4 * d * d + d * d + 3 * d * d
+    layer = size(models["paper/ssl_w2vbert_l.yaml"].encoder.encoders[0])
+    assert weights < layer < 1.002 * weights
+    for name, model in models.items():
+        if name.startswith("base/ssl"):
+            assert size(model) < 100e6
+
+
+@pytest.mark.parametrize("size_name, first, second", [("l", 2, 4), ("xl", 8, 24)])
+def test_w2vbert_has_the_papers_layers(models, size_name, first, second):
+    name = f"paper/ssl_w2vbert_{size_name}.yaml"
+    assert layer_of(name, "contrastive") == first
+    assert layer_of(name, "masked_prediction") == first + second
+    assert len(models[name].encoder.encoders) == first + second
+
+
+def test_losses_read_layers_that_exist(models):
+    for name in PRETRAINING:
+        layers = [
+            loss["conf"].get("layer") for loss in load_config(CONF / name)["loss"]
+        ]
+        deepest = max(layer for layer in layers if layer is not None)
+        assert deepest == len(models[name].encoder.encoders), name
+        assert [x.layer for x in models[name].objectives] == layers
+
+
+def test_every_recogniser_has_a_pretraining_to_start_from():
+    alone = {NEEDS_CHECKPOINT, "paper/asr_ctc_conformer_100m.yaml"}
+    recognisers = {name for name in CONFIGS if "/asr_" in name}
+    assert recognisers == alone | set(FINE_TUNING)
+    assert set(FINE_TUNING.values()) <= set(PRETRAINING)
+
+
+def check_init(pretrained, model) -> None:
+    """All parameters of front end and encoder come from the pre-training."""
+    state, target = pretrained.state_dict(), model.state_dict()
+    matched, unmatched = match_keys("p:encoder:encoder", state, target)
+    assert matched and not unmatched
+    assert set(matched) == {key for key in state if key.startswith("encoder.")}
+    assert not match_keys("p:frontend:frontend", state, target)[1]
+
+
+@pytest.mark.parametrize("name", FINE_TUNING)
+def test_fine_tuning_goes_with_its_pretraining(models, name):
+    ours, theirs = load_config(CONF / name), load_config(CONF / FINE_TUNING[name])
+    for part in SHARED:
+        assert ours.get(part) == theirs.get(part), part
+        assert ours.get(f"{part}_conf") == theirs.get(f"{part}_conf"), part
+    check_init(models[FINE_TUNING[name]], models[name])
+
+
+def test_pretrainings_of_one_size_share_front_end_and_encoder():
+    """So that any of them goes with the fine-tuning of that size."""
+    for folder in ("base", "paper"):
+        configs = [
+            load_config(CONF / name) for name in PRETRAINING if name.startswith(folder)
+        ]
+        for config in configs:
+            config["encoder_conf"].pop("num_blocks")
+        for part in SHARED:
+            for key in (part, f"{part}_conf"):
+                assert all(x.get(key) == configs[0].get(key) for x in configs), key
+
+
+@pytest.mark.parametrize(
+    "num_blocks, names",
+    [
+        (12, ["ssl_wav2vec2_l", "ssl_hubert_l"]),
+        (24, ["ssl_wav2vec2_xl", "ssl_hubert_xl"]),
+        (32, ["ssl_w2vbert_xl"]),
+    ],
+)
+def test_fine_tuning_after_the_papers_other_models(models, num_blocks, names):
+    """The option that the heads of conf/paper/asr_*.yaml name."""
+    model = build_config("paper/asr_ctc_l.yaml", num_blocks=num_blocks)
+    for name in names:
+        check_init(models[f"paper/{name}.yaml"], model)
+
+
+def test_schedule_is_the_papers():
+    for name in PRETRAINING:
+        config = load_config(CONF / name)
+        if name.startswith("tiny/"):
+            continue
+        assert (config["optim"], config["scheduler"]) == ("adam", "warmuplr")
+        assert config["optim_conf"]["lr"] == 2e-3
+        assert config["scheduler_conf"]["warmup_steps"] == 25000
+        assert config["collate_fn_conf"]["crop_duration"] == 32.0
+        assert config["masking_conf"]["mask_prob"] == 0.4
+        assert config["masking_conf"]["mask_length"] == 10
