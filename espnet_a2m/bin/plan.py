@@ -10,11 +10,12 @@ Every figure says what it rests on: docs/planning.md.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from espnet_a2m.bin import import_quietly
 from espnet_a2m.errors import UserError, main_guard
@@ -58,6 +59,18 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Without what ESPnet and torch say about parts that are not run here."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
 @main_guard
 def main(cmd: Sequence[str] | None = None) -> None:
     """Print the plan."""
@@ -69,14 +82,13 @@ def main(cmd: Sequence[str] | None = None) -> None:
         value = getattr(args, option)
         if value is not None and not value >= least:
             raise UserError(f"--{option} {value}: must be at least {least}")
-    logging.disable(logging.WARNING)
-    warnings.simplefilter("ignore")  # ESPnet's and torch's, about what is not run here
-    import_quietly("espnet2.tasks.asr")
-    from espnet_a2m.step_count import count_step, load_args
+    with quietly():
+        import_quietly("espnet2.tasks.asr")
+        from espnet_a2m.step_count import count_step, load_args
 
-    config = load_args(args.config, args.nbpe)
-    seconds = args.seconds or default_seconds(config)
-    count = count_step(config, seconds, args.tokens_per_second)
+        config = load_args(args.config, args.nbpe)
+        seconds = args.seconds or default_seconds(config)
+        count = count_step(config, seconds, args.tokens_per_second)
     figures = plan(config, count, seconds, given)
     if args.json:
         print(json.dumps([dataclasses.asdict(x) for x in figures], indent=2))
