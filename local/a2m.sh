@@ -70,6 +70,7 @@ km_fraction | 1.0 | share of pretrain_set that the k-means is fitted on
 ssl_config | conf/train_ssl.yaml | configuration of espnet_a2m.bin.ssl_train
 ssl_args | | options for espnet_a2m.bin.ssl_train
 ssl_tag | atm | names the experiment
+num_splits_ssl | 1 | parts of pretrain_set, of which a process holds one at a time
 inference_ssl_model | | checkpoint to fine-tune; the best one when empty
 # Fine-tuning (stages 12-13)
 asr_config | conf/train_asr.yaml | ESPnet ASR configuration
@@ -164,10 +165,11 @@ labelled=(
     --valid_data_path_and_name_and_type "${valid_dir}/wav.scp,speech,${sound}"
     --valid_data_path_and_name_and_type "${valid_dir}/text,text,text"
 )
-scored=(
-    --train_data_path_and_name_and_type "${pretrain_dir}/wav.scp,speech,${sound}"
-    --train_data_path_and_name_and_type
+pretrain_streams=(
+    "${pretrain_dir}/wav.scp,speech,${sound}"
     "${confidence_dir}/${pretrain_set}/confidence.scp,confidence,kaldi_ark"
+)
+scored=(
     --valid_data_path_and_name_and_type "${valid_dir}/wav.scp,speech,${sound}"
     --valid_data_path_and_name_and_type
     "${confidence_dir}/${valid_set}/confidence.scp,confidence,kaldi_ark"
@@ -175,14 +177,14 @@ scored=(
 )
 scored_files=("${confidence_dir}/"{"${pretrain_set}","${valid_set}"}/utt2conf)
 if [ -n "${label_tag}" ]; then
+    pretrain_streams+=("${label_dir}/${pretrain_set}/labels.scp,labels,kaldi_ark")
     scored+=(
-        --train_data_path_and_name_and_type
-        "${label_dir}/${pretrain_set}/labels.scp,labels,kaldi_ark"
         --valid_data_path_and_name_and_type "${label_dir}/${valid_set}/labels.scp,labels,kaldi_ark"
         --label_grid "${label_dir}/${pretrain_set}/grid.json"
     )
     scored_files+=("${label_dir}/"{"${pretrain_set}","${valid_set}"}/labels.json)
 fi
+pretrain_data=("${pretrain_streams[@]/#/--train_data_path_and_name_and_type=}")
 tokens=(--token_type "${token_type}" --token_list "${token_list}")
 [ "${token_type}" != bpe ] || tokens+=(--bpemodel "${token_dir}/bpe.model")
 gpus=(--ngpu "${ngpu}")
@@ -393,22 +395,40 @@ if want 10 "pre-training statistics"; then
     step "${ssl_stats}" "${pretrain_dir}/wav.scp" "${valid_dir}/wav.scp" \
         "${scored_files[@]}" "${ssl_config}" -- \
         collect_stats espnet_a2m.bin.ssl_train "${ssl_stats}" "${ssl_config}" \
-        "${scored[@]}"
+        "${pretrain_data[@]}" "${scored[@]}"
 fi
+
+# ESPnet holds the tables of what it trains on: for millions of utterances, in parts.
+split_pretrain_data() {
+    local splits=${ssl_stats}/splits_${num_splits_ssl} tables=("${ssl_stats}/train/speech_shape") i
+    for i in "${!pretrain_streams[@]}"; do
+        tables+=("${pretrain_streams[i]%%,*}")
+        pretrain_streams[i]=${splits}/$(basename "${tables[-1]}"),${pretrain_streams[i]#*,}
+    done
+    step "${splits}" "${tables[@]}" -- "${python}" -m espnet2.bin.split_scps \
+        --scps "${tables[@]}" --num_splits "${num_splits_ssl}" --output_dir "${splits}"
+    pretrain_data=("${pretrain_streams[@]/#/--train_data_path_and_name_and_type=}"
+        --train_shape_file "${splits}/speech_shape" --multiple_iterator true)
+}
 
 train_ssl() {
     # with the experiment: its encoder knows no other normalisation
     [ ! -e "${ssl_stats}/train/feats_stats.npz" ] ||
         cp "${ssl_stats}/train/feats_stats.npz" "${ssl_exp}/feats_stats.npz"
     set_normalize "${ssl_config}" "${ssl_exp}/feats_stats.npz"
-    train_on "${ssl_exp}" espnet_a2m.bin.ssl_train --config "${ssl_config}" "${scored[@]}" \
-        --train_shape_file "${ssl_stats}/train/speech_shape" \
+    train_on "${ssl_exp}" espnet_a2m.bin.ssl_train --config "${ssl_config}" \
+        "${pretrain_data[@]}" "${scored[@]}" \
         --valid_shape_file "${ssl_stats}/valid/speech_shape" \
         "${normalize[@]}" --resume true --output_dir "${ssl_exp}" "$@"
 }
 
 if want 11 "pre-training: ${ssl_exp}/train.log"; then
     need "${ssl_stats}/train/speech_shape" 10
+    if [ "${num_splits_ssl}" -gt 1 ]; then
+        split_pretrain_data
+    else
+        pretrain_data+=(--train_shape_file "${ssl_stats}/train/speech_shape")
+    fi
     step "${ssl_exp}" "${ssl_stats}/train/speech_shape" \
         "${scored_files[@]}" "${ssl_config}" -- train_ssl "${ssl_options[@]}"
     "${python}" -m espnet_a2m.bin.plot_curves "${ssl_exp}"

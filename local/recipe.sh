@@ -1,5 +1,5 @@
 # What the run.sh of several recipes need, to be sourced: options that local/a2m.sh does
-# not have, and the scorer of another recipe.
+# not have, the options that recipes of large corpora share, the scorer of another recipe.
 # shellcheck shell=bash
 #
 #   pretrain=librilight_60k
@@ -30,3 +30,15 @@ librispeech_scorer() {  # the paper's scorer, if egs2/librispeech has trained it
     local exp=${A2M_ROOT}/egs2/librispeech/a2m1/exp/scorer_ctc
     [ ! -e "${exp}/.made" ] || echo "${exp}"
 }
+
+# shellcheck disable=SC2034  # run.sh's read it; options that come later win
+benchmark_options=(
+    --audio_format flac.ark  # Libri-Light would else be ten million files
+    --max_wav_duration 32  # the paper's crop
+    --token_type bpe
+    --nbpe 1024  # the paper's word pieces
+    --scorer_config "${A2M_ROOT}/conf/base/asr_ctc_conformer.yaml"
+    --ssl_config "${A2M_ROOT}/conf/base/ssl_w2vbert_conformer.yaml"
+    --asr_config "${A2M_ROOT}/conf/base/asr_transducer_conformer.yaml"
+    --inference_config "${A2M_ROOT}/conf/decode_transducer.yaml"
+)

@@ -188,13 +188,15 @@ def test_other_scorers_need_no_training(recipe):
 
 
 def test_uniform_and_atm_s_by_configuration_alone(recipe):
-    for tag, option in (
-        ("uniform", "--masking_conf guidance=uniform"),
-        ("atm_s", "--model_conf utterance_weight=confidence"),
+    """The latter on data in parts."""
+    for tag, option, num_splits in (
+        ("uniform", "--masking_conf guidance=uniform", "1"),
+        ("atm_s", "--model_conf utterance_weight=confidence", "2"),
     ):
         done = run(
             recipe,
             ssl_tag=tag,
+            num_splits_ssl=num_splits,
             ssl_args=f"{QUICK} {option}",
             stage="11",
             stop_stage="11",

@@ -20,18 +20,11 @@ pretrain_set=${pretrain/#librispeech/train}
 test_sets="ihm_dev ihm_eval sdm1_dev sdm1_eval"
 [ "${mic}" != mdm8 ] || test_sets+=" mdm8_dev mdm8_eval"
 
-"${A2M_ROOT}/local/a2m.sh" \
+"${A2M_ROOT}/local/a2m.sh" "${benchmark_options[@]}" \
     --local_data_opts "--mic ${mic} --pretrain ${pretrain} --allow_missing ${allow_missing}" \
     --train_set "${mic}_train" \
     --valid_set "${mic}_valid" \
     --pretrain_set "${pretrain_set}" \
     --test_sets "${test_sets}" \
-    --max_wav_duration 32 \
-    --token_type bpe \
-    --nbpe 1024 \
     --scorer_exp "$(librispeech_scorer)" \
-    --scorer_config "${A2M_ROOT}"/conf/base/asr_ctc_conformer.yaml \
-    --ssl_config "${A2M_ROOT}"/conf/base/ssl_w2vbert_conformer.yaml \
-    --asr_config "${A2M_ROOT}"/conf/base/asr_transducer_conformer.yaml \
-    --inference_config "${A2M_ROOT}"/conf/decode_transducer.yaml \
     "${rest[@]}"

@@ -18,20 +18,13 @@ take_option allow_missing "${rest[@]}"
 pretrain_set=${pretrain/#librispeech/train}
 [ "${pretrain}" != chime6 ] || pretrain_set=${mic}_train
 
-"${A2M_ROOT}/local/a2m.sh" \
+"${A2M_ROOT}/local/a2m.sh" "${benchmark_options[@]}" \
     --local_data_opts "--mic ${mic} --pretrain ${pretrain} --allow_missing ${allow_missing}" \
     --train_set "${mic}_train" \
     --valid_set "${mic}_valid" \
     --pretrain_set "${pretrain_set}" \
     --test_sets "ihm_dev dev eval" \
-    --max_wav_duration 32 \
-    --token_type bpe \
-    --nbpe 1024 \
     --scorer_exp "$(librispeech_scorer)" \
-    --scorer_config "${A2M_ROOT}"/conf/base/asr_ctc_conformer.yaml \
-    --ssl_config "${A2M_ROOT}"/conf/base/ssl_w2vbert_conformer.yaml \
-    --asr_config "${A2M_ROOT}"/conf/base/asr_transducer_conformer.yaml \
-    --inference_config "${A2M_ROOT}"/conf/decode_transducer.yaml \
     "${rest[@]}"
 
 # per session and location, of what is decoded by now

@@ -16,20 +16,13 @@ allow_missing=false
 take_option pretrain "$@"
 take_option allow_missing "${rest[@]}"
 
-"${A2M_ROOT}/local/a2m.sh" \
+"${A2M_ROOT}/local/a2m.sh" "${benchmark_options[@]}" \
     --local_data_opts "--pretrain ${pretrain} --allow_missing ${allow_missing}" \
     --train_set speechstew_train \
     --valid_set speechstew_dev \
     --pretrain_set "${pretrain/#librispeech/train}" \
     --test_sets "$(all_test_names | tr '\n' ' ')" \
-    --max_wav_duration 32 \
-    --token_type bpe \
-    --nbpe 1024 \
     --scorer_exp "$(librispeech_scorer)" \
-    --scorer_config "${A2M_ROOT}"/conf/base/asr_ctc_conformer.yaml \
-    --ssl_config "${A2M_ROOT}"/conf/base/ssl_w2vbert_conformer.yaml \
-    --asr_config "${A2M_ROOT}"/conf/base/asr_transducer_conformer.yaml \
-    --inference_config "${A2M_ROOT}"/conf/decode_transducer.yaml \
     "${rest[@]}"
 
 # CHiME-6 per session and location, of what is decoded by now
