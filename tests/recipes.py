@@ -13,6 +13,8 @@ QUICK = (
     "--encoder_conf output_size=48 --encoder_conf linear_units=96 --max_epoch 1 "
     "--num_workers 0"
 )
+#: To the last stage in each; otherwise in some only, which are enough for the driver
+ALL = os.environ.get("A2M_RECIPES") == "all"
 TINY = ROOT / "conf" / "tiny"
 OPTIONS = {
     "token_type": "char",
