@@ -41,7 +41,7 @@ allow_pipes | false | run the commands ("sph2pipe a.sph |") that a wav.scp holds
 audio_format | flac | flac, wav, flac.ark or wav.ark
 fs | 16000 | sampling rate in Hz
 min_wav_duration | 0.1 | shortest utterance in seconds
-max_wav_duration | 30 | longest utterance in seconds; test sets keep all
+max_wav_duration | 30.0 | longest utterance in seconds; test sets keep all
 token_type | char | char or bpe
 nbpe | 300 | number of BPE pieces
 # Scorer (stages 6-8)
@@ -86,158 +86,10 @@ pack_ssl | true | export and pack the pre-trained model too; not every encoder c
 hf_repo | | user/name on the Hugging Face Hub
 '
 parse_options "$@"
-asr_tag=${asr_tag:-${ssl_tag}}
-check_names
-export OMP_NUM_THREADS=${num_threads} PYTHONUNBUFFERED=1
-# Keep freed memory: giving it back to the system after every step costs a training
-# step on the CPU several times its arithmetic (glibc only)
-export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000
-
-# ESPnet imports the transducer's loss from a package that pip does not install
-if grep -Esq '^decoder: *transducer' "${asr_config}" "${scorer_config}" &&
-    ! "${python}" -c 'import importlib.util as i; assert i.find_spec("warprnnt_pytorch")' 2>/dev/null; then
-    export PYTHONPATH=${PYTHONPATH:+${PYTHONPATH}:}${shared}/rnnt_loss
-fi
-
-# --- Names ----------------------------------------------------------------------
-raw=${dumpdir}/raw
-train_dir=${raw}/${train_set}${speed_perturb_factors:+_sp}
-valid_dir=${raw}/${valid_set}
-pretrain_dir=${raw}/${pretrain_set}
-token_dir=data/token_list/${token_type}$([ "${token_type}" != bpe ] || echo "_${nbpe}")
-token_list=${token_dir}/tokens.txt
-# These hold lists of words: nothing in them is expanded or run
-read -ra tests <<<"${test_sets}"
-read -ra data_options <<<"${local_data_opts}"
-read -ra scorer_options <<<"${scorer_args}"
-read -ra ssl_options <<<"${ssl_args}"
-read -ra asr_options <<<"${asr_args}"
-read -ra inference_options <<<"${inference_args}"
-check_test_sets
-read -ra run_cpu <<<"${train_cmd}"
-read -ra run_gpu <<<"${cuda_cmd}"
-own_scorer=${scorer_exp}${scorer_model}
-if [ "${scorer}" = espnet ]; then
-    scorer_tag=${scorer_tag:-ctc}
-    scorer_exp=${scorer_exp:-${expdir}/scorer_${scorer_tag}}
-    scorer_model=${scorer_model:-${scorer_exp}/${inference_scorer_model}}
-    confidence_dir=${expdir}/confidence_${own_scorer:+own_}${scorer_tag}
-elif [ -n "${own_scorer}" ]; then
-    echo "ERROR: --scorer_exp and --scorer_model are ESPnet models; name the model of" \
-        "--scorer ${scorer} by --scorer_conf" >&2
-    exit 1
-else
-    own_scorer=${scorer}  # there is nothing to train
-    confidence_dir=${expdir}/confidence_${scorer_tag:-${scorer//[:\/]/_}}
-fi
-scorer_stats=${expdir}/scorer_stats
-score=("${python}" -m espnet_a2m.bin.score --scorer "${scorer/#pocketsphinx/ctm}")
-case ${scorer} in
-    energy | ctm | pocketsphinx) score+=(--scorer_conf "fs=${fs}") ;;
-esac
-read -ra words <<<"${scorer_conf}"
-[ "${trust_checkpoint}" = false ] || score+=(--trust_checkpoint "${trust_checkpoint}")
-if [ "${measure}" != max_prob ]; then
-    confidence_dir+=_${measure}
-    score+=(--measure "${measure}")
-fi
-if [ "${blank}" != include ]; then
-    confidence_dir+=_${blank}
-    score+=(--blank "${blank}")
-fi
-if [[ ! ${score_temperature} =~ ^1(\.0*)?$ ]]; then
-    confidence_dir+=_t${score_temperature}
-    score+=(--temperature "${score_temperature}")
-fi
-label_dir=${expdir}/labels_${label_tag}
-ssl_stats=${expdir}/ssl_stats_$(basename "${ssl_config}" .yaml)
-ssl_exp=${expdir}/ssl_${ssl_tag}
-asr_stats=${expdir}/asr_stats
-asr_exp=${expdir}/asr_${asr_tag}
-inference_tag=$(basename "${inference_config}" .yaml)
-
-# Options that several stages give to ESPnet's programs
-sound=sound
-[[ ${audio_format} != *ark ]] || sound=kaldi_ark
-labelled=(
-    --train_data_path_and_name_and_type "${train_dir}/wav.scp,speech,${sound}"
-    --train_data_path_and_name_and_type "${train_dir}/text,text,text"
-    --valid_data_path_and_name_and_type "${valid_dir}/wav.scp,speech,${sound}"
-    --valid_data_path_and_name_and_type "${valid_dir}/text,text,text"
-)
-pretrain_streams=(
-    "${pretrain_dir}/wav.scp,speech,${sound}"
-    "${confidence_dir}/${pretrain_set}/confidence.scp,confidence,kaldi_ark"
-)
-scored=(
-    --valid_data_path_and_name_and_type "${valid_dir}/wav.scp,speech,${sound}"
-    --valid_data_path_and_name_and_type
-    "${confidence_dir}/${valid_set}/confidence.scp,confidence,kaldi_ark"
-    --confidence_grid "${confidence_dir}/${pretrain_set}/grid.json"
-)
-scored_files=("${confidence_dir}/"{"${pretrain_set}","${valid_set}"}/utt2conf)
-if [ -n "${label_tag}" ]; then
-    pretrain_streams+=("${label_dir}/${pretrain_set}/labels.scp,labels,kaldi_ark")
-    scored+=(
-        --valid_data_path_and_name_and_type "${label_dir}/${valid_set}/labels.scp,labels,kaldi_ark"
-        --label_grid "${label_dir}/${pretrain_set}/grid.json"
-    )
-    scored_files+=("${label_dir}/"{"${pretrain_set}","${valid_set}"}/labels.json)
-fi
-pretrain_data=("${pretrain_streams[@]/#/--train_data_path_and_name_and_type=}")
-tokens=(--token_type "${token_type}" --token_list "${token_list}")
-[ "${token_type}" != bpe ] || tokens+=(--bpemodel "${token_dir}/bpe.model")
-gpus=(--ngpu "${ngpu}")
-[ "${ngpu}" -lt 2 ] || gpus+=(--multiprocessing_distributed true)
-
-training_inputs() {  # STATS CONFIG: sets inputs, what a training with transcripts reads
-    inputs=("$1"/{train,valid}/speech_shape "${train_dir}/text" "${valid_dir}/text"
-        "${token_list}" "$2")
-}
-
-set_normalize() {  # CONFIG STATS: ESPnet's options, if the configuration wants them
-    normalize=()
-    ! grep -Eq '^normalize: *global_mvn' "$1" ||
-        # ESPnet reads the value as YAML: in quotes, it is a string whatever it holds
-        normalize=(--normalize global_mvn --normalize_conf "stats_file='${2//\'/\'\'}'")
-}
-
-train_on() {  # EXP MODULE OPTIONS...: here, or on several machines by ESPnet's launcher
-    local exp=$1 module=$2
-    shift 2
-    if [ "${num_nodes}" -le 1 ]; then
-        "${run_gpu[@]}" --gpu "${ngpu}" "${exp}/train.log" \
-            "${python}" -m "${module}" "${gpus[@]}" "$@"
-        return
-    fi
-    "${python}" -m espnet2.bin.launch --cmd "${cuda_cmd}" --log "${exp}/train.log" \
-        --ngpu "${ngpu}" --num_nodes "${num_nodes}" \
-        --init_file_prefix "${exp}/.dist_init_" --multiprocessing_distributed true -- \
-        "${python}" -m "${module}" "$@"
-}
-
-train_asr() {  # STATS EXP CONFIG NORMALIZE_STATS OPTIONS...
-    local stats=$1 exp=$2 config=$3
-    set_normalize "${config}" "$4"
-    shift 4
-    train_on "${exp}" espnet_a2m.bin.asr_train --config "${config}" \
-        "${tokens[@]}" "${labelled[@]}" \
-        --train_shape_file "${stats}/train/speech_shape" \
-        --valid_shape_file "${stats}/valid/speech_shape" \
-        "${normalize[@]}" --resume true --output_dir "${exp}" "$@"
-}
-
-# Reads every utterance once, so this is where bad audio is found: in the program's own
-# process, because an error that a worker process passes on loses the file's name.
-collect_stats() {  # MODULE OUT CONFIG OPTIONS...
-    local module=$1 out=$2 config=$3
-    shift 3
-    rm -rf "${out}.tmp"
-    "${run_cpu[@]}" "${out}.log" "${python}" -m "${module}" --config "${config}" \
-        --collect_stats true --normalize none --ngpu 0 --num_workers 0 --output_dir "${out}.tmp" "$@"
-    rm -rf "${out}"
-    mv "${out}.tmp" "${out}"
-}
+# shellcheck source=local/names.sh
+. "${shared}/names.sh"
+# shellcheck source=local/training.sh
+. "${shared}/training.sh"
 
 [ "${stage}" -gt 15 ] || [ "${stop_stage}" -lt 15 ] || [ "${skip_eval}" = true ] ||
     "${python}" -m espnet_a2m.bin.report tools  # before hours are spent
@@ -311,22 +163,6 @@ else
     fi
 fi
 
-# A job that is started again goes on where it was; the last command puts their parts
-# together, when all of them are done.
-score_in_jobs() {  # OUT COMMAND...
-    local out=$1 run=("${run_cpu[@]}")
-    shift
-    if [ "${scoring_nj}" -le 1 ]; then
-        "$@"
-        return
-    fi
-    [[ $* != *JOB* ]] || refuse scoring_nj "makes 'JOB' in a name the job's number"
-    [ "${ngpu}" -eq 0 ] || run=("${run_gpu[@]}" --gpu 1)
-    "${run[@]}" JOB=1:"${scoring_nj}" "${out}/log/score.JOB.log" \
-        "$@" --nj "${scoring_nj}" --job JOB
-    "$@" --nj "${scoring_nj}"
-}
-
 if want 8 "confidences of ${pretrain_set} and ${valid_set}: ${confidence_dir}"; then
     if [ "${scorer}" = espnet ]; then
         [ -n "${own_scorer}" ] || need "${scorer_exp}/.made" 7
@@ -352,9 +188,7 @@ if want 8 "confidences of ${pretrain_set} and ${valid_set}: ${confidence_dir}"; 
             done
         done
         step "${out}" "${inputs[@]}" -- \
-            score_in_jobs "${out}" "${score[@]}" "${conf[@]/#/--scorer_conf=}" \
-            --data "${dir}" --output_dir "${out}" \
-            --ngpu "$((ngpu > 0))" --num_threads "${num_threads}"
+            score_set "${out}" "${score[@]}" "${conf[@]/#/--scorer_conf=}" --data "${dir}"
     done
     "${python}" -m espnet_a2m.bin.confidence_report --data "${pretrain_dir}" \
         --confidence "${confidence_dir}/${pretrain_set}" \
@@ -374,15 +208,12 @@ if want 9 "pseudo-labels${label_tag:+ of ${pretrain_set} and ${valid_set}: ${lab
         inputs=("${pretrain_dir}/wav.scp" "${valid_dir}/wav.scp")
         if [ "${label_features}" != mfcc ]; then
             model=$(best_model "${label_features}" "${label_model}")
-            features=(--ssl_model_file "${model}" --layer "${label_layer}"
-                --ngpu "$((ngpu > 0))" --num_threads "${num_threads}")
+            features=(--ssl_model_file "${model}" --layer "${label_layer}")
             inputs+=("${model}")
         fi
         step "${label_dir}" "${inputs[@]}" -- \
-            "${python}" -m espnet_a2m.bin.labels "${features[@]}" \
-            --fit_data "${pretrain_dir}" --data "${pretrain_dir}" "${valid_dir}" \
-            --num_clusters "${num_clusters}" --fraction "${km_fraction}" \
-            --output_dir "${label_dir}"
+            make_labels "${features[@]}" --fit_data "${pretrain_dir}" --data "${pretrain_dir}" "${valid_dir}" \
+            --num_clusters "${num_clusters}" --fraction "${km_fraction}" --output_dir "${label_dir}"
     fi
 fi
 
@@ -397,30 +228,6 @@ if want 10 "pre-training statistics"; then
         collect_stats espnet_a2m.bin.ssl_train "${ssl_stats}" "${ssl_config}" \
         "${pretrain_data[@]}" "${scored[@]}"
 fi
-
-# ESPnet holds the tables of what it trains on: for millions of utterances, in parts.
-split_pretrain_data() {
-    local splits=${ssl_stats}/splits_${num_splits_ssl} tables=("${ssl_stats}/train/speech_shape") i
-    for i in "${!pretrain_streams[@]}"; do
-        tables+=("${pretrain_streams[i]%%,*}")
-        pretrain_streams[i]=${splits}/$(basename "${tables[-1]}"),${pretrain_streams[i]#*,}
-    done
-    step "${splits}" "${tables[@]}" -- "${python}" -m espnet2.bin.split_scps \
-        --scps "${tables[@]}" --num_splits "${num_splits_ssl}" --output_dir "${splits}"
-    pretrain_data=("${pretrain_streams[@]/#/--train_data_path_and_name_and_type=}"
-        --train_shape_file "${splits}/speech_shape" --multiple_iterator true)
-}
-
-train_ssl() {
-    # with the experiment: its encoder knows no other normalisation
-    [ ! -e "${ssl_stats}/train/feats_stats.npz" ] ||
-        cp "${ssl_stats}/train/feats_stats.npz" "${ssl_exp}/feats_stats.npz"
-    set_normalize "${ssl_config}" "${ssl_exp}/feats_stats.npz"
-    train_on "${ssl_exp}" espnet_a2m.bin.ssl_train --config "${ssl_config}" \
-        "${pretrain_data[@]}" "${scored[@]}" \
-        --valid_shape_file "${ssl_stats}/valid/speech_shape" \
-        "${normalize[@]}" --resume true --output_dir "${ssl_exp}" "$@"
-}
 
 if want 11 "pre-training: ${ssl_exp}/train.log"; then
     need "${ssl_stats}/train/speech_shape" 10
@@ -444,20 +251,6 @@ if want 12 "fine-tuning statistics"; then
         "${tokens[@]}" "${labelled[@]}"
 fi
 
-fine_tune() {  # CHECKPOINT OPTIONS...
-    local init=(--init_param "$1:frontend:frontend" "$1:encoder:encoder")
-    ! grep -Eq '^preencoder: *[a-z]+' "${asr_config}" ||
-        grep -Eq '^preencoder: *(null|none)' "${asr_config}" ||
-        init+=("$1:preencoder:preencoder")
-    shift
-    set_normalize "${asr_config}" "${ssl_exp}/feats_stats.npz"
-    "${python}" -m espnet_a2m.bin.check_init --config "${asr_config}" \
-        "${tokens[@]}" "${normalize[@]}" "${init[@]}" "$@"
-    # the encoder expects the features as they were normalised in pre-training
-    train_asr "${asr_stats}" "${asr_exp}" "${asr_config}" \
-        "${ssl_exp}/feats_stats.npz" "${init[@]}" "$@"
-}
-
 if want 13 "fine-tuning: ${asr_exp}/train.log"; then
     need "${ssl_exp}/.made" 11
     need "${asr_stats}/train/speech_shape" 12
@@ -473,18 +266,15 @@ evaluated=("${asr_exp}")
 if want 14 "decoding"; then
     "${python}" -m espnet_a2m.bin.check_config --task decode "${inference_config}"
     for exp in "${evaluated[@]}"; do
-        need "${exp}/.made" "$([ "${exp}" = "${asr_exp}" ] && echo 13 || echo 7)"
-        need "${exp}/${inference_asr_model}" 13
+        model=${exp}/${inference_asr_model} trained=13
+        [ "${exp}" = "${asr_exp}" ] || model=${exp}/${inference_scorer_model} trained=7
+        need "${exp}/.made" "${trained}"
+        need "${model}" "${trained}"
         for name in "${tests[@]}"; do
             need "${raw}/${name}/wav.scp" 3
             out=${exp}/${inference_tag}/${name}
-            step "${out}" "${exp}/${inference_asr_model}" "${raw}/${name}/wav.scp" \
-                "${inference_config}" -- \
-                "${python}" "${shared}/decode.py" --nj "${inference_nj}" --outdir "${out}" \
-                --data "${raw}/${name}" --type "${sound}" -- \
-                --config "${inference_config}" --ngpu "$((ngpu > 0))" \
-                --asr_train_config "${exp}/config.yaml" \
-                --asr_model_file "${exp}/${inference_asr_model}" "${inference_options[@]}"
+            step "${out}" "${model}" "${raw}/${name}/wav.scp" "${inference_config}" -- \
+                decode "${exp}" "${model}" "${raw}/${name}" "${out}" "${inference_options[@]}"
         done
     done
 fi

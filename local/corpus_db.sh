@@ -16,7 +16,7 @@ prepare() {  # CORPUS DATA SET...: make DATA/SET of the corpus
     shift 2
     place=$(place_of "${corpus}")
     [ "${place}" != downloads ] || download=(--download true --download_dir downloads)
-    python3 "${shared}/prepare_corpus.py" "${corpus}" --data "${data}" --sets "$@" \
+    "${python:-python3}" "${shared}/prepare_corpus.py" "${corpus}" --data "${data}" --sets "$@" \
         --corpus_dir "${place}" "${download[@]}"
 }
 
@@ -36,4 +36,22 @@ prepare_pretrain() {  # DATA NAME: make the pre-training set
             exit 1
             ;;
     esac
+}
+
+# The whole of local/data.sh, where a corpus has a training, a dev and a test set.
+one_corpus() {  # CORPUS OPTIONS...
+    local corpus=$1
+    shift
+    # shellcheck source=local/parse_options.sh
+    . "${shared}/parse_options.sh"
+    # shellcheck disable=SC2034
+    option_list='
+    pretrain | librilight_60k | pre-training audio
+    data | data | where the data directories go
+    '
+    parse_options "$@"
+    # shellcheck disable=SC2154  # parse_options sets them
+    prepare_pretrain "${data}" "${pretrain}"
+    prepare "${corpus}" "${data}" "${corpus}"_{train,dev,test}
+    copy_set "${data}/${corpus}_dev" "${data}/${corpus}_valid"
 }

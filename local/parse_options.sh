@@ -24,12 +24,13 @@ option_default() {
     [ "${1:0:1}" != "#" ] || return 0
     printf -v "$1" '%s' "$2"
     option_names+=("$1")
+    option_defaults[$1]=$2
 }
 
 option_help() {
     case "$1" in
         \#*) printf '\n%s\n' "${1#\# }" ;;
-        *) printf '  --%-24s %s%s\n' "$1" "$3" "${2:+ [$2]}" ;;
+        *) printf '  --%-24s %s%s\n' "$1" "$3" "${!1:+ [${!1}]}" ;;
     esac
 }
 
@@ -45,12 +46,14 @@ print(*difflib.get_close_matches(sys.argv[1], sys.argv[2:], 1))' \
 
 # Shell arithmetic would run the commands in a value that is no number.
 check_value() {  # NAME VALUE
-    local problem='' number='^[0-9]+(\.[0-9]*)?(e-?[0-9]+)?$'
+    local default=${option_defaults[$1]} problem='' whole='^[0-9]+$' number='^[0-9]+(\.[0-9]*)?(e-?[0-9]+)?$'
     if [[ $2 == *[[:cntrl:]]* ]]; then
         problem="has a line break or another control character"
-    elif [[ ${!1} =~ ${number} ]] && ! [[ $2 =~ ${number} ]]; then
+    elif [[ ${default} =~ ${whole} ]] && ! [[ $2 =~ ${whole} ]]; then
+        problem="is not a whole number"
+    elif [[ ${default} =~ ${number} ]] && ! [[ $2 =~ ${number} ]]; then
         problem="is not a number"
-    elif [[ ${!1} =~ ^(true|false)$ ]] && ! [[ $2 =~ ^(true|false)$ ]]; then
+    elif [[ ${default} =~ ^(true|false)$ ]] && ! [[ $2 =~ ^(true|false)$ ]]; then
         problem="is neither true nor false"
     fi
     if [ -n "${problem}" ]; then
@@ -61,6 +64,7 @@ check_value() {  # NAME VALUE
 
 parse_options() {
     option_names=()
+    declare -gA option_defaults=()
     each_option option_default
     local name value
     while [ $# -gt 0 ]; do
@@ -68,6 +72,9 @@ parse_options() {
             -h | --help)
                 echo "Usage: $0 [--option value]..."
                 each_option option_help
+                printf '%s' "${A2M_RECIPE_OPTIONS:+
+Of this recipe (local/data.sh --help says more)
+${A2M_RECIPE_OPTIONS}}"
                 exit 0
                 ;;
             --*=*) name=${1%%=*} value=${1#*=} ; shift ;;

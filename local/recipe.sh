@@ -5,25 +5,28 @@
 #   pretrain=librilight_60k
 #   take_option pretrain "$@"
 #
-# sets the variable from --pretrain VALUE or --pretrain=VALUE; the array `rest` has all
-# other arguments.
+# sets the variable from --pretrain VALUE or --pretrain=VALUE, dashes in the name for
+# underscores; the array `rest` has all other arguments.
 
 take_option() {
-    local name=$1
+    local name=$1 option
     shift
     rest=()
     while [ $# -gt 0 ]; do
-        case $1 in
-            "--${name}")
-                [ $# -gt 1 ] || { echo "ERROR: $1 needs a value" >&2; exit 1; }
-                printf -v "${name}" '%s' "$2"
-                shift
-                ;;
-            "--${name}="*) printf -v "${name}" '%s' "${1#*=}" ;;
-            *) rest+=("$1") ;;
-        esac
+        option=${1%%=*}
+        option=${option//-/_}
+        if [[ ${1:0:2} != -- || ${option} != "__${name}" ]]; then
+            rest+=("$1")
+        elif [[ $1 == *=* ]]; then
+            printf -v "${name}" '%s' "${1#*=}"
+        else
+            [ $# -gt 1 ] || { echo "ERROR: $1 needs a value" >&2; exit 1; }
+            printf -v "${name}" '%s' "$2"
+            shift
+        fi
         shift
     done
+    export A2M_RECIPE_OPTIONS+="  --${name} [${!name}]"$'\n'  # for --help
 }
 
 librispeech_scorer() {  # the paper's scorer, if egs2/librispeech has trained it
@@ -42,3 +45,14 @@ benchmark_options=(
     --asr_config "${A2M_ROOT}/conf/base/asr_transducer_conformer.yaml"
     --inference_config "${A2M_ROOT}/conf/decode_transducer.yaml"
 )
+
+score_chime6() {  # ARGUMENTS...: CHiME-6 per session and location, of what is decoded by now
+    local argument expdir=exp dumpdir=dump python=python3
+    for argument; do
+        [[ ${argument} != -h && ${argument} != --help ]] || return 0
+    done
+    take_option expdir "$@"
+    take_option dumpdir "${rest[@]}"
+    take_option python "${rest[@]}"
+    "${python}" "${A2M_ROOT}/local/chime6_score.py" --expdir "${expdir}" --dumpdir "${dumpdir}"
+}

@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
 # Run a program with its output in a log, as Kaldi's run.pl does:
 #   run_logged.sh [--gpu N] [JOB=1:N] LOG COMMAND...
-# Epoch results are shown as they come; when it fails, the end of the log is. A log
-# that is there is continued: it tells the whole story of a training.
-# With JOB=1:N there are N commands at the same time, with JOB replaced by 1 to N in the
-# log and the command; of those that fail, the first one's log is shown.
+# Epoch results are shown as they come. A log that is there is continued: it tells the
+# whole story of a training. With JOB=1:N there are N commands at the same time, with JOB
+# replaced by 1 to N in the log and the command.
 set -uo pipefail
 
 run() {  # LOG COMMAND...
@@ -25,14 +24,6 @@ run() {  # LOG COMMAND...
     return "${status}"
 }
 
-fail() {  # LOG STATUS
-    {
-        echo "ERROR: the command failed with status $2; the end of $1:"
-        tail -n 15 "$1" | sed 's/^/    /'
-    } >&2
-    exit "$2"
-}
-
 while [[ ${1:-} == --* ]]; do shift 2; done
 if [[ ${1:-} =~ ^([A-Za-z_]+)=1:([0-9]+)$ ]]; then
     name=${BASH_REMATCH[1]}
@@ -45,11 +36,10 @@ if [[ ${1:-} =~ ^([A-Za-z_]+)=1:([0-9]+)$ ]]; then
         run "${@//${name}/${job}}" &
         pids+=($!)
     done
-    failed=
-    for ((job = 1; job <= count; job++)); do
-        wait "${pids[job - 1]}" || failed=${failed:-${job} $?}
+    status=0
+    for pid in "${pids[@]}"; do
+        wait "${pid}" || status=$?
     done
-    [ -z "${failed}" ] || fail "${1//${name}/${failed% *}}" "${failed#* }"
-else
-    run "$@" || fail "$1" $?
+    exit "${status}"
 fi
+run "$@"

@@ -35,6 +35,7 @@ check_names() {
             *_set:. | *_set:.. | *_set:) refuse "${name}" "is no name of a data set" ;;
         esac
     done
+    [[ ${skip_stages} =~ ^[0-9\ ]*$ ]] || refuse skip_stages "is no list such as '2 9'"
 }
 
 # The length filter leaves whole what is tested on, so it needs a directory of its own.
@@ -45,6 +46,20 @@ check_test_sets() {
             [ "${name}" != "${other}" ] ||
                 refuse test_sets "has '${name}', which is trained or validated on"
         done
+    done
+}
+
+uses_statistics() {  # CONFIG: are features normalised by those of the training set?
+    grep -Esq '^normalize: *global_mvn' "$1"
+}
+
+# The statistics are made from the configuration alone.
+check_args() {
+    local name config args
+    for name in scorer ssl; do
+        config=${name}_config args=${name}_args
+        [[ " ${!args}" != *" --frontend"* ]] || ! uses_statistics "${!config}" ||
+            refuse "${args}" "changes the features, of which --${config} makes the statistics"
     done
 }
 
@@ -78,9 +93,9 @@ best_model() {  # EXP NAME: path of the checkpoint NAME, or of the best one
 # step OUT INPUT... -- COMMAND...
 # Runs the command unless it has made OUT already from inputs of this content.
 # A training that was begun by another command or from other inputs is not gone on
-# with: that would mix the two.
+# with: that would mix the two. Of two runs at the same time one waits for the other.
 step() {
-    local out=$1 inputs=() made=$1/.made begun=$1/.begun state input
+    local out=$1 inputs=() made=$1/.made begun=$1/.begun state input lock
     shift
     while [ "$1" != -- ]; do
         inputs+=("$1")
@@ -91,7 +106,14 @@ step() {
         printf '%s\n' "$*"
         for input in "${inputs[@]}"; do cksum <"${input}" || exit 1; done
     )
+    mkdir -p "$(dirname "${out}")"
+    exec {lock}>>"$(dirname "${out}")/.$(basename "${out}").lock"
+    if ! flock --nonblock "${lock}"; then
+        echo "${out}: waiting for another run, which is making it"
+        flock "${lock}"
+    fi
     if [ -e "${made}" ] && [ "$(cat "${made}")" = "${state}" ]; then
+        exec {lock}>&-
         echo "${out}: up to date (remove ${made} to make it again)"
         return
     fi
@@ -107,6 +129,20 @@ step() {
     "$@"
     mkdir -p "${out}"
     note "${made}" "${state}"
+    exec {lock}>&-
+}
+
+show_failed() {  # LOG [N]: the end of LOG or, of its JOB 1 to N, of the first that failed
+    local log job
+    for ((job = 1; job <= ${2:-1}; job++)); do
+        log=${1//JOB/${job}}
+        # Kaldi's programs and ours end a log with the status
+        [ -e "${log}" ] || continue
+        ! tail -n 3 "${log}" | grep -Eq '\(code 0\)|with status 0$' || continue
+        echo "ERROR: failed; the end of ${log}:" >&2
+        tail -n 15 "${log}" | sed 's/^/    /' >&2
+        return
+    done
 }
 
 note() {  # FILE TEXT: the file is whole, or what it was

@@ -39,15 +39,26 @@ def copy_recipe(name: str, target: Path, **places: Path) -> Path:
     """A copy of a recipe whose db.sh names the corpora."""
     source = ROOT / "egs2" / name / "a2m1"
     target.mkdir()
-    for file in ("run.sh", "path.sh", "cmd.sh"):
+    for file in ("run.sh", "cmd.sh"):
         shutil.copy(source / file, target / file)
+    path = (source / "path.sh").read_text()
+    (target / "path.sh").write_text(path.replace("../../..", str(ROOT)))
     shutil.copytree(source / "local", target / "local")
+    if not (source / "db.sh").exists():
+        return target
     database = (source / "db.sh").read_text()
     for variable, place in places.items():
         assert re.search(f"^{variable}=", database, re.M)
         database += f"{variable}='{place}'\n"
     (target / "db.sh").write_text(database)
     return target
+
+
+def use_cluster(recipe: Path) -> None:
+    """Let the recipe's cmd.sh name slurm.pl, a stand-in for Kaldi's."""
+    with (recipe / "cmd.sh").open("a") as f:
+        f.write("export train_cmd=slurm.pl cuda_cmd=slurm.pl\n")
+        f.write(f"export PATH={ROOT / 'tests' / 'cluster'}:$PATH\n")
 
 
 def environment() -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -43,13 +42,7 @@ def run(recipe: Path, **options: str) -> subprocess.CompletedProcess:
 def recipe(tmp_path_factory) -> Path:
     """A copy of the recipe in which stages 1 to 16 have run."""
     directory = tmp_path_factory.mktemp("asterisk") / "a2m1"
-    source = ROOT / "egs2" / "asterisk" / "a2m1"
-    directory.mkdir()
-    for name in ("run.sh", "path.sh", "cmd.sh", "local"):
-        if (source / name).is_dir():
-            shutil.copytree(source / name, directory / name)
-        else:
-            shutil.copy(source / name, directory / name)
+    recipes.copy_recipe("asterisk", directory)
     first = run(directory, stop_stage="5")
     if first.returncode and "apt" in first.stderr and "network" in first.stderr:
         pytest.skip("neither apt, network nor cached sounds: " + first.stderr[-300:])
@@ -64,7 +57,8 @@ def test_every_stage_left_what_it_says(recipe):
     for path in (
         *("data/train_sup/text", "data/train_sup_sp/utt2spk", "data/pretrain/wav.scp"),
         *("dump/raw/train_sup_sp/wav.scp", "dump/raw/test_far/wav.scp"),
-        *("data/token_list/char/tokens.txt", "exp/scorer_stats/train/feats_stats.npz"),
+        "data/token_list/train_sup_char/tokens.txt",
+        "exp/scorer_stats/train/feats_stats.npz",
         *("exp/scorer_ctc/valid.loss.ave.pth", "exp/scorer_ctc/train.log"),
         *("exp/confidence_ctc/pretrain/confidence.scp", "exp/ssl_atm/train.log"),
         *(
@@ -205,29 +199,11 @@ def test_uniform_and_atm_s_by_configuration_alone(recipe):
         assert (recipe / f"exp/ssl_{tag}/config.yaml").exists()
 
 
-SRUN = """#!/bin/sh
-# There is no cluster here: both machines are this one, told by srun's variables
-shift # --export=ALL
-export SLURM_NTASKS=2 SLURM_STEP_NUM_NODES=2 SLURM_STEP_NODELIST=localhost
-export SLURM_LOCALID=0 SLURM_JOB_ID=1 SLURM_JOB_NUM_NODES=2
-SLURM_PROCID=1 SLURM_NODEID=1 SLURM_STEP_ID=0 "$@" & other=$!
-SLURM_PROCID=0 SLURM_NODEID=0 SLURM_STEP_ID=0 "$@" && wait $other
-"""
-SLURM_PL = """#!/bin/sh
-while [ "${1#--}" != "$1" ]; do shift 2; done # --gpu 0 --num_threads 1 --num_nodes 2
-log=$1; shift
-exec "$@" >"$log" 2>&1
-"""
-
-
-def test_two_machines_by_espnets_launcher(recipe, tmp_path):
+def test_two_machines_by_espnets_launcher(recipe):
     """--num_nodes 2 through slurm.pl and srun, as on a cluster, but for the cluster."""
-    for name, script in (("srun", SRUN), ("slurm.pl", SLURM_PL)):
-        (tmp_path / name).write_text(script)
-        (tmp_path / name).chmod(0o755)
     cmd = recipe / "cmd.sh"
     original = cmd.read_text()
-    cmd.write_text(f"{original}\nexport cuda_cmd=slurm.pl PATH={tmp_path}:$PATH\n")
+    recipes.use_cluster(recipe)
     options = {"ssl_tag": "two_machines", "ssl_args": f"{SMALL} --max_epoch 1"}
     try:
         done = run(recipe, stage="11", stop_stage="11", num_nodes="2", **options)
@@ -314,10 +290,11 @@ def test_help_lists_every_option():
     assert shown.returncode == 0
     driver = (ROOT / "local" / "a2m.sh").read_text()
     body = driver.split('parse_options "$@"', 1)[1]
-    body += (ROOT / "local" / "publish.sh").read_text()
+    for file in ("steps.sh", "names.sh", "training.sh", "publish.sh"):
+        body += (ROOT / "local" / file).read_text()
     declared = re.findall(r"^  --(\w+) ", shown.stdout, re.M)
-    unused = [name for name in declared if not re.search(rf"\b{name}\b", body)]
-    assert declared and set(unused) <= {
-        *("stage", "stop_stage", "skip_stages", "skip_data_prep"),  # local/steps.sh
-        *("skip_train", "skip_eval", "skip_packing", "skip_upload_hf"),
-    }
+    assert declared
+    unused = [name for name in declared if not re.search(rf"\$\{{{name}[}}/:]", body)]
+    # found by names that are put together: {scorer,ssl}_args
+    assert set(unused) <= {"scorer_args", "ssl_args"}, unused
+    assert "--train_set                training set" in shown.stdout

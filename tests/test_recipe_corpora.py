@@ -14,7 +14,7 @@ from asterisk_sounds import prompts
 from conftest import TEST_DATA
 from miniature_ami import prompts_as_meetings, write_ami
 from miniature_chime6 import write_session
-from recipes import ALL, OPTIONS, QUICK, ROOT, TINY, copy_recipe, run
+from recipes import ALL, OPTIONS, QUICK, ROOT, TINY, copy_recipe, run, use_cluster
 
 from espnet_a2m.datadir import DataDir
 from espnet_a2m.kaldi_table import read_scp
@@ -52,6 +52,7 @@ def librispeech(folder: Path, *train: str) -> Path:
 
 
 def test_librispeech_from_librilight(tmp_path):
+    """Word pieces, a transducer, all jobs by a stand-in for a cluster's program."""
     recipe = copy_recipe(
         "librispeech",
         tmp_path / "recipe",
@@ -68,6 +69,8 @@ def test_librispeech_from_librilight(tmp_path):
     }
     if not ALL:
         options |= ENERGY
+    options |= {"scoring_nj": "2", "token_type": "bpe", "nbpe": "60"}
+    use_cluster(recipe)
     said = finish(recipe, True, ["test_other"], **options)
     for name in ("dev_clean", "dev_other", "test_clean"):
         assert len(DataDir.load(recipe / "data" / name, need=["text"]).utts) == 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -17,7 +18,6 @@ from espnet_a2m.kaldi_ark import read_bytes
 from espnet_a2m.kaldi_table import read_scp, write_table
 
 ROOT = Path(__file__).resolve().parent.parent
-RUN_LOGGED = ROOT / "local" / "run_logged.sh"
 
 
 @pytest.fixture
@@ -115,11 +115,11 @@ def test_jobs_that_there_are_not(data, tmp_path, capsys, jobs, job):
     assert f"--job {job}" in capsys.readouterr().err
 
 
-def test_a_killed_job_goes_on(data, tmp_path):
+def test_a_killed_job_goes_on(data, tmp_path, monkeypatch):
     """SIGKILL when it has made a chunk; what is there is not made again."""
     program = (
         "import sys; from espnet_a2m import chunked_table\n"
-        "chunked_table.CHUNK_UTTERANCES = 4\n"
+        "chunked_table.CHUNK_UTTERANCES = 1\n"
         "from espnet_a2m.bin.score import main; main(sys.argv[1:])"
     )
     words = ["--scorer", "energy", "--data", data, "--output_dir", tmp_path / "out"]
@@ -133,10 +133,11 @@ def test_a_killed_job_goes_on(data, tmp_path):
     while process.poll() is None and not list(chunks.glob("*.scp")):
         time.sleep(0.001)
     process.kill()
-    process.wait()
+    assert process.wait() == -signal.SIGKILL  # before it was done
     made = {p: p.stat().st_mtime_ns for p in chunks.glob("[0-9]*.scp")}
     assert made
 
+    monkeypatch.setattr(chunked_table, "CHUNK_UTTERANCES", 1)
     score(data, tmp_path / "out", "--nj", 2, "--job", 2)
     assert made == {p: p.stat().st_mtime_ns for p in made}
     score(data, tmp_path / "out", "--nj", 2, "--job", 1)
@@ -145,10 +146,18 @@ def test_a_killed_job_goes_on(data, tmp_path):
     assert scored(tmp_path / "out") == scored(tmp_path / "one")
 
 
-def run_jobs(cwd: Path, count: int, script: str) -> subprocess.CompletedProcess[str]:
-    command = [RUN_LOGGED, "--gpu", "1", f"JOB=1:{count}", "log/x.JOB.log"]
+def run_jobs(cwd: Path, program: str, count: int, script: str, *words: str):
+    """N jobs of a shell script, as the driver starts them."""
+    driver = """
+        . "$1/local/steps.sh"; . "$1/local/training.sh"
+        run_gpu=("$2") job_env=(env KEPT=1)
+        in_job run_gpu --gpu 1 JOB=1:"$3" log/x.JOB.log bash -c "${@:4}" || exit 99
+    """
+    folder = ROOT / ("local" if program == "run_logged.sh" else "tests/cluster")
+    command = ["bash", "-c", driver, "driver", ROOT, folder / program, count, script]
+    (cwd / "path.sh").touch()
     return subprocess.run(
-        [*command, "bash", "-c", script, "JOB"],
+        [str(part) for part in (*command, *words)],
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -160,13 +169,17 @@ def test_local_back_end_runs_jobs_at_the_same_time(tmp_path):
     wait = (
         "touch JOB; for i in {1..500}; do [ -e $((3 - JOB)) ] && exit; sleep .01; done"
     )
-    assert run_jobs(tmp_path, 2, f"{wait}; exit 1").returncode == 0
+    assert run_jobs(tmp_path, "run_logged.sh", 2, f"{wait}; exit 1").returncode == 0
     assert "code 0" in (tmp_path / "log/x.2.log").read_text()
 
 
-def test_local_back_end_shows_the_first_log_of_those_that_fail(tmp_path):
-    done = run_jobs(tmp_path, 4, "echo said by JOB; exit $((JOB > 1 ? JOB + 3 : 0))")
-    assert done.returncode == 5
-    assert "log/x.2.log" in done.stderr and "said by 2" in done.stderr
+@pytest.mark.parametrize("program", ["run_logged.sh", "slurm.pl"])
+def test_the_first_log_of_those_that_fail_is_shown(tmp_path, program):
+    script = "echo said by JOB, KEPT=$KEPT; exit $((JOB > 1 ? JOB + 3 : 0))"
+    done = run_jobs(tmp_path, program, 4, script)
+    assert done.returncode == 1
+    assert "log/x.2.log" in done.stderr and "said by 2, KEPT=1" in done.stderr
     assert "said by 1" not in done.stderr and "said by 3" not in done.stderr
     assert "said by 4" in (tmp_path / "log/x.4.log").read_text()
+    (tmp_path / "log").rename(tmp_path / "old")
+    assert run_jobs(tmp_path, program, 2, "exit 0").stderr == ""

@@ -231,6 +231,7 @@ def test_what_is_no_file_is_not_waited_for():
 def recipe(*options: str) -> subprocess.CompletedProcess:
     """The driver with no stage to run: it reads its options, and stops."""
     command = [str(ROOT / "local" / "a2m.sh"), "--stage", "98", "--stop_stage", "97"]
+    command += ["--ssl_config", str(ROOT / "conf/tiny/ssl_w2vbert_conformer.yaml")]
     commands = {"train_cmd": "run_logged.sh", "cuda_cmd": "run_logged.sh"}
     return subprocess.run(
         [*command, *options],
@@ -252,7 +253,11 @@ def recipe(*options: str) -> subprocess.CompletedProcess:
         ("expdir", "a\nb", "line break"),
         ("test_sets", "a ../b", "slash"),
         ("valid_set", "..", "no name"),
-        ("ngpu", "a[$(touch pwned)]", "not a number"),
+        ("ngpu", "a[$(touch pwned)]", "not a whole number"),
+        ("max_wav_duration", "a[$(touch pwned)]", "not a number"),
+        ("stage", "2.5", "not a whole number"),
+        ("skip_stages", "2,9", "no list such as '2 9'"),
+        ("ssl_args", "--frontend_conf hop_length=320", "--ssl_config makes the stat"),
         ("skip_train", "yes", "neither true nor false"),
         ("x[$(touch pwned)]", "1", "unknown option"),
     ],
@@ -261,6 +266,14 @@ def test_options_that_would_be_taken_apart_are_refused(option, value, reason):
     done = recipe(f"--{option}", value)
     assert done.returncode == 1
     assert reason in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_values_are_compared_with_the_default_not_with_the_recipe():
+    twice = ("--max_wav_duration", "32", "--max-wav-duration", "32.5")
+    tags = ("--ssl_tag", "1", "--ssl_tag=b")
+    done = recipe(*twice, *tags, "--help")
+    assert done.returncode == 0 and "longest utterance in seconds" in done.stdout
+    assert "test sets keep all [32.5]" in done.stdout and " [b]" in done.stdout
 
 
 def test_options_are_no_commands():

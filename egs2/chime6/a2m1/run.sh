@@ -27,9 +27,4 @@ pretrain_set=${pretrain/#librispeech/train}
     --scorer_exp "$(librispeech_scorer)" \
     "${rest[@]}"
 
-# per session and location, of what is decoded by now
-expdir=exp dumpdir=dump
-take_option expdir "${rest[@]}"
-take_option dumpdir "${rest[@]}"
-[[ " $* " == *" --help "* ]] ||
-    python3 "${A2M_ROOT}/local/chime6_score.py" --expdir "${expdir}" --dumpdir "${dumpdir}"
+score_chime6 "${rest[@]}"

@@ -25,9 +25,4 @@ take_option allow_missing "${rest[@]}"
     --scorer_exp "$(librispeech_scorer)" \
     "${rest[@]}"
 
-# CHiME-6 per session and location, of what is decoded by now
-expdir=exp dumpdir=dump
-take_option expdir "${rest[@]}"
-take_option dumpdir "${rest[@]}"
-[[ " $* " == *" --help "* ]] ||
-    python3 "${A2M_ROOT}/local/chime6_score.py" --expdir "${expdir}" --dumpdir "${dumpdir}"
+score_chime6 "${rest[@]}"

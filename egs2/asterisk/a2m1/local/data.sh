@@ -18,15 +18,14 @@ sources | apt tarballs | what to try, in this order
 base_url | | where the tarballs are, if not at the project
 subset | 1 | part of every set, such as 0.1
 nj | 2 | processes
-python | python3 | Python interpreter
 '
 parse_options "$@"
 
 export PYTHONPATH=${A2M_ROOT}${PYTHONPATH:+:${PYTHONPATH}}
 export OMP_NUM_THREADS=1
 
-"${python}" "${here}/get_sounds.py" --downloads "${downloads}" --sources "${sources}" \
+"${python:-python3}" "${here}/get_sounds.py" --downloads "${downloads}" --sources "${sources}" \
     ${asterisk_dir:+--asterisk_dir "${asterisk_dir}"} \
     ${base_url:+--base_url "${base_url}"}
-"${python}" "${here}/prepare_sets.py" --downloads "${downloads}" --data "${data}" \
+"${python:-python3}" "${here}/prepare_sets.py" --downloads "${downloads}" --data "${data}" \
     --subset "${subset}" --nj "${nj}"

@@ -29,7 +29,7 @@ combine() {  # NAME KIND: the sets of that kind of all corpora as one
     while read -r corpus name; do
         sources+=("${data}/own/${corpus}/${name}")
     done < <(each_owned "$2")
-    python3 "${shared}/combine_data.py" "${data}/$1" "${sources[@]}"
+    "${python:-python3}" "${shared}/combine_data.py" "${data}/$1" "${sources[@]}"
 }
 
 prepare_pretrain "${data}" "${pretrain}"
@@ -44,6 +44,6 @@ done
 combine speechstew_train train
 combine speechstew_dev dev
 while read -r corpus name; do
-    python3 "${shared}/combine_data.py" "${data}/$(test_name "${corpus}" "${name}")" \
+    "${python:-python3}" "${shared}/combine_data.py" "${data}/$(test_name "${corpus}" "${name}")" \
         "${data}/own/${corpus}/${name}"
 done < <(each_owned test)

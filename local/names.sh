@@ -1,0 +1,116 @@
+# Where the stages of a2m.sh put things, and the options that several of them give to
+# ESPnet's programs; to be sourced there.
+# shellcheck shell=bash disable=SC2034,SC2154  # a2m.sh sets the options and reads these
+
+asr_tag=${asr_tag:-${ssl_tag}}
+check_names
+export python  # local/data.sh runs it too
+export OMP_NUM_THREADS=${num_threads} PYTHONUNBUFFERED=1
+# Keep freed memory: giving it back to the system after every step costs a training
+# step on the CPU several times its arithmetic (glibc only)
+export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000
+
+# ESPnet imports the transducer's loss from a package that pip does not install
+if grep -Esq '^decoder: *transducer' "${asr_config}" "${scorer_config}" &&
+    ! "${python}" -c 'import importlib.util as i; assert i.find_spec("warprnnt_pytorch")' 2>/dev/null; then
+    export PYTHONPATH=${PYTHONPATH:+${PYTHONPATH}:}${shared}/rnnt_loss
+fi
+
+# A cluster's job has no variable but PATH: these go with its command
+job_env=(env)
+for name in OMP_NUM_THREADS PYTHONUNBUFFERED PYTHONPATH MALLOC_{MMAP,TRIM}_THRESHOLD_; do
+    job_env+=("${name}=${!name:-}")
+done
+read -ra run_cpu <<<"${train_cmd}"
+read -ra run_gpu <<<"${cuda_cmd}"
+
+raw=${dumpdir}/raw
+train_dir=${raw}/${train_set}${speed_perturb_factors:+_sp}
+valid_dir=${raw}/${valid_set}
+pretrain_dir=${raw}/${pretrain_set}
+# of the training set, because the models of each set keep reading theirs
+token_dir=data/token_list/${train_set}_${token_type}$([ "${token_type}" != bpe ] || echo "${nbpe}")
+token_list=${token_dir}/tokens.txt
+# These hold lists of words: nothing in them is expanded or run
+read -ra tests <<<"${test_sets}"
+read -ra data_options <<<"${local_data_opts}"
+read -ra scorer_options <<<"${scorer_args}"
+read -ra ssl_options <<<"${ssl_args}"
+read -ra asr_options <<<"${asr_args}"
+read -ra inference_options <<<"${inference_args}"
+check_test_sets
+check_args
+
+own_scorer=${scorer_exp}${scorer_model}
+if [ "${scorer}" = espnet ]; then
+    scorer_tag=${scorer_tag:-ctc}
+    scorer_exp=${scorer_exp:-${expdir}/scorer_${scorer_tag}}
+    scorer_model=${scorer_model:-${scorer_exp}/${inference_scorer_model}}
+    confidence_dir=${expdir}/confidence_${own_scorer:+own_}${scorer_tag}
+elif [ -n "${own_scorer}" ]; then
+    echo "ERROR: --scorer_exp and --scorer_model are ESPnet models; name the model of" \
+        "--scorer ${scorer} by --scorer_conf" >&2
+    exit 1
+else
+    own_scorer=${scorer}  # there is nothing to train
+    confidence_dir=${expdir}/confidence_${scorer_tag:-${scorer//[:\/]/_}}
+fi
+score=("${python}" -m espnet_a2m.bin.score --scorer "${scorer/#pocketsphinx/ctm}")
+case ${scorer} in
+    energy | ctm | pocketsphinx) score+=(--scorer_conf "fs=${fs}") ;;
+esac
+read -ra words <<<"${scorer_conf}"
+[ "${trust_checkpoint}" = false ] || score+=(--trust_checkpoint "${trust_checkpoint}")
+if [ "${measure}" != max_prob ]; then
+    confidence_dir+=_${measure}
+    score+=(--measure "${measure}")
+fi
+if [ "${blank}" != include ]; then
+    confidence_dir+=_${blank}
+    score+=(--blank "${blank}")
+fi
+if [[ ! ${score_temperature} =~ ^1(\.0*)?$ ]]; then
+    confidence_dir+=_t${score_temperature}
+    score+=(--temperature "${score_temperature}")
+fi
+
+label_dir=${expdir}/labels_${label_tag}
+scorer_stats=${expdir}/scorer_stats
+ssl_stats=${expdir}/ssl_stats_$(basename "${ssl_config}" .yaml)
+ssl_exp=${expdir}/ssl_${ssl_tag}
+asr_stats=${expdir}/asr_stats
+asr_exp=${expdir}/asr_${asr_tag}
+inference_tag=$(basename "${inference_config}" .yaml)
+
+sound=sound
+[[ ${audio_format} != *ark ]] || sound=kaldi_ark
+tokens=(--token_type "${token_type}" --token_list "${token_list}")
+[ "${token_type}" != bpe ] || tokens+=(--bpemodel "${token_dir}/bpe.model")
+gpus=(--ngpu "${ngpu}")
+[ "${ngpu}" -lt 2 ] || gpus+=(--multiprocessing_distributed true)
+labelled=(
+    --train_data_path_and_name_and_type "${train_dir}/wav.scp,speech,${sound}"
+    --train_data_path_and_name_and_type "${train_dir}/text,text,text"
+    --valid_data_path_and_name_and_type "${valid_dir}/wav.scp,speech,${sound}"
+    --valid_data_path_and_name_and_type "${valid_dir}/text,text,text"
+)
+pretrain_streams=(
+    "${pretrain_dir}/wav.scp,speech,${sound}"
+    "${confidence_dir}/${pretrain_set}/confidence.scp,confidence,kaldi_ark"
+)
+scored=(
+    --valid_data_path_and_name_and_type "${valid_dir}/wav.scp,speech,${sound}"
+    --valid_data_path_and_name_and_type
+    "${confidence_dir}/${valid_set}/confidence.scp,confidence,kaldi_ark"
+    --confidence_grid "${confidence_dir}/${pretrain_set}/grid.json"
+)
+scored_files=("${confidence_dir}/"{"${pretrain_set}","${valid_set}"}/utt2conf)
+if [ -n "${label_tag}" ]; then
+    pretrain_streams+=("${label_dir}/${pretrain_set}/labels.scp,labels,kaldi_ark")
+    scored+=(
+        --valid_data_path_and_name_and_type "${label_dir}/${valid_set}/labels.scp,labels,kaldi_ark"
+        --label_grid "${label_dir}/${pretrain_set}/grid.json"
+    )
+    scored_files+=("${label_dir}/"{"${pretrain_set}","${valid_set}"}/labels.json)
+fi
+pretrain_data=("${pretrain_streams[@]/#/--train_data_path_and_name_and_type=}")

@@ -1,0 +1,147 @@
+# How a2m.sh starts its trainings and the passes over the data before them, here or on a
+# cluster; to be sourced there.
+# shellcheck shell=bash disable=SC2034,SC2154  # a2m.sh and names.sh set the names
+
+# Kaldi's queue.pl and slurm.pl name the log of what failed: here its end is shown.
+in_job() {  # run_cpu|run_gpu [--gpu N] [JOB=1:N] LOG COMMAND...
+    local -n runner=$1
+    local options=() log jobs=1
+    shift
+    while [[ $1 == --* ]]; do
+        options+=("$1" "$2")
+        shift 2
+    done
+    if [[ $1 == JOB=1:* ]]; then
+        options+=("$1")
+        jobs=${1#JOB=1:}
+        shift
+    fi
+    log=$1
+    shift
+    "${runner[@]}" "${options[@]}" "${log}" "${job_env[@]}" "$@" || {
+        show_failed "${log}" "${jobs}"
+        exit 1
+    }
+}
+
+training_inputs() {  # STATS CONFIG: sets inputs, what a training with transcripts reads
+    inputs=("$1"/{train,valid}/speech_shape "${train_dir}/text" "${valid_dir}/text"
+        "${token_list}" "$2")
+}
+
+set_normalize() {  # CONFIG STATS: ESPnet's options, if the configuration wants them
+    normalize=()
+    ! uses_statistics "$1" ||
+        # ESPnet reads the value as YAML: in quotes, it is a string whatever it holds
+        normalize=(--normalize global_mvn --normalize_conf "stats_file='${2//\'/\'\'}'")
+}
+
+train_on() {  # EXP MODULE OPTIONS...: here, or on several machines by ESPnet's launcher
+    local exp=$1 module=$2
+    shift 2
+    if [ "${num_nodes}" -le 1 ]; then
+        in_job run_gpu --gpu "${ngpu}" "${exp}/train.log" \
+            "${python}" -m "${module}" "${gpus[@]}" "$@"
+        return
+    fi
+    "${python}" -m espnet2.bin.launch --cmd "${cuda_cmd}" --log "${exp}/train.log" \
+        --ngpu "${ngpu}" --num_nodes "${num_nodes}" \
+        --init_file_prefix "${exp}/.dist_init_" --multiprocessing_distributed true -- \
+        "${job_env[@]}" "${python}" -m "${module}" "$@"
+}
+
+train_asr() {  # STATS EXP CONFIG NORMALIZE_STATS OPTIONS...
+    local stats=$1 exp=$2 config=$3
+    set_normalize "${config}" "$4"
+    shift 4
+    train_on "${exp}" espnet_a2m.bin.asr_train --config "${config}" \
+        "${tokens[@]}" "${labelled[@]}" \
+        --train_shape_file "${stats}/train/speech_shape" \
+        --valid_shape_file "${stats}/valid/speech_shape" \
+        "${normalize[@]}" --resume true --output_dir "${exp}" "$@"
+}
+
+# Reads every utterance once, so this is where bad audio is found: in the program's own
+# process, because an error that a worker process passes on loses the file's name.
+collect_stats() {  # MODULE OUT CONFIG OPTIONS...
+    local module=$1 out=$2 config=$3
+    shift 3
+    rm -rf "${out}.tmp"
+    in_job run_cpu "${out}.log" "${python}" -m "${module}" --config "${config}" \
+        --collect_stats true --normalize none --ngpu 0 --num_workers 0 --output_dir "${out}.tmp" "$@"
+    rm -rf "${out}"
+    mv "${out}.tmp" "${out}"
+}
+
+# What does not change the scores is given here: with another --ngpu nothing is scored
+# again. A job that is started again goes on where it was; the last command puts their
+# parts together, when all of them are done.
+score_set() {  # OUT COMMAND...
+    local out=$1 program=(run_cpu)
+    shift
+    set -- "$@" --output_dir "${out}" --ngpu "$((ngpu > 0))" --num_threads "${num_threads}"
+    if [ "${scoring_nj}" -gt 1 ]; then
+        [[ "${job_env[*]} $*" != *JOB* ]] ||
+            refuse scoring_nj "makes 'JOB' in a name the job's number"
+        [ "${ngpu}" -eq 0 ] || program=(run_gpu --gpu 1)
+        in_job "${program[@]}" JOB=1:"${scoring_nj}" "${out}/log/score.JOB.log" \
+            "$@" --nj "${scoring_nj}" --job JOB
+        set -- "$@" --nj "${scoring_nj}"
+    fi
+    "$@"
+}
+
+make_labels() {  # OPTIONS...
+    [ "${label_features}" = mfcc ] ||
+        set -- "$@" --ngpu "$((ngpu > 0))" --num_threads "${num_threads}"
+    "${python}" -m espnet_a2m.bin.labels "$@"
+}
+
+# ESPnet holds the tables of what it trains on: for millions of utterances, in parts.
+split_pretrain_data() {
+    local splits=${ssl_stats}/splits_${num_splits_ssl} tables=("${ssl_stats}/train/speech_shape") i
+    for i in "${!pretrain_streams[@]}"; do
+        tables+=("${pretrain_streams[i]%%,*}")
+        pretrain_streams[i]=${splits}/$(basename "${tables[-1]}"),${pretrain_streams[i]#*,}
+    done
+    step "${splits}" "${tables[@]}" -- "${python}" -m espnet2.bin.split_scps \
+        --scps "${tables[@]}" --num_splits "${num_splits_ssl}" --output_dir "${splits}"
+    pretrain_data=("${pretrain_streams[@]/#/--train_data_path_and_name_and_type=}"
+        --train_shape_file "${splits}/speech_shape" --multiple_iterator true)
+}
+
+train_ssl() {  # OPTIONS...
+    # with the experiment: its encoder knows no other normalisation
+    if [ -e "${ssl_stats}/train/feats_stats.npz" ]; then
+        cp "${ssl_stats}/train/feats_stats.npz" "${ssl_exp}/feats_stats.npz.tmp"
+        mv "${ssl_exp}/feats_stats.npz.tmp" "${ssl_exp}/feats_stats.npz"
+    fi
+    set_normalize "${ssl_config}" "${ssl_exp}/feats_stats.npz"
+    train_on "${ssl_exp}" espnet_a2m.bin.ssl_train --config "${ssl_config}" \
+        "${pretrain_data[@]}" "${scored[@]}" \
+        --valid_shape_file "${ssl_stats}/valid/speech_shape" \
+        "${normalize[@]}" --resume true --output_dir "${ssl_exp}" "$@"
+}
+
+fine_tune() {  # CHECKPOINT OPTIONS...
+    local init=(--init_param "$1:frontend:frontend" "$1:encoder:encoder")
+    ! grep -Eq '^preencoder: *[a-z]+' "${asr_config}" ||
+        grep -Eq '^preencoder: *(null|none)' "${asr_config}" ||
+        init+=("$1:preencoder:preencoder")
+    shift
+    set_normalize "${asr_config}" "${ssl_exp}/feats_stats.npz"
+    "${python}" -m espnet_a2m.bin.check_init --config "${asr_config}" \
+        "${tokens[@]}" "${normalize[@]}" "${init[@]}" "$@"
+    # the encoder expects the features as they were normalised in pre-training
+    train_asr "${asr_stats}" "${asr_exp}" "${asr_config}" \
+        "${ssl_exp}/feats_stats.npz" "${init[@]}" "$@"
+}
+
+decode() {  # EXP MODEL DATA OUT OPTIONS...
+    local exp=$1 model=$2 data=$3 out=$4
+    shift 4
+    "${python}" "${shared}/decode.py" --nj "${inference_nj}" --outdir "${out}" \
+        --data "${data}" --type "${sound}" -- \
+        --config "${inference_config}" --ngpu "$((ngpu > 0))" \
+        --asr_train_config "${exp}/config.yaml" --asr_model_file "${model}" "$@"
+}
