@@ -95,7 +95,7 @@ def run_step(step: str, count: int) -> None:
     if step == "make_index":
         synthetic_index.make_index(count)
     elif step == "make_scores":
-        synthetic_index.make_scores(count, JOBS)
+        synthetic_index.make_scores(count)
     elif step == "check_streams":
         from espnet_a2m.streams import check_streams
 

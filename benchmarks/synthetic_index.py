@@ -131,28 +131,26 @@ def make_index(count: int) -> None:
         (ORG / name).write_text(f"{note}\n")
 
 
-def make_scores(count: int, jobs: int) -> None:
-    """Write what `jobs` scoring jobs leave: all chunks, not yet put together."""
+def make_scores(count: int) -> None:
+    """Write what scoring jobs leave: all chunks, not yet put together."""
+    from espnet_a2m.chunked_table import chunk_folder
+
     confidences = confidence_archive(Path("corpus/confidence.ark"))
-    chunks = -(-count // CHUNK_UTTS)
     with open(ORG / "wav.scp", "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     grid = {"fs": FS, "offset": 480.0, "stride": 640}
     made_by = {"scorer": "energy", "conf": {"fs": FS}, "description": {}}
     state = json.dumps({**made_by, "grid": grid, "wav_scp": digest}, sort_keys=True)
+    folder = chunk_folder(CONFIDENCE, state)
+    folder.mkdir(parents=True, exist_ok=True)
+    (CONFIDENCE / "made_by.json").write_text(state)
     utts = keys(count)
-    for job in range(1, jobs + 1):
-        part = CONFIDENCE if jobs == 1 else CONFIDENCE / f"jobs/{job}-of-{jobs}"
-        part.mkdir(parents=True, exist_ok=True)
-        (part / "made_by.json").write_text(state)
-        (part / "grid.json").write_text(json.dumps(grid))
-        for chunk in range((job - 1) * chunks // jobs, job * chunks // jobs):
-            stem = part / f"chunks/{chunk:06d}"
-            link(Path("corpus/confidence.ark"), Path(f"{stem}.ark"))
-            names = [utt for utt, *_ in itertools.islice(utts, CHUNK_UTTS)]
-            lines = (
-                f"{utt} {stem}.ark:{offset}\n"
-                for utt, offset in zip(names, confidences)
-            )
-            Path(f"{stem}.scp").write_text("".join(lines))
-            Path(f"{stem}.value").write_text("".join(f"{u} 0.500000\n" for u in names))
+    for chunk in range(-(-count // CHUNK_UTTS)):
+        stem = folder / f"{chunk:06d}"
+        link(Path("corpus/confidence.ark"), Path(f"{stem}.ark"))
+        names = [utt for utt, *_ in itertools.islice(utts, CHUNK_UTTS)]
+        lines = (
+            f"{utt} {stem}.ark:{offset}\n" for utt, offset in zip(names, confidences)
+        )
+        Path(f"{stem}.scp").write_text("".join(lines))
+        Path(f"{stem}.value").write_text("".join(f"{u} 0.500000\n" for u in names))

@@ -4,19 +4,22 @@ Each utterance has an array, kept in Kaldi archives, and one number about it. Th
 table of a chunk's arrays is written last and by renaming, so a chunk is either whole
 or made again; the tables of the whole set appear when all chunks are there.
 
-Several jobs, each with a folder of its own, may make the chunks of one set; where the
-set is divided between chunks, theirs are the chunks of one job alone.
+A chunk is in ``chunks/<digest of the set and of what makes it>``, whoever makes it: any
+number of jobs may do so, one after the other or at the same time, and what was made
+otherwise stays whole until its tables are replaced.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
+import re
+import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import kaldiio
 import numpy as np
@@ -24,6 +27,7 @@ from tqdm import tqdm
 
 from espnet_a2m.chunks import WHOLE, Chunk, Durations, Share, iter_chunks
 from espnet_a2m.errors import DataError, naming
+from espnet_a2m.frame_grid import FrameGrid
 from espnet_a2m.kaldi_ark import entry_end, open_regular, parse_entry
 from espnet_a2m.kaldi_table import (
     file_digest,
@@ -50,21 +54,26 @@ def write_chunk(
     compression_method: int | None,
 ) -> None:
     """Write ``<stem>.ark``, then ``<stem>.value``, then ``<stem>.scp``."""
-    ark, scp = f"{stem}.ark", f"{stem}.scp"
-    with naming(ark):
-        kaldiio.save_ark(
-            f"{ark}.tmp",
-            {utt_id: made[utt_id][0] for utt_id in sort_keys(made)},
-            scp=f"{scp}.tmp",
-            compression_method=compression_method,
-        )
-    with open(f"{ark}.tmp", "rb") as file:
-        os.fsync(file)  # before the table that vouches for it
-    os.replace(f"{ark}.tmp", ark)
+    ark = f"{stem}.ark"
+    # a name of its own: two jobs may be at the same chunk
+    temporary = stem.with_name(f".{stem.name}.{secrets.token_hex(4)}")
+    try:
+        with naming(ark):
+            kaldiio.save_ark(
+                f"{temporary}.ark",
+                {utt_id: made[utt_id][0] for utt_id in sort_keys(made)},
+                scp=f"{temporary}.scp",
+                compression_method=compression_method,
+            )
+        with open(f"{temporary}.ark", "rb") as file:
+            os.fsync(file)  # before the table that vouches for it
+        os.replace(f"{temporary}.ark", ark)
+        table = Path(f"{temporary}.scp").read_text(encoding="utf-8")
+    finally:
+        for suffix in ("ark", "scp"):
+            Path(f"{temporary}.{suffix}").unlink(missing_ok=True)
     write_table(f"{stem}.value", {u: f"{value:.6f}" for u, (_, value) in made.items()})
-    table = Path(f"{scp}.tmp").read_text(encoding="utf-8")
-    os.remove(f"{scp}.tmp")
-    write_atomic(scp, table.replace(f"{ark}.tmp:", f"{ark}:"))
+    write_atomic(f"{stem}.scp", table.replace(f"{temporary}.ark:", f"{ark}:"))
 
 
 def is_whole(stem: Path, utt_ids: Sequence[str]) -> bool:
@@ -81,6 +90,11 @@ def is_whole(stem: Path, utt_ids: Sequence[str]) -> bool:
         return False
 
 
+def chunk_folder(output: Path, state: str) -> Path:
+    """Where the chunks of a set go that are made as ``state`` says."""
+    return output / "chunks" / hashlib.sha256(state.encode()).hexdigest()[:12]
+
+
 def write_chunked_table(
     wav_scp: Path,
     output: Path,
@@ -88,15 +102,17 @@ def write_chunked_table(
     value_name: str,
     make_chunk: MakeChunk,
     made_by: Mapping[str, object],
+    grid: FrameGrid,
     durations: Durations | None = None,
     compression_method: int | None = None,
     share: Share = WHOLE,
 ) -> None:
-    """Write ``<name>.scp`` and ``utt2<value_name>`` of a set.
+    """Write ``<name>.scp``, ``utt2<value_name>`` and ``grid.json`` of a set.
 
-    A second call with the same set and ``made_by`` only does the chunks that are
-    missing; with others it starts anew. One of several jobs makes its chunks only;
-    `put_together` is for when all have done so.
+    A second call with the same set, ``made_by`` and ``grid`` only does the chunks that
+    are missing; with others it starts anew, and replaces what was there when all is
+    made. One of several jobs makes its chunks only; `put_together` is for when all have
+    done so.
 
     Args:
         wav_scp: Formatted audio of the set.
@@ -105,19 +121,20 @@ def write_chunked_table(
         value_name: Of the numbers.
         make_chunk: Makes both.
         made_by: What describes ``make_chunk``; compared with an earlier call's.
+        grid: Where the frames of the arrays are.
         durations: Of the utterances in seconds, for the ETA.
         compression_method: Kaldi's, of matrices; None stores them as they are.
         share: What of the set is made.
+
+    Raises:
+        DataError: Another call for ``output``, begun since, makes it otherwise.
     """
-    folder = share.folder(output)
-    chunks = folder / "chunks"
-    chunks.mkdir(parents=True, exist_ok=True)
-    scp, numbers = output / f"{name}.scp", output / f"utt2{value_name}"
-    state = json.dumps({**made_by, "wav_scp": file_digest(wav_scp)}, sort_keys=True)
-    state_file = folder / "made_by.json"
+    all_of_it = {**made_by, "grid": vars(grid), "wav_scp": file_digest(wav_scp)}
+    state = json.dumps(all_of_it, sort_keys=True)
+    folder = chunk_folder(output, state)
+    folder.mkdir(parents=True, exist_ok=True)
+    state_file = output / "made_by.json"
     if not state_file.exists() or state_file.read_bytes() != state.encode():
-        for old in (*chunks.iterdir(), scp, numbers):
-            old.unlink(missing_ok=True)
         write_atomic(state_file, state)
 
     seconds = [
@@ -128,7 +145,8 @@ def write_chunked_table(
     if durations is not None:
         # rounded up: the sum of the parts may exceed the exact one in its last digit
         total = math.ceil(sum(seconds[own.start : own.stop]))
-    with tqdm(total=total, unit="s", unit_scale=True, desc=f"{name} {folder}") as bar:
+    progress = f"{name} {output}" + share.title
+    with tqdm(total=total, unit="s", unit_scale=True, desc=progress) as bar:
         for chunk in iter_chunks(wav_scp, durations, CHUNK_UTTERANCES):
             if chunk.number not in own:
                 continue
@@ -138,8 +156,13 @@ def write_chunked_table(
             else:
                 made = make_chunk(chunk.audio, bar.update)
                 write_chunk(stem, made, compression_method)
+    if state_file.read_bytes() != state.encode():
+        raise DataError(
+            f"{output}: another run, begun since, makes it with other options or data: "
+            "name another directory for one of them"
+        )
     if share.jobs == 1:
-        _write_tables(output, name, value_name, [(folder, own)])
+        _write_tables(output, name, value_name, folder, len(seconds))
 
 
 def put_together(
@@ -147,6 +170,7 @@ def put_together(
     output: Path,
     name: str,
     value_name: str,
+    made_by: Mapping[str, object],
     jobs: int,
     command: Callable[[int], str],
 ) -> None:
@@ -157,64 +181,67 @@ def put_together(
         output: Of the jobs.
         name: Of the arrays.
         value_name: Of the numbers.
+        made_by: What the jobs were told, as far as it is known here.
         jobs: Their number.
         command: Tells how to run one of them.
 
     Raises:
-        DataError: One has not made all of its chunks, or has made them of another
-            set or otherwise than the others.
+        DataError: One has not made all of its chunks, or they are of another set or
+            made otherwise.
     """
-    shares = [Share(job, jobs) for job in range(1, jobs + 1)]
-    first, digest = None, file_digest(wav_scp)
-    for share in shares:
-        file = share.folder(output) / "made_by.json"
-        try:
-            state = json.loads(file.read_bytes())
-        except (OSError, ValueError):
-            _refuse(share, file, "is missing", command)
-        if state.get("wav_scp") != digest:
-            _refuse(share, file, f"is not of {wav_scp} as it is now", command)
-        if share.job > 1 and state != first:
-            _refuse(share, file, "has other options than job 1", command)
-        first = state
-
+    state_file = output / "made_by.json"
+    try:
+        state = state_file.read_text()
+        known = json.loads(state)
+    except (OSError, ValueError):
+        raise DataError(
+            f"{state_file} is missing: no job has been run. Run them all, "
+            f"{command(1)} and so on"
+        ) from None
+    wanted = {**made_by, "wav_scp": file_digest(wav_scp)}
+    for key, value in json.loads(json.dumps(wanted)).items():
+        if known.get(key) != value:
+            what = f"{wav_scp} as it is now" if key == "wav_scp" else f"{key} {value}"
+            raise DataError(
+                f"{output}: the last job was not of {what}. Run all jobs, {command(1)} "
+                "and so on"
+            )
+    folder = chunk_folder(output, state)
     count = sum(1 for _ in iter_chunks(wav_scp, None, CHUNK_UTTERANCES))
-    parts = [(share.folder(output), share.chunks(count)) for share in shares]
     for chunk in iter_chunks(wav_scp, None, CHUNK_UTTERANCES):
-        share = next(s for s in shares if chunk.number in s.chunks(count))
-        stem = chunk.stem(share.folder(output))
-        if not is_whole(stem, list(chunk.audio)):
-            _refuse(share, Path(f"{stem}.scp"), "is missing or not whole", command)
-    grid = parts[0][0] / "grid.json"
-    write_atomic(output / "grid.json", grid.read_bytes())
-    _write_tables(output, name, value_name, parts)
-
-
-def _refuse(
-    share: Share, file: Path, problem: str, command: Callable[[int], str]
-) -> NoReturn:
-    raise DataError(
-        f"{file}: {problem}: job {share.job} of {share.jobs} is not done. Run it, it "
-        f"goes on where it was: {command(share.job)}"
-    )
+        if not is_whole(chunk.stem(folder), list(chunk.audio)):
+            job = next(
+                job
+                for job in range(1, jobs + 1)
+                if chunk.number in Share(job, jobs).chunks(count)
+            )
+            raise DataError(
+                f"{chunk.stem(folder)}.scp is missing or not whole: job {job} of "
+                f"{jobs} is not done. Run it, it goes on where it was: {command(job)}"
+            )
+    _write_tables(output, name, value_name, folder, count)
 
 
 def _write_tables(
-    output: Path, name: str, value_name: str, parts: list[tuple[Path, range]]
+    output: Path, name: str, value_name: str, folder: Path, count: int
 ) -> None:
-    """Put the chunks' tables together and remove what other jobs have left."""
-    for target, suffix in ((f"utt2{value_name}", "value"), (f"{name}.scp", "scp")):
-        with writing(output / target) as stream, naming(output / target):
-            for folder, numbers in parts:
-                for number in numbers:
-                    stem = Chunk(number, {}, 0.0).stem(folder)
-                    stream.write(Path(f"{stem}.{suffix}").read_bytes())
-    if parts[0][0] == output:
-        shutil.rmtree(output / "jobs", ignore_errors=True)
-        return
-    folders = {folder for folder, _ in parts}
-    for old in output.glob("jobs/*"):
-        if old not in folders:
-            shutil.rmtree(old)
-    shutil.rmtree(output / "chunks", ignore_errors=True)
-    (output / "made_by.json").unlink(missing_ok=True)
+    """Put the chunks' tables together; remove what was made otherwise, or is half."""
+    grid = json.loads((output / "made_by.json").read_text())["grid"]
+    target = output / "grid.json"
+    if not target.exists() or FrameGrid.load(target) != FrameGrid.load(grid):
+        (output / f"{name}.scp").unlink(missing_ok=True)  # it has the old one's frames
+        FrameGrid.load(grid).save(target)
+    for target, suffix in (
+        (output / f"utt2{value_name}", "value"),
+        (output / f"{name}.scp", "scp"),
+    ):
+        with writing(target) as stream, naming(target):
+            for number in range(count):
+                stem = Chunk(number, {}, 0.0).stem(folder)
+                stream.write(Path(f"{stem}.{suffix}").read_bytes())
+    for other in (output / "chunks").iterdir():
+        if other != folder:
+            shutil.rmtree(other)
+    for file in folder.iterdir():
+        if not re.fullmatch(r"[0-9]{6,}\.(ark|value|scp)", file.name):
+            file.unlink()

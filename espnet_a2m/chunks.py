@@ -34,11 +34,10 @@ class Share(NamedTuple):
     job: int = 1
     jobs: int = 1
 
-    def folder(self, output: Path) -> Path:
-        """Where its chunks go."""
-        if self.jobs == 1:
-            return output
-        return output / "jobs" / f"{self.job}-of-{self.jobs}"
+    @property
+    def title(self) -> str:
+        """Which of them, for the progress."""
+        return "" if self.jobs == 1 else f", job {self.job} of {self.jobs}"
 
     def chunks(self, count: int) -> range:
         """Numbers of its chunks, of ``count`` in all."""
@@ -63,7 +62,7 @@ class Chunk(NamedTuple):
 
     def stem(self, folder: Path) -> Path:
         """Path of its files without their suffix."""
-        return folder / "chunks" / f"{self.number:06d}"
+        return folder / f"{self.number:06d}"
 
 
 def read_durations(data: Path, fs: int) -> SampleCounts | None:

@@ -118,8 +118,8 @@ def score_set(
     """Write ``confidence.scp``, ``utt2conf`` and ``grid.json`` of a set.
 
     A second call with the same set and scorer only does the chunks that are
-    missing; with others it starts anew. One of several jobs leaves the tables to
-    `put_together`.
+    missing; with others it starts anew, and replaces what was there when all is scored.
+    One of several jobs leaves the tables to `put_together`.
 
     Args:
         wav_scp: Formatted audio of the set.
@@ -158,14 +158,14 @@ def score_set(
 
     output = Path(output_dir)
     scorer.prepare(Keys(wav_scp))
-    scorer.grid.save(share.folder(output) / "grid.json")
     write_chunked_table(
         Path(wav_scp),
         output,
         "confidence",
         "conf",
         make_chunk,
-        {**made_by, "description": scorer.description, "grid": vars(scorer.grid)},
+        {**made_by, "description": scorer.description},
+        scorer.grid,
         durations,
         COMPRESSION_METHOD,
         share,

@@ -219,7 +219,7 @@ fi
 
 if want 10 "pre-training statistics"; then
     for dir in "${pretrain_dir}" "${valid_dir}"; do
-        need "${confidence_dir}/${dir##*/}/confidence.scp" 8
+        need "${confidence_dir}/${dir##*/}/.made" 8
     done
     [ -z "${label_tag}" ] || need "${label_dir}/.made" 9
     "${python}" -m espnet_a2m.bin.check_config --task ssl "${ssl_config}"

@@ -224,22 +224,19 @@ def test_memory_of_putting_together(tmp_path):
     for count in (1000, 10_000):
         folder = index(tmp_path / str(count), count)
         out = folder / "out"
-        chunks = list(chunked_table.iter_chunks(folder / "wav.scp", None, 500))
-        for share in (chunked_table.Share(1, 2), chunked_table.Share(2, 2)):
-            part = share.folder(out)
-            (part / "chunks").mkdir(parents=True)
-            (part / "grid.json").write_text("{}")
-            (part / "made_by.json").write_text(
-                f'{{"wav_scp": "{file_digest(folder / "wav.scp")}"}}'
-            )
-            for number in share.chunks(len(chunks)):
-                stem = chunks[number].stem(part)
-                Path(f"{stem}.ark").write_bytes((folder / "x.ark").read_bytes())
-                utts = chunks[number].audio
-                write_table(f"{stem}.scp", dict.fromkeys(utts, f"{stem}.ark:2"))
-                write_table(f"{stem}.value", dict.fromkeys(utts, 0.5))
-        del chunks
-        arguments = (folder / "wav.scp", out, "confidence", "conf", 2, str)
+        grid = '{"fs": 16000, "offset": 200.0, "stride": 640}'
+        digest = file_digest(folder / "wav.scp")
+        out.mkdir()
+        state = f'{{"grid": {grid}, "wav_scp": "{digest}"}}'
+        (out / "made_by.json").write_text(state)
+        chunks = chunked_table.chunk_folder(out, state)
+        chunks.mkdir(parents=True)
+        for chunk in chunked_table.iter_chunks(folder / "wav.scp", None, 500):
+            stem = chunk.stem(chunks)
+            Path(f"{stem}.ark").write_bytes((folder / "x.ark").read_bytes())
+            write_table(f"{stem}.scp", dict.fromkeys(chunk.audio, f"{stem}.ark:2"))
+            write_table(f"{stem}.value", dict.fromkeys(chunk.audio, 0.5))
+        arguments = (folder / "wav.scp", out, "confidence", "conf", {}, 2, str)
         put_together(*arguments)
         tracemalloc.start()
         put_together(*arguments)

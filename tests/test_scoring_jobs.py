@@ -18,6 +18,7 @@ from espnet_a2m.kaldi_ark import read_bytes
 from espnet_a2m.kaldi_table import read_scp, write_table
 
 ROOT = Path(__file__).resolve().parent.parent
+WHOLE = "*/[0-9][0-9][0-9][0-9][0-9][0-9].scp"  # chunks
 
 
 @pytest.fixture
@@ -57,24 +58,58 @@ def test_jobs_make_what_one_makes(data, tmp_path, jobs):
     score(data, tmp_path / "out", "--nj", jobs)
     assert scored(tmp_path / "out") == want
 
-    # another number of jobs, then one alone: nothing of the earlier ones is left
-    for job in (1, 2):
-        score(data, tmp_path / "out", "--nj", 2, "--job", job)
-    score(data, tmp_path / "out", "--nj", 2)
-    assert scored(tmp_path / "out") == want
-    left = {p.name for p in (tmp_path / "out/jobs").iterdir()}
-    assert left == {"1-of-2", "2-of-2"}
-    score(data, tmp_path / "out")
-    assert scored(tmp_path / "out") == want
-    assert not (tmp_path / "out/jobs").exists()
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        *("chunks", "confidence.scp", "utt2conf", "grid.json", "made_by.json")
+    }
+
+
+def test_another_number_of_jobs_goes_on(data, tmp_path):
+    """What is there is used, whoever made it; jobs of other options wait their turn."""
+    out = tmp_path / "out"
+    score(data, out, "--nj", 3, "--job", 2)
+    made = {p: p.stat().st_mtime_ns for p in out.rglob("*.ark")}
+    assert made
+    half = out / "chunks" / next(iter(made)).parent.name / "000000.1234.ark"
+    half.write_bytes(b"cut")  # what a killed job leaves
+    score(data, out)
+    assert made == {p: p.stat().st_mtime_ns for p in made} and not half.exists()
+    whole = scored(out)
+    score(data, out, "--nj", 5, "--job", 4)
+    score(data, out, "--nj", 5)  # all chunks are there already
+    assert scored(out) == whole
+
+    other = ("--scorer_conf", "range_db=20")
+    score(data, out, *other, "--nj", 2, "--job", 1)
+    assert scored(out) == whole  # replaced when all of the other is there
+    with pytest.raises(SystemExit):
+        score(data, out, *other, "--nj", 2)
+    assert scored(out) == whole
+    score(data, out, *other, "--nj", 2, "--job", 2)
+    score(data, out, *other, "--nj", 2)
+    assert scored(out)[0] != whole[0] and len(list((out / "chunks").iterdir())) == 1
+
+
+def test_two_runs_of_one_job_at_once(data, tmp_path):
+    """Either may write a chunk; both end well, and it is whole."""
+    words = ["--scorer", "energy", "--data", data, "--output_dir", tmp_path / "out"]
+    command = [sys.executable, "-m", "espnet_a2m.bin.score", *map(str, words)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    runs = [
+        subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    for run in runs:
+        assert not run.communicate()[1].count("ERROR") and run.returncode == 0
+    score(data, tmp_path / "one")
+    assert scored(tmp_path / "out")[1:] == scored(tmp_path / "one")[1:]
 
 
 def test_a_missing_part_is_named_with_its_command(data, tmp_path, capsys):
     out = tmp_path / "out"
 
-    def refused() -> str:
+    def refused(*options: object) -> str:
         with pytest.raises(SystemExit) as caught:
-            score(data, out, "--nj", 3)
+            score(data, out, "--nj", 3, *options)
         assert caught.value.code == 1
         assert not (out / "confidence.scp").exists()
         return capsys.readouterr().err
@@ -84,28 +119,29 @@ def test_a_missing_part_is_named_with_its_command(data, tmp_path, capsys):
         words += ["--nj", 3, "--job", job]
         return shlex.join(["python", "-m", "espnet_a2m.bin.score", *map(str, words)])
 
+    message = refused()
+    assert "no job has been run" in message and command(1) in message
+
     score(data, out, "--nj", 3, "--job", 1)
     score(data, out, "--nj", 3, "--job", 3)
     message = refused()
     assert "job 2 of 3 is not done" in message and command(2) in message
 
     score(data, out, "--nj", 3, "--job", 2)
-    ark = out / "jobs/3-of-3/chunks/000005.ark"
+    (ark,) = out.glob("chunks/*/000005.ark")
     ark.write_bytes(ark.read_bytes()[:-1])
     message = refused()
     assert "000005" in message and command(3) in message
 
     score(data, out, "--nj", 3, "--job", 3)  # makes that chunk again
-    score(data, out, "--nj", 3, "--job", 2, "--scorer_conf", "range_db=20")
-    message = refused()
-    assert "has other options than job 1" in message and command(2) in message
+    message = refused("--scorer_conf", "range_db=20")
+    assert "the last job was not of conf {'range_db': 20}" in message
 
-    score(data, out, "--nj", 3, "--job", 2)
     utts = read_scp(data / "wav.scp")
     utts.popitem()
     write_table(data / "wav.scp", utts)
     message = refused()
-    assert "is not of" in message and command(1) in message
+    assert "wav.scp as it is now" in message and command(1) in message
 
 
 @pytest.mark.parametrize(("jobs", "job"), [(2, 3), (2, 0), (1, 2)])
@@ -129,12 +165,12 @@ def test_a_killed_job_goes_on(data, tmp_path, monkeypatch):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stderr=subprocess.DEVNULL,
     )
-    chunks = tmp_path / "out/jobs/2-of-2/chunks"
-    while process.poll() is None and not list(chunks.glob("*.scp")):
+    chunks = tmp_path / "out" / "chunks"
+    while process.poll() is None and not list(chunks.glob(WHOLE)):
         time.sleep(0.001)
     process.kill()
     assert process.wait() == -signal.SIGKILL  # before it was done
-    made = {p: p.stat().st_mtime_ns for p in chunks.glob("[0-9]*.scp")}
+    made = {p: p.stat().st_mtime_ns for p in chunks.glob(WHOLE)}
     assert made
 
     monkeypatch.setattr(chunked_table, "CHUNK_UTTERANCES", 1)
@@ -171,6 +207,19 @@ def test_local_back_end_runs_jobs_at_the_same_time(tmp_path):
     )
     assert run_jobs(tmp_path, "run_logged.sh", 2, f"{wait}; exit 1").returncode == 0
     assert "code 0" in (tmp_path / "log/x.2.log").read_text()
+
+
+def test_local_back_end_gives_each_job_a_gpu(tmp_path, monkeypatch):
+    """Two GPUs, five jobs: two at a time, never two on one GPU."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-7")
+    script = (
+        "mkdir $CUDA_VISIBLE_DEVICES || exit 1; sleep .1; rmdir $CUDA_VISIBLE_DEVICES; "
+        "echo JOB $CUDA_VISIBLE_DEVICES >>lanes"
+    )
+    done = run_jobs(tmp_path, "run_logged.sh", 5, script)
+    assert done.returncode == 0, done.stderr
+    lines = sorted((tmp_path / "lanes").read_text().splitlines())
+    assert lines == ["1 3", "2 GPU-7", "3 3", "4 GPU-7", "5 3"]
 
 
 @pytest.mark.parametrize("program", ["run_logged.sh", "slurm.pl"])

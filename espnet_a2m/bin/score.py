@@ -126,7 +126,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
             start = ["python", "-m", "espnet_a2m.bin.score", *words]
             return shlex.join([*start, "--job", str(job)])
 
-        tables = (data / "wav.scp", output, "confidence", "conf")
+        made_by = {"scorer": args.scorer, "conf": scorer_conf(args)}
+        tables = (data / "wav.scp", output, "confidence", "conf", made_by)
         put_together(*tables, args.nj, command)
         print(f"confidences: {output / 'confidence.scp'}")
         return
@@ -159,7 +160,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     if args.nj == 1:
         print(f"confidences: {output / 'confidence.scp'}")
     else:
-        print(f"job {job} of {args.nj} is done: {share.folder(output)}")
+        print(f"job {job} of {args.nj} is done: {output}")
 
 
 if __name__ == "__main__":

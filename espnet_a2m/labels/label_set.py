@@ -64,7 +64,6 @@ def label_set(
         "kmeans": json.loads(kmeans.settings),
         "centroids": hashlib.sha256(kmeans.centroids.tobytes()).hexdigest(),
     }
-    features.grid.save(output / "grid.json")
     write_chunked_table(
         data / "wav.scp",
         output,
@@ -72,6 +71,7 @@ def label_set(
         "inertia",
         make_chunk,
         made_by,
+        features.grid,
         read_durations(data, features.grid.fs),
     )
     frame_seconds = features.grid.stride / features.grid.fs
