@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -69,3 +71,28 @@ class LabelStream:
             streams.get("speech_start"),
         )
         return streams["labels"].long().gather(1, position.round().long())
+
+
+def check_num_classes(label_grid: str | None, num_classes: int | None) -> None:
+    """Refuse labels of fewer or more classes than the objective has.
+
+    Args:
+        label_grid: grid.json of stage 9, with labels.json beside it; labels of other
+            programs have none, and are looked at one by one.
+        num_classes: Of the objective on labels, if there is one.
+
+    Raises:
+        DataError: They differ.
+    """
+    if label_grid is None or num_classes is None:
+        return
+    summary = Path(label_grid).with_name("labels.json")
+    if not summary.exists():
+        return
+    made = json.loads(summary.read_text())["num_classes"]
+    if made != num_classes:
+        raise DataError(
+            f"{summary.parent}: labels of {made} classes, but hubert has num_classes: "
+            f"{num_classes}: make labels with --num_clusters {num_classes} (stage 9), "
+            "or change the configuration"
+        )

@@ -16,10 +16,12 @@ Batch = dict[str, torch.Tensor]
 def without_first(batches: Iterable, count: int) -> Iterable:
     """Leave out the first ``count`` batches of an epoch.
 
-    Those of ESPnet's usual iterators are not even read from the disk.
+    Those of ESPnet's usual iterators and of splits are not even read from the disk.
     """
     if count == 0:
         return batches
+    if hasattr(batches, "without_first"):
+        return batches.without_first(count)
     if isinstance(batches, torch.utils.data.DataLoader):
         sampler = batches.batch_sampler
         if isinstance(sampler, Sequence):

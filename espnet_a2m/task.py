@@ -37,7 +37,7 @@ from espnet_a2m.distributed import end_processes
 from espnet_a2m.encoder_input import input_convs
 from espnet_a2m.frame_grid import FrameGrid, frontend_grid
 from espnet_a2m.frontend import ConfidenceFrontend
-from espnet_a2m.label_stream import LabelStream
+from espnet_a2m.label_stream import LabelStream, check_num_classes
 from espnet_a2m.logmel import LogMelFrontend
 from espnet_a2m.losses.best_rq import BestRQLoss
 from espnet_a2m.losses.contrastive import ContrastiveLoss
@@ -50,6 +50,7 @@ from espnet_a2m.masking import GuidedMasking
 from espnet_a2m.model import A2MModel
 from espnet_a2m.preprocessor import A2MPreprocessor
 from espnet_a2m.scorer.online import OnlineScorer
+from espnet_a2m.split_batches import SplitIterFactory
 from espnet_a2m.trainer import A2MTrainer
 
 # Registries of our own: ESPnet's are shared by whoever imports them.
@@ -297,6 +298,13 @@ class A2MTask(SSLTask):
         group.add_argument("--noise_db_range", type=str, default="13_15")
 
     @classmethod
+    def build_multiple_iter_factory(
+        cls, args: argparse.Namespace, distributed_option: Any, mode: str
+    ) -> SplitIterFactory:
+        made = super().build_multiple_iter_factory(args, distributed_option, mode)
+        return SplitIterFactory(made.build_funcs, made.seed, made.shuffle)
+
+    @classmethod
     def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:
         conf = dict(args.collate_fn_conf)
         check_kwargs(A2MCollateFn, conf, "collate_fn_conf", given=("fs", "random_crop"))
@@ -312,6 +320,7 @@ class A2MTask(SSLTask):
         if not args.use_preprocessor:
             return None
         confidence_grid, label_grid = args.confidence_grid, args.label_grid
+        check_num_classes(label_grid, num_classes(args.loss))
         return A2MPreprocessor(
             train=train,
             confidence_grid=confidence_grid and FrameGrid.load(confidence_grid),

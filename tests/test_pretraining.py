@@ -179,19 +179,28 @@ def test_hubert_learns_the_labels_of_stage_9(data, confidence, tmp_path, capsys)
     for part in ("train", "valid"):
         stream = f"{made}/labels.scp,labels,kaldi_ark"
         streams += [f"--{part}_data_path_and_name_and_type", stream]
-    config = ("--config", CONF / "ssl_hubert_conformer.yaml")
-    stats = pretrain(data, confidence, tmp_path / "hubert", *config, *streams)
+    published = (CONF / "ssl_hubert_conformer.yaml").read_text()
+
+    def config(classes: int) -> tuple[str, Path]:
+        path = tmp_path / f"{classes}.yaml"
+        path.write_text(published.replace("classes: 100", f"classes: {classes}"))
+        return "--config", path
+
+    stats = pretrain(data, confidence, tmp_path / "hubert", *config(20), *streams)
     assert np.isfinite(stats["train"]["loss_hubert"])
     assert 0 < stats["train"]["majority_hubert"] < 1
     assert "code_perplexity" not in stats["train"]  # no quantiser, no dead parameters
     with pytest.raises((SystemExit, ValueError)) as error:
-        few = tmp_path / "few.yaml"
-        few.write_text(config[1].read_text().replace("classes: 100", "classes: 5"))
-        pretrain(data, confidence, tmp_path / "few", "--config", few, *streams)
+        pretrain(data, confidence, tmp_path / "many", *config(30), *streams)
+    said = capsys.readouterr().err + str(error.value)
+    assert "labels of 20 classes" in said and "--num_clusters 30" in said
+    (made / "labels.json").unlink()  # as of another program
+    with pytest.raises((SystemExit, ValueError)) as error:
+        pretrain(data, confidence, tmp_path / "few", *config(5), *streams)
     said = capsys.readouterr().err + str(error.value)
     assert "num_classes: 5" in said and "utterance " in said
     with pytest.raises((SystemExit, ValueError)) as error:
-        pretrain(data, confidence, tmp_path / "without", *config)
+        pretrain(data, confidence, tmp_path / "without", *config(20))
     assert "stage 9" in capsys.readouterr().err + str(error.value)
 
 

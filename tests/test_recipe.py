@@ -217,7 +217,7 @@ def test_two_machines_by_espnets_launcher(recipe):
 def test_hubert_in_two_rounds(recipe):
     """Labels from MFCC, a model that predicts them, labels from a layer of it."""
     config = str(ROOT / "conf" / "tiny" / "ssl_hubert_conformer.yaml")
-    options = {"num_clusters": "20", "ssl_config": config, "ssl_tag": "hubert"}
+    options = {"num_clusters": "100", "ssl_config": config, "ssl_tag": "hubert"}
     first = run(recipe, stage="9", stop_stage="11", label_tag="mfcc", **options)
     assert first.returncode == 0, first.stderr
     options |= {"label_features": "exp/ssl_hubert", "label_layer": "3"}

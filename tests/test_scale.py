@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tiny_pretraining import ssl_options
 
 from espnet_a2m import datadir
@@ -292,6 +293,51 @@ def test_training_reads_splits(data, split, tmp_path):
     with pytest.raises(SystemExit):
         main([*options, "--output_dir", str(tmp_path / "refused")])
     assert not (tmp_path / "refused").exists()
+
+
+@pytest.mark.parametrize("updates", [1, 2, 3])
+def test_training_on_splits_goes_on_where_it_was(
+    data, split, tmp_path, monkeypatch, updates
+):
+    """Stopped after some updates: the same model, and nothing is read twice."""
+    from espnet2.train.dataset import ESPnetDataset
+
+    from espnet_a2m.bin.ssl_train import main
+    from espnet_a2m.update_checkpoint import UpdateCheckpoint
+
+    read, dataset_item = [], ESPnetDataset.__getitem__
+
+    def count_reads(dataset, utt_id):
+        read.append(utt_id)
+        return dataset_item(dataset, utt_id)
+
+    monkeypatch.setattr(ESPnetDataset, "__getitem__", count_reads)
+    common = ["--masking_conf", "guidance=uniform", *split(2, "splits")]
+    common += ["--max_epoch", "1", "--save_interval_updates", "1", "--resume", "true"]
+
+    def options(exp: str) -> list[str]:
+        return [*without_train_data(ssl_options(data, None, tmp_path / exp)), *common]
+
+    main(options("whole"))
+    in_all, save, saved = len(read), UpdateCheckpoint.save, []
+
+    def save_and_stop(state, finished):
+        save(state, finished)
+        saved.append(finished)
+        if len(saved) == updates:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(UpdateCheckpoint, "save", save_and_stop)
+        main(options("stopped"))
+    assert saved == [False] * updates  # in the epoch, not after it
+    main(options("stopped"))
+    whole, stopped = (
+        torch.load(tmp_path / exp / "1epoch.pth", weights_only=True)
+        for exp in ("whole", "stopped")
+    )
+    assert all(torch.equal(whole[key], stopped[key]) for key in whole)
+    assert len(read) == 2 * in_all
 
 
 def test_folders_that_are_no_splits(data, split, tmp_path):
