@@ -73,18 +73,19 @@ class LabelStream:
         return streams["labels"].long().gather(1, position.round().long())
 
 
-def check_num_classes(label_grid: str | None, num_classes: int | None) -> None:
+def check_num_classes(label_grid: object, num_classes: int | None) -> None:
     """Refuse labels of fewer or more classes than the objective has.
 
     Args:
-        label_grid: grid.json of stage 9, with labels.json beside it; labels of other
-            programs have none, and are looked at one by one.
+        label_grid: Path of stage 9's grid.json, with labels.json beside it. Labels of
+            other programs have none, and a trained model has the grid itself: then
+            labels are looked at one by one.
         num_classes: Of the objective on labels, if there is one.
 
     Raises:
         DataError: They differ.
     """
-    if label_grid is None or num_classes is None:
+    if not isinstance(label_grid, str) or num_classes is None:
         return
     summary = Path(label_grid).with_name("labels.json")
     if not summary.exists():

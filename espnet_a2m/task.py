@@ -320,7 +320,6 @@ class A2MTask(SSLTask):
         if not args.use_preprocessor:
             return None
         confidence_grid, label_grid = args.confidence_grid, args.label_grid
-        check_num_classes(label_grid, num_classes(args.loss))
         return A2MPreprocessor(
             train=train,
             confidence_grid=confidence_grid and FrameGrid.load(confidence_grid),
@@ -373,6 +372,7 @@ class A2MTask(SSLTask):
         confidence = ConfidenceFrontend(
             encoder_grid, load_grid(args, "confidence_grid"), scorer
         )
+        check_num_classes(args.label_grid, num_classes(args.loss))
         label_grid = load_grid(args, "label_grid")
         model = build(
             model_choices,
