@@ -96,8 +96,8 @@ def check_clips(clips: dict[str, Path], table: Path, allow_missing: bool) -> set
     message = f"{table.parent / 'clips'}: {' and '.join(lacks)}"
     if lacks and not allow_missing:
         raise DataError(
-            f"{message}; unpack the archive again, or have --allow_missing true leave "
-            f"them out. {WHERE}"
+            f"{message}; unpack the archive again, or have prepare_corpus.py "
+            f"--allow_missing true leave them out. {WHERE}"
         )
     if lacks:
         print(f"WARNING: {message}; they are left out", file=sys.stderr)
