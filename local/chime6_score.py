@@ -22,6 +22,7 @@ from espnet_a2m.wer import score
 
 SAME = {"mhm": "hmm", "mm": "hmm", "mmm": "hmm"}
 LOCATIONS = ("DINING", "KITCHEN", "LIVING")
+NO_LOCATION = "NOLOCATION"  # of an utterance whose transcription names none
 
 
 def scored_words(text: str) -> str:
@@ -38,7 +39,7 @@ def location_table(
     Args:
         counts: utterance -> [words of the reference, errors].
         sessions: utterance -> session.
-        locations: utterance -> one of `LOCATIONS`.
+        locations: utterance -> one of `LOCATIONS`, or `NO_LOCATION`.
     """
     sums: dict[tuple[str, str], list[int]] = {}
     for utt, (words, errors) in counts.items():
@@ -47,7 +48,8 @@ def location_table(
                 cell = sums.setdefault((row, column), [0, 0])
                 cell[0] += words
                 cell[1] += errors
-    columns = [*LOCATIONS, "all"]
+    unplaced = [NO_LOCATION] if NO_LOCATION in locations.values() else []
+    columns = [*LOCATIONS, *unplaced, "all"]
     lines = ["|session|" + "|".join(columns) + "|", "|---" * (len(columns) + 1) + "|"]
     for row in [*sorted(set(sessions.values())), "all"]:
         cells = []
@@ -77,7 +79,7 @@ def score_set(data: Path, hyp: Path, sctk: str = "auto") -> str:
     for name, table in (("utt2session", sessions), ("utt2location", locations)):
         if absent := [utt for utt in text if utt not in table]:
             raise DataError(f"{data / name}: lacks {few(absent)}; run stage 1 again")
-    if odd := sorted(set(locations.values()) - set(LOCATIONS)):
+    if odd := sorted(set(locations.values()) - {*LOCATIONS, NO_LOCATION}):
         raise DataError(f"{data}/utt2location: {few(odd)} is none of {LOCATIONS}")
     out = hyp.parent / "score_chime6"
     heard = read_scp(hyp, allow_empty=True)

@@ -112,6 +112,23 @@ def test_a_blank_line_is_none(tmp_path):
     assert len(DataDir.load(tmp_path / "data" / "switchboard").utts) == 9
 
 
+def test_ids_that_two_utterances_have(tmp_path, capsys):
+    """The first is kept: nobody can mend LDC's files. One without length is none."""
+    root = miniature("switchboard", tmp_path / "corpus")
+    text = next(root.rglob("sw2001A-*-trans.text"))
+    utt, start, end, said = text.read_text().splitlines()[1].split(maxsplit=3)
+    lines = f"{utt} {start} {end} once more\n{utt} {end} {end} and none\n"
+    text.write_text(text.read_text() + lines)
+    prepare("switchboard", root, tmp_path / "data", "switchboard")
+    warned = capsys.readouterr().err
+    name = f"sw02001-A_{round(100 * float(start)):06d}-"
+    assert "1 utterances left out whose ids others have, of which the first" in warned
+    assert f"are kept: {name}" in warned and "or have no length: sw02001-A" in warned
+    made = read_scp(tmp_path / "data" / "switchboard" / "text")
+    (kept,) = (words for utt, words in made.items() if utt.startswith(name))
+    assert len(made) == 9 and kept != "ONCE MORE" and said
+
+
 def test_calls_without_speakers_are_named(tmp_path, capsys):
     root = miniature("fisher", tmp_path / "corpus")
     table = root / "LDC2004T19" / "doc" / "fe_03_p1_calldata.tbl"
