@@ -7,7 +7,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from espnet_a2m.kaldi_table import write_table
+from espnet_a2m.kaldi_table import read_scp, write_table
 
 sys.path.insert(0, str(ROOT / "local"))
 
@@ -66,3 +66,44 @@ def test_scores_per_session_and_location(tmp_path, monkeypatch, capsys, sctk):
     with pytest.raises(SystemExit):
         chime6_score.main([])
     assert "utt2session: lacks P05_S02" in capsys.readouterr().err
+
+
+def test_speechstew_is_scored_by_chime6s_own_references(tmp_path, monkeypatch, capsys):
+    """Its transcripts are in another spelling, and a tag that is alone counts there."""
+    import chime6_score
+    import combine_data
+
+    own = tmp_path / "data" / "own" / "chime6" / "dev"
+    said = REFERENCES | {min(REFERENCES): "mm the x-ray"}
+    tables = {
+        "text": said,
+        "wav.scp": {"S02": "/S02.wav"},
+        "segments": {utt: f"S02 {i} {i + 1}" for i, utt in enumerate(said)},
+        "utt2spk": {utt: utt[:3] for utt in said},
+        "utt2session": {utt: utt[4:7] for utt in said},
+        "utt2location": {utt: utt.split("_")[3].split(".")[0] for utt in said},
+    }
+    for name, table in tables.items():
+        write_table(own / name, table)
+    monkeypatch.chdir(tmp_path)
+    combined = tmp_path / "dump" / "raw" / "chime6_dev"
+    combine_data.main(["--keep_all", str(combined), str(own)])
+    text = read_scp(combined / "text")
+    assert list(text.values()) == [
+        *("MM THE X RAY", "YEAH THE SOUP", "[laughs]", "MHM OKAY THEN FINE")
+    ]
+    heard = {utt: words.replace("[laughs]", "") for utt, words in text.items()}
+    decoded = tmp_path / "exp" / "asr_atm" / "decode" / "chime6_dev"
+    write_table(decoded / "text", heard)
+    chime6_score.main(["--sctk", "none"])
+    shown = capsys.readouterr().out
+    assert "against data/own/chime6/dev/text" in shown
+    assert "|all|0.00 (0/3)|66.67 (2/3)|0.00 (0/4)|20.00 (2/10)|" in shown  # X RAY
+    # without them, the set's own
+    chime6_score.main(["--sctk", "none", "--references", "elsewhere"])
+    shown = capsys.readouterr().out
+    assert "against dump/raw/chime6_dev/text" in shown and "0.00 (0/11)|" in shown
+    (own / "text").write_text(f"{max(said)} okay\n")
+    with pytest.raises(SystemExit):
+        chime6_score.main(["--sctk", "none"])
+    assert "data/own/chime6/dev/text: lacks P05_S02" in capsys.readouterr().err

@@ -343,6 +343,9 @@ def test_sets_are_put_together(tmp_path, librispeech, capsys):
     assert "1 utterances left out" in said.err and "'Number 9'" in said.err
     made = DataDir.load(tmp_path / "all", need=["text", "utt2spk"])
     assert len(made.utts) == len(made.wav_scp) == 7 and first not in made.utts
+    combine_data.main([str(tmp_path / "kept"), str(sets[0]), "--keep_all"])
+    kept = DataDir.load(tmp_path / "kept", need=["text"])
+    assert len(kept.utts) == 4 and kept.tables["text"][first] == "NUMBER 9"
     other = tmp_path / "other"
     shutil.copytree(sets[1], other)
     segments = other / "segments"
