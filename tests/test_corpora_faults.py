@@ -249,3 +249,6 @@ def test_the_first_release_of_tedlium(tmp_path, capsys, words):
         if folder == root or name != "ted":
             said = refused(capsys, "tedlium", folder, tmp_path / "data", "tedlium_dev")
             assert "TED-LIUM release 1" in said and "openslr.org/51" in said
+    if name != "ted":  # another release beside it
+        mini.tedlium(tmp_path / "TEDLIUM_release2", {"dev": mini.prompts()[:4]}, False)
+        prepare("tedlium", tmp_path, tmp_path / "data", "tedlium_dev")

@@ -104,6 +104,7 @@ def test_switchboard_words(said, spelled):
         (fisher, "uh-huh [breath] l._d._c."): "UH HUH L D C",
         (wsj, "'SINGLE-QUOTE 'em 'SINGLE-CLOSE-QUOTE"): "SINGLE QUOTE 'EM "
         "SINGLE CLOSE QUOTE",
+        (wsj, "`SINGLE-QUOTE it's"): "SINGLE QUOTE IT'S",
         (wsj, "<'em> rock 'n' roll"): "'EM ROCK 'N' ROLL",
         (tedlium, "' cause they 're at ted <unk>"): "'CAUSE THEY'RE AT TED",
         (tedlium, "it 's the students ' work"): "IT'S THE STUDENTS' WORK",

@@ -74,9 +74,10 @@ def prepare(
     Raises:
         DataError: a part is absent, not complete, or not readable.
     """
-    for folder in (corpus_dir, corpus_dir / FIRST_RELEASE):
-        if folder.name == FIRST_RELEASE and folder.is_dir():
-            raise first_release(folder)
+    first = corpus_dir / FIRST_RELEASE
+    others = any((corpus_dir / name).is_dir() for name in FOLDERS)
+    if corpus_dir.name == FIRST_RELEASE or (first.is_dir() and not others):
+        raise first_release(first if first.is_dir() else corpus_dir)
     root = find_corpus(corpus_dir, FOLDERS, MARKERS, WHERE)
     for name in sets:
         folder = root / "legacy" / SETS[name]

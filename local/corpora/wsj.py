@@ -41,7 +41,7 @@ PUBLISHED = {
 NOT_RECORDED = "wsj0/si_tr_s/401/"  # listed, but on no disc
 _NOT_A_WORD = re.compile(r"\[.*\]|~|\.")  # noises, truncation, a pause
 # said as punctuation; other words keep their apostrophe
-_QUOTE = re.compile(r"'(?=SINGLE-(?:CLOSE-)?QUOTE$)", re.I)
+_QUOTE = re.compile(r"['`](?=SINGLE-(?:CLOSE-)?QUOTE$)", re.I)
 _MARKS = re.compile(r"[\\:!*]|\([^)]*\)(?=-)")  # quoting, stress, what was not said
 
 
