@@ -23,6 +23,12 @@ def check(
     Raises:
         DataError: the first mistake found, with its file, entry and fix.
     """
+    if not Path(path).is_dir():
+        raise DataError(
+            f"{path}: no such data directory; run the stage that makes it first, or, "
+            "where it is a test set of which nothing is there, leave it out of "
+            "--test_sets"
+        )
     need = ["wav.scp", "utt2spk", *need]
     parts = DataDir.parts(path, need=need, allow_pipes=allow_pipes)
     count = sum(len(part.utts) for part in parts)

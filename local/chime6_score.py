@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """CHiME-6 error rates per session and location, by the challenge's scoring rules.
 
-Usage: chime6_score.py [--expdir exp] [--dumpdir dump]
+Usage: chime6_score.py [--expdir exp] [--dumpdir dump] [--references data/own/chime6]
 
 Scores every EXPDIR/<experiment>/<decoding>/<set>/text of a set with utt2session and
 utt2location in DUMPDIR/raw/<set>: mhm, mm and mmm count as hmm, and tags such as
 [noise] do not count, in references and hypotheses (Kaldi's egs/chime6/s5_track1).
+A set called chime6_<set>, of egs2/speechstew, is in the spelling of all its corpora:
+its references are those of CHiME-6's own preparation, REFERENCES/<set>/text, where
+they are there.
 Writes score_chime6/ beside the text: what `espnet_a2m.bin.report score` writes, and
 locations.md, the table that is printed.
 """
@@ -22,6 +25,7 @@ from espnet_a2m.wer import score
 
 SAME = {"mhm": "hmm", "mm": "hmm", "mmm": "hmm"}
 LOCATIONS = ("DINING", "KITCHEN", "LIVING")
+NO_LOCATION = "NOLOCATION"  # of an utterance whose transcription names none
 
 
 def scored_words(text: str) -> str:
@@ -38,7 +42,7 @@ def location_table(
     Args:
         counts: utterance -> [words of the reference, errors].
         sessions: utterance -> session.
-        locations: utterance -> one of `LOCATIONS`.
+        locations: utterance -> one of `LOCATIONS`, or `NO_LOCATION`.
     """
     sums: dict[tuple[str, str], list[int]] = {}
     for utt, (words, errors) in counts.items():
@@ -47,7 +51,8 @@ def location_table(
                 cell = sums.setdefault((row, column), [0, 0])
                 cell[0] += words
                 cell[1] += errors
-    columns = [*LOCATIONS, "all"]
+    unplaced = [NO_LOCATION] if NO_LOCATION in locations.values() else []
+    columns = [*LOCATIONS, *unplaced, "all"]
     lines = ["|session|" + "|".join(columns) + "|", "|---" * (len(columns) + 1) + "|"]
     for row in [*sorted(set(sessions.values())), "all"]:
         cells = []
@@ -59,13 +64,28 @@ def location_table(
     return "\n".join(lines) + "\n"
 
 
-def score_set(data: Path, hyp: Path, sctk: str = "auto") -> str:
+def find_references(data: Path, own: Path) -> Path:
+    """The `text` that a set is scored by: CHiME-6's own, or the set's.
+
+    Args:
+        data: the set's data directory.
+        own: where the directories of CHiME-6's own preparation are.
+    """
+    corpus, _, name = data.name.partition("_")
+    text = own / name / "text"
+    return text if corpus == "chime6" and text.is_file() else data / "text"
+
+
+def score_set(
+    data: Path, hyp: Path, sctk: str = "auto", own: Path = Path("data/own/chime6")
+) -> str:
     """Score a decoded set; returns the table.
 
     Args:
         data: the set's data directory.
         hyp: what was recognised, a `text`; the scores go beside it.
         sctk: as `espnet_a2m.wer.score`.
+        own: as `find_references`.
 
     Raises:
         UserError: a table is not complete, as `espnet_a2m.wer.score`.
@@ -77,8 +97,13 @@ def score_set(data: Path, hyp: Path, sctk: str = "auto") -> str:
     for name, table in (("utt2session", sessions), ("utt2location", locations)):
         if absent := [utt for utt in text if utt not in table]:
             raise DataError(f"{data / name}: lacks {few(absent)}; run stage 1 again")
-    if odd := sorted(set(locations.values()) - set(LOCATIONS)):
+    if odd := sorted(set(locations.values()) - {*LOCATIONS, NO_LOCATION}):
         raise DataError(f"{data}/utt2location: {few(odd)} is none of {LOCATIONS}")
+    references = find_references(data, own)
+    own_text = read_scp(references)
+    if absent := [utt for utt in text if utt not in own_text]:
+        raise DataError(f"{references}: lacks {few(absent)}; run stages 1-3 again")
+    text = {utt: own_text[utt] for utt in text}
     out = hyp.parent / "score_chime6"
     heard = read_scp(hyp, allow_empty=True)
     write_table(out / "text", {utt: scored_words(t) for utt, t in text.items()})
@@ -88,7 +113,8 @@ def score_set(data: Path, hyp: Path, sctk: str = "auto") -> str:
     result = json.loads((out / "result.json").read_text("utf-8"))
     table = location_table(result["utterances"], sessions, locations)
     write_atomic(out / "locations.md", table)
-    return f"{hyp}: WER (errors/words), by {result['scorer']}\n\n{table}"
+    how = f"WER (errors/words) against {references}, by {result['scorer']}"
+    return f"{hyp}: {how}\n\n{table}"
 
 
 @main_guard
@@ -97,12 +123,17 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--expdir", default="exp", help="experiments")
     parser.add_argument("--dumpdir", default="dump", help="formatted audio")
+    parser.add_argument(
+        "--references",
+        default="data/own/chime6",
+        help="CHiME-6's own sets, for those that are called chime6_<set>",
+    )
     parser.add_argument("--sctk", choices=("auto", "none"), default="auto")
     args = parser.parse_args(argv)
     for hyp in sorted(Path(args.expdir).glob("*/*/*/text")):
         data = Path(args.dumpdir, "raw", hyp.parent.name)
         if (data / "utt2location").is_file():
-            print(score_set(data, hyp, args.sctk))
+            print(score_set(data, hyp, args.sctk, Path(args.references)))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@
 Usage: combine_data.py data/train data/train_960 data/tedlium_train data/wsj_si284
 
 Text is brought to A-Z, apostrophe and space (local/corpora/text.py); utterances that
-cannot be are counted and left out. Audio is not touched. Ids must differ. Of other
-utt2* tables, those stay that all directories have.
+cannot be are counted and left out. With --keep_all, which is for test sets, none is:
+words with other characters stay as they are, in upper case, and so does a tag that is
+alone. Audio is not touched. Ids must differ. Of other utt2* tables, those stay that all
+directories have.
 """
 
 from __future__ import annotations
@@ -34,6 +36,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dst", metavar="DST", help="data directory to write")
     parser.add_argument("src", nargs="+", metavar="SRC", help="those to put together")
+    parser.add_argument(
+        "--keep_all", action="store_true", help="lose no utterance: for test sets"
+    )
     args = parser.parse_args(argv)
     wav_scp: dict[str, str] = {}
     segments: dict[str, Segment] = {}
@@ -41,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     shared: set[str] | None = None
     for path in args.src:
         source = DataDir.load(path, need=("wav.scp", "utt2spk", "text", "segments"))
-        form = CommonForm()
+        form = CommonForm(keep_all=args.keep_all)
         spelled = {utt: form(said) for utt, said in source.tables["text"].items()}
         form.report(path)
         kept = {utt: said for utt, said in spelled.items() if said}

@@ -19,11 +19,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 from corpora.counts import compare_counts
+from corpora.kaldi import EmptySet
 
 from espnet_a2m.datadir import DataError, UserError, few, main_guard
 
@@ -82,6 +84,14 @@ def get_parser(module: Any = None) -> argparse.ArgumentParser:
         help="prepare what is there of a corpus that is not complete",
     )
     parser.add_argument(
+        "--required",
+        nargs="+",
+        default=[],
+        metavar="SET",
+        help="sets of which --allow_missing must find something; the others are left "
+        "out where nothing of them is there",
+    )
+    parser.add_argument(
         "--download",
         choices=FLAGS,
         default="false",
@@ -110,14 +120,35 @@ def main(argv: list[str] | None = None) -> None:
     corpus_dir = find_corpus(name, module, sets, args)
     options = {o: v for o in getattr(module, "OPTIONS", {}) if (v := getattr(args, o))}
     allow_missing = args.allow_missing == "true"
+    left_out: list[EmptySet] = []
     for set_name, utterances in module.prepare(
         corpus_dir, sets, allow_missing=allow_missing, **options
     ):
-        utterances.write(Path(args.data, set_name))
+        folder = Path(args.data, set_name)
+        try:
+            utterances.write(folder)
+        except EmptySet as error:
+            left_out.append(error)
+            required = not allow_missing or set_name in args.required
+            if required or len(left_out) == len(sets):
+                raise EmptySet(f"{error}. {module.WHERE}") from None
+            leave_out(folder, error)
+            continue
         published = module.PUBLISHED.get(set_name, {})
         if published:
             what = f"{name} {set_name}"
             compare_counts(what, utterances.counts, published, module.SOURCE)
+
+
+def leave_out(folder: Path, error: EmptySet) -> None:
+    """Say that a set is left out; what an earlier run made of it would mislead."""
+    if (folder / "wav.scp").is_file():
+        shutil.rmtree(folder)
+    print(
+        f"WARNING: {error}: {folder} is not made; where it is a test set, leave it out "
+        "of --test_sets, too",
+        file=sys.stderr,
+    )
 
 
 if __name__ == "__main__":

@@ -189,6 +189,31 @@ def test_arrays_that_were_never_recorded_are_no_error(corpus, capsys):
     assert "ihm_train lacks 135 meeting(s), ES2002b, " in said
 
 
+def test_worn_microphones_without_arrays(copy, tmp_path, capsys):
+    """With --allow_missing, what there is no audio of is left out; else where it is."""
+    for array in copy.rglob("*.Array1-01.wav"):
+        array.unlink()
+    said = refused(capsys, "ami", "--corpus_dir", copy, "--sets", "ihm_dev", "sdm1_dev")
+    assert "groups.inf.ed.ac.uk/ami" in said and "--allow_missing true" in said
+    prepare("ami", copy, tmp_path / "data", "ihm_dev", "sdm1_dev", **PARTIAL)
+    said = capsys.readouterr().err
+    assert "ES2011a/audio/ES2011a.Array1-01.wav was looked for first" in said
+    assert "sdm1_dev is not made; where it is a test set, leave it out of --t" in said
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["ihm_dev"]
+    said = refused(capsys, "ami", "--corpus_dir", copy, "--sets", "sdm1_dev",
+                   "--allow_missing", "true")  # fmt: skip
+    assert "no utterance for sdm1_dev is in there. AMI (CC BY 4.0) is at" in said
+
+
+def test_a_missing_test_set_is_named_by_the_next_stage(tmp_path, capsys):
+    import check_data_dir
+
+    with pytest.raises(SystemExit):
+        check_data_dir.main([str(tmp_path / "sdm1_dev")])
+    said = capsys.readouterr().err
+    assert "sdm1_dev: no such data directory" in said and "of --test_sets" in said
+
+
 def test_annotation_in_a_zip(copy, data, tmp_path):
     shutil.make_archive(str(copy / MANUAL), "zip", copy / MANUAL)
     shutil.rmtree(copy / MANUAL)

@@ -19,7 +19,6 @@ from miniature_chime6 import (
 )
 
 from espnet_a2m.datadir import DataDir, read_scp
-from espnet_a2m.kaldi_table import write_table
 
 SESSIONS = ("S03", "S02", "S09", "S01")
 PARTIAL = {"allow_missing": "true"}
@@ -175,6 +174,84 @@ def test_counts_are_compared_with_published_ones(made, tmp_path, capsys):
     assert "26 utterances" in said.out
 
 
+# of each session, the arrays that the organisers' audio_md5sums.txt has audio of
+ALL_ARRAYS = [f"U0{number}" for number in range(1, 7)]
+RECORDED = {
+    **{f"S{n:02d}": ALL_ARRAYS for n in (2, 3, 4, 6, 7, 8, 12, 13, *range(16, 25))},
+    "S01": ["U01", "U02", "U04", "U05", "U06"],
+    "S05": ["U01", "U02", "U05", "U06"],
+    "S09": ["U01", "U02", "U03", "U04", "U06"],
+    "S22": ["U01", "U02", "U04", "U05", "U06"],
+}
+
+
+def test_arrays_of_the_complete_corpus(tmp_path, capsys):
+    """Nothing is missing of a session with every array that was recorded."""
+    from corpora import chime6
+    from lhotse.recipes.chime6 import DATASET_PARTS
+
+    sessions = {s for part in DATASET_PARTS.values() for s in part}
+    assert {s: chime6.arrays_of(s) for s in sessions} == RECORDED
+    sound = np.ones(16000, np.int16)
+    write_transcription(tmp_path, "S05", [entry("S05", "P13", 0, 8000, "Hi.")])
+    write_audio(tmp_path, "S05", {f"{a}.CH1": sound for a in RECORDED["S05"]})
+    prepare("chime6", tmp_path, tmp_path / "data", "mdm_train", **PARTIAL)
+    said = capsys.readouterr().err
+    assert "S03.json" in said and "S05" not in said
+    assert len(read_scp(tmp_path / "data" / "mdm_train" / "text")) == 4
+
+
+@pytest.mark.parametrize(
+    ("values", "location", "array"),
+    [
+        ({"location": ""}, "NOLOCATION", True),
+        ({"location": "garden"}, "NOLOCATION", True),
+        ({"ref": ""}, "KITCHEN", False),
+        ({"ref": "U07"}, "KITCHEN", False),
+    ],
+)
+def test_entries_without_location_or_reference(
+    copy, tmp_path, capsys, values, location, array
+):
+    """Counted; worn microphones need no reference, arrays are left out without."""
+    _change(copy, **values)
+    prepare("chime6", copy, tmp_path, "ihm_dev", "dev")
+    said = capsys.readouterr().err
+    if location == "NOLOCATION":
+        assert "WARNING: dev: 1 utterances have no location (DINING" in said
+        assert "WARNING: ihm_dev: 1 utterances have no location" in said
+    else:
+        assert "dev: 1 utterances have no reference array that was recorded" in said
+        assert said.count("no reference array") == 1
+    assert "S02.json: entry 2" in said
+    for name, there in (("ihm_dev", True), ("dev", array)):
+        places = read_scp(tmp_path / name / "utt2location")
+        second = [u for u in places if u.startswith("P06_S02_")]
+        first = min(second, key=lambda utt: utt.split("-")[-2])
+        assert len(places) == (26 if there else 25)
+        if there:
+            assert places[first] == location and f"_{location}." in first
+
+
+def test_a_set_of_which_nothing_is_there(copy, tmp_path, capsys):
+    for array in (copy / "audio" / "dev").glob("*_U0*.wav"):
+        array.unlink()
+    sets = ("--sets", "ihm_dev", "dev", "--corpus_dir", copy, "--data", tmp_path)
+    said = refused(capsys, "chime6", *sets)
+    assert "S02_U01.CH1.wav" in said and "openslr.org/150" in said
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "wav.scp").write_text("of an earlier run\n")
+    prepare("chime6", copy, tmp_path, "ihm_dev", "dev", **PARTIAL)
+    said = capsys.readouterr().err
+    assert "audio/dev/S02_U01.CH1.wav" in said  # what was looked for
+    assert "dev is not made; where it is a test set, leave it out of --test" in said
+    assert read_scp(tmp_path / "ihm_dev" / "text") and not (tmp_path / "dev").exists()
+    said = refused(
+        capsys, "chime6", *sets, "--allow_missing", "true", "--required", "dev"
+    )
+    assert "no utterance for dev is in there. CHiME-6 (CC BY-SA 4.0) is at" in said
+
+
 def _session(copy):
     return copy / "transcriptions" / "dev" / "S02.json"
 
@@ -218,10 +295,6 @@ def _odd_time(copy):
     _change(copy, start_time="40.600")
 
 
-def _no_location(copy):
-    _change(copy, location="")
-
-
 def _no_words(copy):
     entries = json.loads(_session(copy).read_text())
     del entries[1]["words"]
@@ -239,7 +312,6 @@ def _no_words(copy):
         (_chime5, ("S02.json: entry 2", "CHiME-5", "synchronised")),
         (_placeholder, ("S02.json: entry 2", "placeholder", "CHiME6_falign")),
         (_odd_time, ("S02.json: entry 2", "'40.600' is no time")),
-        (_no_location, ("S02.json: entry 2", "no location", "dev is scored")),
         (_no_words, ("S02.json: entry 2", "has no words")),
     ],
 )
@@ -268,51 +340,3 @@ def test_genuine_forced_alignments_are_refused(tmp_path, capsys):
         said = refused(capsys, "chime6", "--corpus_dir", tmp_path, "--sets", name,
                        "--allow_missing", "true")  # fmt: skip
         assert "entry 1: the words are a placeholder" in said
-
-
-# ------------------------------------------------------------------ chime6_score.py
-REFERENCES = {
-    "P05_S02_U01_KITCHEN.CH1-0000000-0000100": "mm i see",
-    "P05_S02_U02_DINING.CH1-0000200-0000300": "yeah the soup",
-    "P06_S02_U01_KITCHEN.CH1-0000100-0000200": "[laughs]",
-    "P25_S09_U03_LIVING.CH1-0000100-0000200": "mhm okay then fine",
-}
-HEARD = {
-    "P05_S02_U01_KITCHEN.CH1-0000000-0000100": "HMM I SEE [NOISE]",  # all correct
-    "P05_S02_U02_DINING.CH1-0000200-0000300": "yeah soup",  # 1 of 3
-    "P06_S02_U01_KITCHEN.CH1-0000100-0000200": "so what",  # 2 of 0
-    "P25_S09_U03_LIVING.CH1-0000100-0000200": "",  # 4 of 4
-}
-
-
-@pytest.mark.parametrize("sctk", ["auto", "none"])
-def test_scores_per_session_and_location(tmp_path, monkeypatch, capsys, sctk):
-    import chime6_score
-
-    tables = {
-        "text": REFERENCES,
-        "utt2spk": {utt: utt[:3] for utt in REFERENCES},
-        "utt2session": {utt: utt[4:7] for utt in REFERENCES},
-        "utt2location": {u: u.split("_")[3].split(".")[0] for u in REFERENCES},
-    }
-    for name, table in tables.items():
-        write_table(tmp_path / "dump" / "raw" / "dev" / name, table)
-    decoded = tmp_path / "exp" / "asr_atm" / "decode" / "dev"
-    write_table(decoded / "text", HEARD)
-    write_table(decoded.parent / "test_clean" / "text", HEARD)  # no such set in dump
-    monkeypatch.chdir(tmp_path)
-    chime6_score.main(["--sctk", sctk])
-    table = (decoded / "score_chime6" / "locations.md").read_text()
-    assert table in capsys.readouterr().out
-    assert table.splitlines() == [
-        "|session|DINING|KITCHEN|LIVING|all|",
-        "|---|---|---|---|---|",
-        "|S02|33.33 (1/3)|66.67 (2/3)|- (0/0)|50.00 (3/6)|",
-        "|S09|- (0/0)|- (0/0)|100.00 (4/4)|100.00 (4/4)|",
-        "|all|33.33 (1/3)|66.67 (2/3)|100.00 (4/4)|70.00 (7/10)|",
-    ]
-    assert not (decoded.parent / "test_clean" / "score_chime6").exists()
-    (tmp_path / "dump" / "raw" / "dev" / "utt2session").write_text("x S02\n")
-    with pytest.raises(SystemExit):
-        chime6_score.main([])
-    assert "utt2session: lacks P05_S02" in capsys.readouterr().err

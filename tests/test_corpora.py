@@ -17,7 +17,7 @@ from conftest import ROOT, TEST_DATA
 from meetings import prepare
 
 from espnet_a2m.audio_files import convert
-from espnet_a2m.datadir import DataDir
+from espnet_a2m.datadir import DataDir, read_scp
 
 sys.path.insert(0, str(ROOT / "local"))
 import combine_data  # noqa: E402
@@ -146,7 +146,7 @@ def test_librilight_that_is_not_whole(tmp_path, books, capsys):
     assert str(books / "large") in message and "large.tar" in message
     about = next(books.glob("small/99/*/*.json"))
     good = about.read_text()
-    for bad in ("{", '{"speaker": "99"}', '{"voice_activity": [[2, 1]]}', "[]"):
+    for bad in ("{", '{"speaker": "99"}', "[]"):
         about.write_text(bad)
         message = refused(capsys, "librilight", books, data, "librilight_600")
         assert str(about) in message and "voice_activity" in message
@@ -211,19 +211,25 @@ def test_tedlium_that_is_not_whole(tmp_path, capsys):
 
 # ----------------------------------------------------------------- Common Voice
 def test_commonvoice(tmp_path, capsys):
-    root = mini.commonvoice(tmp_path / "cv-corpus-9.0", {"test": mini.prompts()[:4]})
+    parts = {"test": mini.prompts()[:4], "train": mini.prompts()[4:6]}
+    root = mini.commonvoice(tmp_path / "cv-corpus-9.0", parts)
     for folder in (tmp_path, root, root / "en"):
         prepare("commonvoice", folder, tmp_path / "data", "commonvoice_test")
+    assert "left out" not in capsys.readouterr().err  # test sets lose nothing
+    prepare("commonvoice", root, tmp_path / "data", "commonvoice_train")
     said = capsys.readouterr().err
-    assert "commonvoice_test: 1 utterances left out" in said and "'Chapter 4'" in said
+    assert "commonvoice_train: 1 utterances left out" in said and "'Chapter 4'" in said
+    train = read_scp(tmp_path / "data" / "commonvoice_train" / "text")
+    assert list(train.values()) == [mini.prompts()[4].text]
     made = DataDir.load(
         tmp_path / "data" / "commonvoice_test", need=["text", "utt2spk"]
     )
     prompt = mini.prompts()[1]
     speaker = (b"te".hex() + "1") * 4
     utt = f"{speaker}-common_voice_en_17250002"
-    assert len(made.utts) == 3 and made.tables["utt2spk"][utt] == speaker
+    assert len(made.utts) == 4 and made.tables["utt2spk"][utt] == speaker
     assert made.tables["text"][utt] == prompt.text
+    assert "CHAPTER 4" in made.tables["text"].values()
     cuts = cut(tmp_path / "data" / "commonvoice_test", tmp_path / "dump")
     assert len(cuts[utt]) == len(prompt.samples)  # a whole mp3, no padding
     both = np.corrcoef(cuts[utt], prompt.samples)[0, 1]
@@ -238,7 +244,12 @@ def test_commonvoice_that_is_not_whole(tmp_path, capsys):
     clip = next((root / "en" / "clips").glob("*1.mp3"))
     whole = clip.read_bytes()
     clip.write_bytes(b"")
-    assert str(clip) in refused(capsys, "commonvoice", root, data, "commonvoice_test")
+    message = refused(capsys, "commonvoice", root, data, "commonvoice_test")
+    assert f"1 of 3 clips of test.tsv have no bytes: {clip.name}" in message
+    assert "unpack the archive again" in message and "--allow_missing true" in message
+    prepare("commonvoice", root, data, "commonvoice_test", allow_missing="true")
+    assert f"have no bytes: {clip.name}; they are left" in capsys.readouterr().err
+    assert len(DataDir.load(data / "commonvoice_test").utts) == 2
     clip.unlink()
     message = refused(capsys, "commonvoice", root, data, "commonvoice_test")
     assert "1 of 3 clips of test.tsv" in message and clip.name in message
@@ -246,6 +257,10 @@ def test_commonvoice_that_is_not_whole(tmp_path, capsys):
     clip.write_bytes(whole)
     table = root / "en" / "test.tsv"
     good = table.read_text()
+    table.write_text(good.replace("Chapter 4", ""))
+    prepare("commonvoice", root, data, "commonvoice_test")
+    assert "1 clips left out, which have no sentence in" in capsys.readouterr().err
+    assert len(DataDir.load(data / "commonvoice_test").utts) == 2
     table.write_text(good + "a1b2\tcommon_voice")
     message = refused(capsys, "commonvoice", root, data, "commonvoice_test")
     assert f"{table}:5: the line is cut off" in message
@@ -328,6 +343,9 @@ def test_sets_are_put_together(tmp_path, librispeech, capsys):
     assert "1 utterances left out" in said.err and "'Number 9'" in said.err
     made = DataDir.load(tmp_path / "all", need=["text", "utt2spk"])
     assert len(made.utts) == len(made.wav_scp) == 7 and first not in made.utts
+    combine_data.main([str(tmp_path / "kept"), str(sets[0]), "--keep_all"])
+    kept = DataDir.load(tmp_path / "kept", need=["text"])
+    assert len(kept.utts) == 4 and kept.tables["text"][first] == "NUMBER 9"
     other = tmp_path / "other"
     shutil.copytree(sets[1], other)
     segments = other / "segments"

@@ -118,7 +118,9 @@ def test_commonvoice(tmp_path):
         LIBRILIGHT=librilight(tmp_path),
     )
     finish(recipe, ALL, ["commonvoice_test"], **SMALL, test_sets="commonvoice_test")
-    assert len(read_scp(recipe / "data" / "commonvoice_dev" / "text")) == 5
+    assert len(read_scp(recipe / "data" / "commonvoice_train" / "text")) == 15
+    # one sentence of each has a digit; test sets keep it
+    assert len(read_scp(recipe / "data" / "commonvoice_dev" / "text")) == 6
 
 
 def test_speechstew(tmp_path):
@@ -127,7 +129,7 @@ def test_speechstew(tmp_path):
     train = ("train-clean-100", "train-clean-360", "train-other-500")
     parts = {"train": some[:6], "dev": some[6:10], "test": some[10:14]}
     write_ami(tmp_path / "ami", prompts_as_meetings(prompts(0.8, 2.5)[:24]))
-    for session in ("S02", "S09", "S01"):
+    for session in ("S02", "S09"):  # nothing of eval
         write_session(tmp_path / "chime6", session, prompts(0.8, 2.5)[:6])
     recipe = copy_recipe(
         "speechstew",
@@ -153,6 +155,8 @@ def test_speechstew(tmp_path):
         assert read_scp(recipe / "data" / name / "text")
     assert said.count("Left out, because db.sh does not say where they are") == 1
     assert "where they are: fisher" in said
+    assert "data/chime6_eval is not made; leave it out of --test_sets" in said
+    assert not (recipe / "data" / "chime6_eval").exists()
     union = DataDir.load(recipe / "data" / "speechstew_train", need=["text"])
     ami = len(DataDir.load(recipe / "data" / "own" / "ami" / "ihm_train").utts)
     assert (
@@ -161,10 +165,12 @@ def test_speechstew(tmp_path):
     assert len(union.utts) == 36 + 2 * ami + 6 + 5 + 8 + 3
     chime = DataDir.load(recipe / "data" / "chime6_dev", need=["text"])
     assert {"utt2session", "utt2location"} <= chime.tables.keys()  # for its scores
-    letters = set(
-        "".join((*union.tables["text"].values(), *chime.tables["text"].values()))
-    )
+    letters = set("".join(union.tables["text"].values()))
     assert letters <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ' ")
+    for name, own in (("chime6_dev", "chime6/dev"), ("ami_ihm_dev", "ami/ihm_dev")):
+        whole = DataDir.load(recipe / "data" / "own" / own)
+        assert DataDir.load(recipe / "data" / name).utts == whole.utts
+    assert "[laughs]" in chime.tables["text"].values()
     nothing = copy_recipe("speechstew", tmp_path / "nothing")
     failed = run(nothing, **OPTIONS)
     assert failed.returncode != 0 and "names no corpus to train on" in failed.stderr

@@ -54,6 +54,25 @@ def test_ami(tmp_path):
     assert text.keys() == decoded.keys()
 
 
+def test_ami_without_arrays(tmp_path):
+    """--mic ihm needs none: test sets of which nothing is there are left out."""
+    corpus = tmp_path / "corpus"
+    write_ami(corpus, prompts_as_meetings(prompts(0.8, 2.5)[:24]))
+    for array in corpus.rglob("*.Array1-01.wav"):
+        array.unlink()
+    recipe = copy_recipe("ami", tmp_path / "recipe", AMI=corpus)
+    options = {**OPTIONS, "pretrain": "ami", "allow_missing": "true"}
+    options["stop_stage"] = "3"
+    failed = run(recipe, **options)
+    assert failed.returncode != 0
+    assert "data/sdm1_dev is not made" in failed.stdout + failed.stderr
+    assert "data/sdm1_eval: no such data directory" in failed.stderr
+    assert "leave it out of --test_sets" in failed.stderr
+    done = run(recipe, **options, test_sets="ihm_dev ihm_eval")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    check_outputs(recipe, "dump/raw/ihm_eval/text")
+
+
 def test_chime6(tmp_path):
     corpus = tmp_path / "corpus"
     spoken = prompts(0.8, 2.5)

@@ -20,10 +20,12 @@ def test_documented_examples(module):
 @pytest.mark.parametrize(
     ("said", "spelled"),
     {
-        "He's one of 'the boys'.": "HE'S ONE OF THE BOYS",
         "the dogs' tails": "THE DOGS' TAILS",
+        "'cause we were goin' home": "'CAUSE WE WERE GOIN' HOME",
+        "'TIS MY BROTHERS' HOUSE": "'TIS MY BROTHERS' HOUSE",
+        "the students ' work": "THE STUDENTS WORK",
         "‘I don’t know,’ he said": "I DON'T KNOW HE SAID",
-        "rock 'n' roll": "ROCK N ROLL",
+        "rock 'n' roll": "ROCK 'N' ROLL",
         "Wait—what?!": "WAIT WHAT",
         "T.V.": "T V",
         "...": "",
@@ -35,6 +37,38 @@ def test_documented_examples(module):
 )
 def test_one_spelling(said, spelled):
     assert text.common(said) == spelled
+    if spelled is not None:  # what is in the common form stays as it is
+        assert text.common(spelled) == spelled
+
+
+@pytest.mark.parametrize(
+    ("said", "spelled"),
+    {
+        "He's one of 'the boys'.": "HE'S ONE OF THE BOYS",
+        "the dogs' tails": "THE DOGS' TAILS",
+        "‘I don’t know,’ he said": "I DON'T KNOW HE SAID",
+        "'IT ISN'T'": "IT ISN'T",
+    }.items(),
+)
+def test_quotations_of_common_voice(said, spelled):
+    assert text.common(said, quotes=True) == spelled
+
+
+@pytest.mark.parametrize(
+    ("said", "spelled"),
+    {
+        "a café, Chapter 4": "A CAFÉ CHAPTER 4",
+        "R&B's": "R&B'S",
+        "l'été' s": "L'ÉTÉ' S",
+        "[laughs]  [noise]": "[laughs] [noise]",
+        "Well - yes [noise]": "WELL YES",
+    }.items(),
+)
+def test_test_sets_lose_nothing(said, spelled):
+    form = text.CommonForm(keep_all=True)
+    assert form(said) == spelled
+    assert form("", said) == " ".join(said.split())
+    assert form.left_out == form.wordless == []
 
 
 @pytest.mark.parametrize(
@@ -68,7 +102,14 @@ def test_switchboard_words(said, spelled):
         (wsj, "one ,COMMA two --DASH"): "ONE COMMA TWO DASH",
         (fisher, "(( i think )) so"): "",
         (fisher, "uh-huh [breath] l._d._c."): "UH HUH L D C",
+        (wsj, "'SINGLE-QUOTE 'em 'SINGLE-CLOSE-QUOTE"): "SINGLE QUOTE 'EM "
+        "SINGLE CLOSE QUOTE",
+        (wsj, "`SINGLE-QUOTE it's"): "SINGLE QUOTE IT'S",
+        (wsj, "<'em> rock 'n' roll"): "'EM ROCK 'N' ROLL",
         (tedlium, "' cause they 're at ted <unk>"): "'CAUSE THEY'RE AT TED",
+        (tedlium, "it 's the students ' work"): "IT'S THE STUDENTS' WORK",
+        (tedlium, "the students' work"): "THE STUDENTS' WORK",
+        (tedlium, "<unk> 's idea {NOISE} i 'd 've"): "IDEA I'D'VE",
     }.items(),
 )
 def test_rules_of_other_corpora(said, spelled):

@@ -42,7 +42,13 @@ WHERE = (
     "<meeting>/audio/<meeting>.Headset-0.wav and so on, and the annotation "
     "ami_public_manual_1.6.2.zip."
 )
-SOURCE = "Kaldi's egs/ami/s5b, from annotation 1.6.1, cut at question marks, too"
+# As this project's design gives them, for Kaldi's egs/ami/s5b: where they were counted
+# could not be confirmed. Another public set that is described as that recipe's output,
+# Hugging Face's edinburghcstr/ami, has 108,502 for training.
+SOURCE = (
+    "said to be those of Kaldi's egs/ami/s5b, from annotation 1.6.1, cut at question "
+    "marks, too; not confirmed"
+)
 PUBLISHED = {
     "ihm_train": {"utterances": 105149},
     "ihm_dev": {"utterances": 13059},

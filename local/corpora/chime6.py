@@ -12,10 +12,11 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_a2m.datadir import DataError, few
+from espnet_a2m.errors import DataError, Few, few
 
 from .counts import compare_counts
 from .kaldi import Utterances
@@ -46,12 +47,20 @@ ENTRIES = {
 }  # of the transcriptions, as given
 
 ARRAYS = ("U01", "U02", "U03", "U04", "U05", "U06")
-# arrays that were not recorded, from the challenge's chime5.json
-NO_ARRAY = {("S01", "U03"), ("S05", "U03"), ("S09", "U05"), ("S22", "U03")}
+# arrays that were not recorded: those without files in audio_md5sums.txt of
+# https://github.com/chimechallenge/chime6-synchronisation
+NO_ARRAY = {
+    ("S01", "U03"),
+    ("S05", "U03"),
+    ("S05", "U04"),
+    ("S09", "U05"),
+    ("S22", "U03"),
+}
 # worn microphones that failed, left out of training by Kaldi's recipe
 BAD_WORN = {("P11", "S03"), ("P52", "S19"), ("P53", "S24"), ("P54", "S24")}
 TAG = re.compile(r"\[[^\]]*\]")
 LOCATIONS = ("DINING", "KITCHEN", "LIVING")
+NO_LOCATION = "NOLOCATION"  # Kaldi's word
 
 
 def prepare(
@@ -69,6 +78,11 @@ def prepare(
     """
     for name in sets:
         yield name, _make_set(corpus_dir, name, allow_missing)
+
+
+def arrays_of(session: str) -> list[str]:
+    """The arrays that were recorded in a session."""
+    return [array for array in ARRAYS if (session, array) not in NO_ARRAY]
 
 
 def normalise(words: str, training: bool) -> str:
@@ -97,6 +111,7 @@ def _make_set(corpus_dir: Path, name: str, allow_missing: bool) -> Utterances:
         root /= "CHiME6"
     found = Utterances(corpus_dir)
     missing: list[str] = []
+    odd = _Odd()
     entries = 0
     for session in DATASET_PARTS[part]:
         file = root / "transcriptions" / part / f"{session}.json"
@@ -109,7 +124,7 @@ def _make_set(corpus_dir: Path, name: str, allow_missing: bool) -> Utterances:
             where = f"{file}: entry {number}"
             if mic == "ihm" and part == "train" and _pair(entry) in BAD_WORN:
                 continue
-            _add(found, entry, where, mic, part, audio)
+            _add(found, entry, where, mic, part, audio, odd)
     missing = list(dict.fromkeys(missing))
     if missing and not allow_missing:
         raise DataError(
@@ -122,9 +137,29 @@ def _make_set(corpus_dir: Path, name: str, allow_missing: bool) -> Utterances:
             f"to them is left out: {few(missing, 10)}",
             file=sys.stderr,
         )
+    odd.report(name)
     what, published = f"transcriptions/{part}", {"entries": ENTRIES[part]}
     compare_counts(what, {"entries": entries}, published, SOURCE)
     return found
+
+
+@dataclass
+class _Odd:
+    """Entries of a set that lack what dev and eval are scored by."""
+
+    unplaced: Few = field(default_factory=Few)
+    unheard: Few = field(default_factory=Few)
+
+    def report(self, name: str) -> None:
+        for some, what in (
+            (self.unplaced, f"no location ({', '.join(LOCATIONS)}): {NO_LOCATION}"),
+            (self.unheard, "no reference array that was recorded: left out"),
+        ):
+            if some.count:
+                print(
+                    f"WARNING: {name}: {some.count} utterances have {what} ({some})",
+                    file=sys.stderr,
+                )
 
 
 class _Audio:
@@ -201,29 +236,31 @@ def _add(
     mic: str,
     part: str,
     audio: _Audio,
+    odd: _Odd,
 ) -> None:
     start = _seconds(entry["start_time"], where)
     end = _seconds(entry["end_time"], where)
     text = normalise(entry["words"], training=part == "train")
     if start >= end or not text:
         return
-    location = "NOLOCATION"
+    location = NO_LOCATION
     if part != "train":
         location = str(entry.get("location", "")).upper()
-        if location not in LOCATIONS or entry.get("ref") not in ARRAYS:
-            raise DataError(
-                f"{where}: no location ({', '.join(LOCATIONS)}) or reference array, by "
-                f"which {part} is scored; unpack it again. {WHERE}"
-            )
+        if location not in LOCATIONS:
+            odd.unplaced.add(where)
+            location = NO_LOCATION
     speaker, session = _pair(entry)
     # device in the name of the file -> as Kaldi's ids name the signal
     if mic == "ihm":
         devices = {speaker: f"{location}.L"}
     elif mic == "mdm":
-        arrays = [a for a in ARRAYS if (session, a) not in NO_ARRAY]
-        devices = {f"{a}.CH1": f"{a}_{location}.CH1" for a in arrays}
+        devices = {f"{a}.CH1": f"{a}_{location}.CH1" for a in arrays_of(session)}
     else:
-        devices = {f"{entry['ref']}.CH1": f"{entry['ref']}_{location}.CH1"}
+        array = entry.get("ref")
+        if array not in arrays_of(session):
+            odd.unheard.add(where)
+            return
+        devices = {f"{array}.CH1": f"{array}_{location}.CH1"}
     for device, signal in devices.items():
         recording = audio[device]
         if recording is None:

@@ -7,6 +7,7 @@ columns which nobody needs here; so the tables are read here, the audio by lhots
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def prepare(
 
     Args:
         corpus_dir: a release, or its folder en.
-        allow_missing: leave out clips that are not there.
+        allow_missing: leave out clips that are not there or have no bytes.
 
     Raises:
         DataError: a table or clips are absent, the columns are others, no audio.
@@ -54,21 +55,22 @@ def prepare(
 
 def read_part(name: str, root: Path, part: str, allow_missing: bool) -> Utterances:
     """The clips that <part>.tsv lists."""
-    rows = read_table(root / f"{part}.tsv")
-    clips = {row["path"]: root / "clips" / row["path"] for row in rows}
-    gone = [str(path) for path in clips.values() if not path.is_file()]
-    if gone and not allow_missing:
-        raise DataError(
-            f"{root / 'clips'}: {len(gone)} of {len(clips)} clips of {part}.tsv are "
-            f"not there: {few(gone)}; unpack the archive again. {WHERE}"
+    table = root / f"{part}.tsv"
+    rows = read_table(table)
+    if silent := [row["path"] for row in rows if not row["sentence"].strip()]:
+        print(
+            f"{name}: {len(silent)} clips left out, which have no sentence in {table}, "
+            f"e.g. {silent[0]}",
+            file=sys.stderr,
         )
-    lost = set(gone)
-    form = CommonForm()
+    clips = {row["path"]: root / "clips" / row["path"] for row in rows}
+    lost = check_clips(clips, table, allow_missing)
+    form = CommonForm(quotes=True, keep_all=part != "train")
     found = Utterances(root)
     for row in tqdm(rows, name, unit="clip", disable=len(rows) < 500):
         path = clips[row["path"]]
-        text = form(row["sentence"])
-        if not text or str(path) in lost:
+        text = form(row["sentence"]) if row["sentence"].strip() else ""
+        if not text or row["path"] in lost:
             continue
         recording = read_recording(path)
         speaker = row["client_id"][:SPEAKER_DIGITS]
@@ -76,6 +78,30 @@ def read_part(name: str, root: Path, part: str, allow_missing: bool) -> Utteranc
         found.add(utt, recording, 0, 0.0, recording.duration, speaker, text)
     form.report(name)
     return found
+
+
+def check_clips(clips: dict[str, Path], table: Path, allow_missing: bool) -> set[str]:
+    """Names of the clips that are not there or empty. Raises DataError for them."""
+    gone, empty = [], []
+    for name, path in clips.items():
+        if not path.is_file():
+            gone.append(name)
+        elif path.stat().st_size == 0:
+            empty.append(name)
+    lacks = [
+        f"{len(some)} of {len(clips)} clips of {table.name} {what}: {few(some)}"
+        for some, what in ((gone, "are not there"), (empty, "have no bytes"))
+        if some
+    ]
+    message = f"{table.parent / 'clips'}: {' and '.join(lacks)}"
+    if lacks and not allow_missing:
+        raise DataError(
+            f"{message}; unpack the archive again, or have prepare_corpus.py "
+            f"--allow_missing true leave them out. {WHERE}"
+        )
+    if lacks:
+        print(f"WARNING: {message}; they are left out", file=sys.stderr)
+    return {*gone, *empty}
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -96,7 +122,8 @@ def read_table(path: Path) -> list[dict[str, str]]:
             )
         rows = []
         for number, row in enumerate(table, 2):
-            if not all(row[column] for column in COLUMNS):
+            cut = any(row[column] is None for column in COLUMNS)
+            if cut or not (row["client_id"] and row["path"]):
                 raise DataError(f"{path}:{number}: the line is cut off; get it again")
             rows.append({column: row[column] for column in COLUMNS})
     return rows

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from espnet_a2m.errors import DataError, few
 
 from .kaldi import Utterances, collect
-from .reading import check_not_shortened, reading
+from .reading import check_sphere, read_lines, reading
 from .telephone import call_side, call_utterance
 from .text import CommonForm
 
 WHERE = (
     "Fisher English is LDC2004S13, LDC2005S13 (speech), LDC2004T19 and LDC2005T19 "
     "(transcripts), under LDC's licence (https://catalog.ldc.upenn.edu/LDC2004S13): "
-    "put the four folders beside each other."
+    "put the four folders, or links to them, beside each other."
 )
 SETS = {"fisher": "all conversations; there is no test set in this corpus"}
 SOURCE = "Kaldi's recipe"
 PUBLISHED = {"fisher": {"recordings": 11699}}
 SPEECH = ("LDC2004S13", "LDC2005S13")
 TRANSCRIPTS = ("LDC2004T19", "LDC2005T19")
+
+_LINE = re.compile(r"\s*\d+(\.\d*)?\s+\d+(\.\d*)?\s+[AB]:(\s|$)")
 
 
 def spell(text: str) -> str:
@@ -55,22 +57,22 @@ def prepare(
     """
     from lhotse.recipes import prepare_fisher_english
 
-    parts = check_layout(corpus_dir, allow_missing)
+    parts = check_layout(corpus_dir, allow_missing)  # speech -> transcripts
     form = CommonForm()
     # lhotse wants a folder for its manifests
     with tempfile.TemporaryDirectory() as manifests, reading(corpus_dir):
         read = prepare_fisher_english(
             corpus_dir,
             manifests,
-            audio_dirs=[SPEECH[part] for part in parts],
-            transcript_dirs=[TRANSCRIPTS[part] for part in parts],
+            audio_dirs=list(parts),
+            transcript_dirs=list(parts.values()),
             absolute_paths=True,
         )
         found = collect(
             corpus_dir,
             read["recordings"].to_eager(),
             (
-                part.transform_text(lambda text: form(spell(text)))
+                part.transform_text(lambda text: form(spell(text), text))
                 for part in read["supervisions"]
             ),
             utt_of=call_utterance,
@@ -80,33 +82,65 @@ def prepare(
     yield "fisher", found
 
 
-def check_layout(corpus_dir: Path, allow_missing: bool) -> list[int]:
-    """Which of the two parts are there, each with all its transcripts.
+def check_layout(corpus_dir: Path, allow_missing: bool) -> dict[str, str]:
+    """The folders of the parts that are there, each with all its transcripts.
+
+    Returns:
+        of each part, the folder with speech -> the folder with data/ and doc/; LDC's
+        archive has those two in fe_03_p1_tran, which some leave out.
 
     Raises:
         DataError: see `prepare`.
     """
-    parts = []
-    for part, (speech, transcripts) in enumerate(zip(SPEECH, TRANSCRIPTS)):
+    parts = {}
+    for part, (speech, transcripts) in enumerate(zip(SPEECH, TRANSCRIPTS), 1):
+        inner = f"{transcripts}/fe_03_p{part}_tran"
+        if (corpus_dir / inner).is_dir():
+            transcripts = inner
         audio = {p.stem: p for p in (corpus_dir / speech).glob("*/audio/*/*.sph")}
-        texts = {p.stem for p in (corpus_dir / transcripts).glob("data/trans/*/*.txt")}
-        table = [*(corpus_dir / transcripts).glob("doc/**/*_calldata.tbl")]
-        if not (audio and texts and table):
+        home = corpus_dir / transcripts
+        texts = {p.stem: p for p in home.glob("data/trans/*/*.txt")}
+        tables = [*home.glob("doc/*_calldata.tbl"), *home.glob("doc/*/*_calldata.tbl")]
+        if not (audio and texts and tables):
             if allow_missing:
                 continue
             raise DataError(
                 f"{corpus_dir}: looked for {speech}/<disc>/audio/<nnn>/*.sph, "
                 f"{transcripts}/data/trans/<nnn>/*.txt and "
                 f"{transcripts}/doc/*_calldata.tbl: {len(audio)}, {len(texts)} and "
-                f"{len(table)} files. {WHERE}"
+                f"{len(tables)} files. {WHERE}"
             )
         if alone := audio.keys() ^ texts:
             raise DataError(
                 f"{corpus_dir}: {len(alone)} conversations of {speech} and "
                 f"{transcripts} are in one of them only: {few(sorted(alone))}. {WHERE}"
             )
-        check_not_shortened(audio.values())
-        parts.append(part)
+        check_sphere(corpus_dir, audio.values())
+        check_calls(tables[0], texts)
+        for path in texts.values():
+            check_transcript(path)
+        parts[speech] = transcripts
     if not parts:
         raise DataError(f"{corpus_dir}: neither part 1 nor part 2 is there. {WHERE}")
     return parts
+
+
+def check_calls(table: Path, calls: Iterable[str]) -> None:
+    """Raise DataError unless a table names the speakers of calls "fe_03_<number>"."""
+    rows = [line.split(",") for _, line in read_lines(table)]
+    told = {row[0] for row in rows if len(row) > 10}  # where lhotse looks for them
+    if untold := sorted(call for call in calls if call.split("_")[-1] not in told):
+        raise DataError(
+            f"{table}: no line, or one that is cut off, for {few(untold)}; get it "
+            f"again. {WHERE}"
+        )
+
+
+def check_transcript(path: Path) -> None:
+    """Raise DataError for a line that lhotse would stop at, without naming the file."""
+    for number, line in read_lines(path):
+        if number > 3 and not _LINE.match(line):  # three are about the file
+            raise DataError(
+                f"{path}:{number}: {line[:60]!r} is not <start> <end> <A or B>: "
+                f"<words>; get the file again. {WHERE}"
+            )

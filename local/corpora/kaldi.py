@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from lhotse import Recording, RecordingSet, SupervisionSegment
 
 
+class EmptySet(DataError):
+    """Nothing of a set is there."""
+
+
 @dataclass
 class Utterances:
     """What a data directory is made of, filled utterance by utterance.
@@ -37,6 +41,7 @@ class Utterances:
     utt2spk: dict[str, str] = field(default_factory=dict)
     tables: dict[str, dict[str, str]] = field(default_factory=dict)
     outside: list[str] = field(default_factory=list)
+    twice: list[str] = field(default_factory=list)
 
     def add(
         self,
@@ -50,18 +55,20 @@ class Utterances:
     ) -> None:
         """Add seconds `start` to `end` of a channel of a recording.
 
-        What stage 3 would refuse because it lies outside of the recording is noted in
-        `outside` instead.
+        What stage 3 would refuse because it lies outside of the recording or has no
+        length is noted in `outside` instead, and in `twice` what has an id that is
+        there already, as nobody can mend the annotation of a corpus.
 
         Raises:
-            DataError: the id is there already or is no key, or the recording lacks
-                the channel.
+            DataError: the id is no key, or the recording lacks the channel.
         """
         check_key(utt, str(self.origin))
         check_key(speaker, str(self.origin))
         if utt in self.segments:
-            raise DataError(f"{self.origin}: two utterances would be called {utt}")
-        if start >= recording.duration or end > recording.duration + END_SLACK:
+            self.twice.append(utt)
+            return
+        last = min(recording.duration, end)
+        if not 0 <= start < last or end > recording.duration + END_SLACK:
             self.outside.append(utt)
             return
         for source in recording.sources:
@@ -107,15 +114,19 @@ class Utterances:
         }
 
     def write(self, path: Path) -> None:
-        """Write the data directory. Raises DataError when it would be empty."""
+        """Write the data directory. Raises EmptySet when nothing would be in it."""
+        for some, why in (
+            (self.outside, "that pass the end of their recording, or have no length"),
+            (self.twice, "whose ids others have, of which the first are kept"),
+        ):
+            if some:
+                print(
+                    f"WARNING: {path}: {len(some)} utterances left out {why}: "
+                    f"{few(some)}",
+                    file=sys.stderr,
+                )
         if not self.segments:
-            raise DataError(f"{self.origin}: no utterance for {path.name} is in there")
-        if self.outside:
-            print(
-                f"WARNING: {path}: {len(self.outside)} utterances left out that pass "
-                f"the end of their recording: {few(self.outside)}",
-                file=sys.stderr,
-            )
+            raise EmptySet(f"{self.origin}: no utterance for {path.name} is in there")
         tables = {**self.tables, "utt2spk": self.utt2spk}
         if self.text:
             tables["text"] = self.text

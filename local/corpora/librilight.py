@@ -8,12 +8,14 @@ in memory at a time.
 from __future__ import annotations
 
 import json
+import math
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from espnet_a2m.datadir import Segment
-from espnet_a2m.errors import DataError, few
+from espnet_a2m.errors import DataError, Few, few
 
 from .streamed import StreamedDir
 
@@ -58,7 +60,7 @@ def cut(
         if segments and (
             start - segments[-1][1] <= pause and end - segments[-1][0] <= longest
         ):
-            segments[-1] = (segments[-1][0], end)
+            segments[-1] = (segments[-1][0], max(end, segments[-1][1]))
             continue
         pieces = max(1, -(-(end - start) // longest))
         step = (end - start) / pieces
@@ -79,6 +81,7 @@ class Books:
     def write(self, path: Path) -> None:
         """Write the data directory, speaker by speaker, and count what is in it."""
         folders: dict[str, list[Path]] = {}
+        odd = Few()
         for part in self.parts:
             for folder in (self.root / part).iterdir():
                 if folder.is_dir():
@@ -86,15 +89,24 @@ class Books:
         with StreamedDir(path) as written:
             # the order of "<speaker>-...", which is not that of "<speaker>"
             for speaker in sorted(folders, key=lambda s: f"{s}-".encode()):
-                found = read_speaker(speaker, folders[speaker], self.allow_missing)
+                found = read_speaker(speaker, folders[speaker], self.allow_missing, odd)
                 written.add_speaker(speaker, *found)
         self.counts = written.counts
+        if odd.count:
+            print(
+                f"WARNING: {path}: {odd.count} recordings have stretches of voice "
+                f"activity that end before they begin, which are left out: {odd}",
+                file=sys.stderr,
+            )
 
 
 def read_speaker(
-    speaker: str, folders: list[Path], allow_missing: bool
+    speaker: str, folders: list[Path], allow_missing: bool, odd: Few
 ) -> tuple[dict[str, str], dict[str, Segment]]:
-    """Recordings (id -> path) and segments of a speaker's books."""
+    """Recordings (id -> path) and segments of a speaker's books.
+
+    `odd` takes the files of which some voice activity is left out.
+    """
     recordings: dict[str, str] = {}
     segments: dict[str, Segment] = {}
     for folder in folders:
@@ -107,7 +119,7 @@ def read_speaker(
             )
         for base in sorted(flac & told):
             name = f"{speaker}-{base.parent.name}-{base.name}"
-            parts = cut(read_activity(base.with_name(base.name + ".json")))
+            parts = cut(read_activity(base.with_name(base.name + ".json"), odd))
             if not parts:
                 continue
             recordings[name] = str(base.with_name(base.name + ".flac").absolute())
@@ -116,8 +128,10 @@ def read_speaker(
     return recordings, segments
 
 
-def read_activity(path: Path) -> list[tuple[float, float]]:
-    """Stretches of voice activity that a recording's .json names, in seconds.
+def read_activity(path: Path, odd: Few) -> list[tuple[float, float]]:
+    """Stretches of voice activity that a recording's .json names, in seconds, in order.
+
+    One that ends before it begins is left out, and the file added to `odd`.
 
     Raises:
         DataError: the file is no JSON, or has no such list.
@@ -130,9 +144,10 @@ def read_activity(path: Path) -> list[tuple[float, float]]:
             f'{path}: no "voice_activity" of [start, end] in seconds ({error!r}); '
             "get it again, or make it by Libri-Light's own scripts"
         ) from None
-    if any(end <= start for start, end in activity) or activity != sorted(activity):
-        raise DataError(f"{path}: voice_activity is not in order; get it again")
-    return activity
+    good = [(start, end) for start, end in activity if 0 <= start < end < math.inf]
+    if len(good) < len(activity):
+        odd.add(str(path))
+    return sorted(good)
 
 
 def prepare(
@@ -148,6 +163,12 @@ def prepare(
         DataError: one of them is absent or empty.
     """
     for part in dict.fromkeys(part for name in sets for part in SETS[name]):
+        if not (corpus_dir / part).is_dir() and any(corpus_dir.glob("*/*/*.flac")):
+            raise DataError(
+                f"{corpus_dir}: has <speaker>/<book>/*.flac itself, so it is one of "
+                f"small, medium and large: set LIBRILIGHT (--corpus_dir) to the folder "
+                f"above it, {corpus_dir.absolute().parent}"
+            )
         if not any((corpus_dir / part).glob("*/*/*.flac")):
             raise DataError(
                 f"{corpus_dir / part}: looked for <speaker>/<book>/*.flac and found "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +14,22 @@ from espnet_a2m.errors import DataError, few
 if TYPE_CHECKING:
     from lhotse import Recording
 
-UNSHORTEN = (
-    "libsndfile cannot read that. Unpack them where they lie, or in a copy, by "
-    "`sph2pipe -p -f sph FILE NEW` (https://www.openslr.org/3) under the same names"
-)
+# what is there is not written again: an interrupted loop can be started once more
+UNSHORTEN = """libsndfile cannot read that. sph2pipe (https://www.openslr.org/3) unpacks
+them; this makes a second tree, with what is not compressed copied as it is, to be named
+in the recipe's db.sh instead (NEW: a folder of your choice, with room for it):
+
+NEW={new}
+cd {old} && find -L . -type f | while IFS= read -r file; do
+    [ ! -e "$NEW/$file" ] || continue
+    mkdir -p "$NEW/${{file%/*}}"
+    if head -c 1024 "$file" | grep -aq shorten; then
+        sph2pipe -p -f sph "$file" "$NEW/$file.part" </dev/null
+    else
+        cp "$file" "$NEW/$file.part"
+    fi && mv "$NEW/$file.part" "$NEW/$file"
+done
+"""
 
 
 def find_corpus(
@@ -72,14 +85,83 @@ def read_whole_recording(path: Path) -> Recording:
     return read_recording(path)
 
 
-def check_not_shortened(files: Iterable[Path]) -> None:
-    """Raise DataError for NIST SPHERE files that are compressed by shorten."""
-    packed = []
+def check_sphere(origin: Path, files: Iterable[Path]) -> None:
+    """Raise DataError for NIST SPHERE files that are shortened or cut off.
+
+    libsndfile takes the length from the size of a file, so that what is said after the
+    end of one that is cut off would be missed by nobody.
+
+    Args:
+        origin: the corpus' directory.
+        files: some of its audio files; those of other formats are not looked at.
+    """
+    packed, cut = [], []
     for path in files:
         with path.open("rb") as stream:
-            if b"shorten" in stream.read(1024):  # the header's sample_coding
-                packed.append(str(path))
+            header = stream.read(1024)
+        if b"shorten" in header:  # the header's sample_coding
+            packed.append(str(path))
+        elif path.stat().st_size < _sphere_bytes(header):
+            cut.append(str(path))
     if packed:
-        raise DataError(
-            f"{len(packed)} files are compressed by shorten: {few(packed)}; {UNSHORTEN}"
+        old = origin.absolute()
+        advice = UNSHORTEN.format(
+            old=shlex.quote(str(old)), new=shlex.quote(f"{old}-unpacked")
         )
+        raise DataError(
+            f"{len(packed)} files are compressed by shorten: {few(packed)}; {advice}"
+        )
+    if cut:
+        raise DataError(
+            f"{len(cut)} files are truncated, shorter than their headers say: "
+            f"{few(cut)}; copy them again"
+        )
+
+
+def _sphere_bytes(header: bytes) -> int:
+    """The size of a SPHERE file by its header; 0 when that does not tell."""
+    lines = header.decode("latin-1").splitlines()
+    values = {words[0]: words[2] for x in lines if len(words := x.split()) == 3}
+    try:
+        if lines[0] != "NIST_1A":
+            return 0
+        names = ("sample_count", "sample_n_bytes", "channel_count")
+        count, width, channels = (int(values[name]) for name in names)
+        return int(lines[1]) + count * width * channels
+    except (IndexError, KeyError, ValueError):
+        return 0
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """The lines of a text file that are not blank, with their numbers.
+
+    Raises:
+        DataError: it is no text in UTF-8.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: damaged: no text at byte {error.start}; copy it again"
+        ) from None
+    return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def files_below(
+    folder: Path, above: tuple[tuple[int, int], ...] = ()
+) -> Iterator[Path]:
+    """All files below a folder, in order, through symbolic links too.
+
+    Args:
+        folder: the discs of a corpus are often linked there, which rglob passes over.
+        above: the folders above it; a link to one of them is not followed for ever.
+    """
+    status = folder.stat()
+    key = (status.st_dev, status.st_ino)
+    if key in above:
+        return
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            yield from files_below(path, (*above, key))
+        elif path.is_file():
+            yield path

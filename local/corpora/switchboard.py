@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from espnet_a2m.errors import DataError, few
 
 from .kaldi import Utterances, collect
-from .reading import check_not_shortened, reading
+from .reading import check_sphere, files_below, read_lines, reading
 from .telephone import call_side, call_utterance
 from .text import CommonForm
+
+if TYPE_CHECKING:
+    from lhotse import SupervisionSegment
 
 WHERE = (
     "Switchboard-1 release 2 is LDC97S62 (https://catalog.ldc.upenn.edu/LDC97S62, "
@@ -61,15 +65,18 @@ def prepare(
         allow_missing: leave out conversations without transcripts.
 
     Raises:
-        DataError: one of the two is absent, or the audio is compressed by shorten.
+        DataError: one of the two is absent or damaged, or the audio is compressed by
+            shorten.
     """
     from lhotse import Recording, RecordingSet
-    from lhotse.recipes.switchboard import make_segments
 
-    audio = {path.stem: path for path in sorted(corpus_dir.rglob("*.sph"))}
-    texts = {p.stem.split("-")[0]: p for p in corpus_dir.rglob("sw*-trans.text")}
-    for kind, files in (("sw0*.sph", audio), ("sw*-trans.text", texts)):
-        if not files:
+    files = list(files_below(corpus_dir))
+    audio = {path.stem: path for path in files if path.suffix == ".sph"}
+    texts = {
+        path.stem.split("-")[0]: path for path in files if path.match("sw*-trans.text")
+    }
+    for kind, some in (("sw0*.sph", audio), ("sw*-trans.text", texts)):
+        if not some:
             raise DataError(f"{corpus_dir}: no {kind} anywhere below it. {WHERE}")
     sides = {
         (call, channel): texts.get(f"{call.replace('sw0', 'sw')}{'AB'[channel]}")
@@ -82,7 +89,7 @@ def prepare(
             f"{corpus_dir}: {len(lacks)} conversations have no transcript of both "
             f"sides: {few(lacks)}. {WHERE}"
         )
-    check_not_shortened(audio.values())
+    check_sphere(corpus_dir, audio.values())
     form = CommonForm()
     with reading(corpus_dir):
         recordings = RecordingSet.from_recordings(
@@ -91,10 +98,10 @@ def prepare(
             if call not in lacks
         )
     supervisions = (
-        part.transform_text(lambda text: form(spell(text)))
+        part.transform_text(lambda text: form(spell(text), text))
         for (call, channel), path in sides.items()
         if call not in lacks and path is not None
-        for part in make_segments(path, recordings[call], channel)
+        for part in read_side(path, call, channel)
     )
     found = collect(
         corpus_dir,
@@ -105,3 +112,29 @@ def prepare(
     )
     form.report("switchboard")
     yield "switchboard", found
+
+
+def read_side(path: Path, call: str, channel: int) -> list[SupervisionSegment]:
+    """What is said on a side of a call: "<utterance> <start> <end> <words>" a line.
+
+    lhotse's reader stops at a line that is cut off without naming the file.
+
+    Raises:
+        DataError: a line is none of such a file.
+    """
+    from lhotse import SupervisionSegment
+
+    found = []
+    for number, line in read_lines(path):
+        utt, *rest = line.split(maxsplit=3)
+        try:
+            start, end, text = float(rest[0]), float(rest[1]), rest[2]
+        except (IndexError, ValueError):
+            raise DataError(
+                f"{path}:{number}: {line[:60]!r} is not <utterance> <start> <end> "
+                f"<words>; get the file again. {WHERE}"
+            ) from None
+        if text.split()[0] != "[silence]":
+            length = round(end - start, 8)
+            found.append(SupervisionSegment(utt, call, start, length, channel, text))
+    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING
 from espnet_a2m.errors import DataError, few
 
 from .kaldi import Utterances, collect
-from .reading import check_not_shortened, find_corpus, reading
+from .reading import check_sphere, find_corpus, read_lines, reading
 from .text import CommonForm
 
 if TYPE_CHECKING:
@@ -32,18 +34,26 @@ PUBLISHED = {
 }
 FOLDERS = ("TEDLIUM_release-3", "TEDLIUM_release2")
 MARKERS = ("legacy/*/stm/*.stm", "*/stm/*.stm")  # release 3, release 2
+FIRST_RELEASE = "TEDLIUM_release1"
+# "'s", and the "'" of "the students ' work", belong to the word before them
+_SUFFIX = re.compile(r"(?<=\S)\s+(?=')")
+_FIRST = re.compile(r"^'\s+")
+_NO_WORD = re.compile(r"(?:<unk>|\[[^\]]*\])(?:'\S*)?")  # with its suffix
 
 
 def spell(text: str) -> str:
-    """A transcript as Kaldi's recipe has it: no <unk>, no [NOISE], suffixes joined.
+    """A transcript as Kaldi's recipe has it: suffixes joined, no [NOISE], no <unk>.
 
-    >>> spell("they 're <unk> here {NOISE} ' cause it 's")
-    "they're here 'cause it's"
+    Kaldi's join_suffix.py joins an apostrophe that begins an utterance to the label
+    before it, where it is lost; here it stays with its word. It joins two words at
+    most; here "i 'd 've" is one. lhotse joins a lone apostrophe to the word after it.
+
+    >>> spell("they 're <unk> 's here {NOISE} ' cause it 's the students ' work")
+    "they're here cause it's the students' work"
     """
-    from lhotse.recipes.utils import normalize_text_tedlium
-
     marked = text.replace("{", "[").replace("}", "]")
-    return " ".join(normalize_text_tedlium(marked, "kaldi").split())
+    joined = _SUFFIX.sub("", _FIRST.sub("'", marked.strip()))
+    return " ".join(_NO_WORD.sub(" ", joined).split())
 
 
 def utterance(part: SupervisionSegment) -> str:
@@ -64,6 +74,10 @@ def prepare(
     Raises:
         DataError: a part is absent, not complete, or not readable.
     """
+    first = corpus_dir / FIRST_RELEASE
+    others = any((corpus_dir / name).is_dir() for name in FOLDERS)
+    if corpus_dir.name == FIRST_RELEASE or (first.is_dir() and not others):
+        raise first_release(first if first.is_dir() else corpus_dir)
     root = find_corpus(corpus_dir, FOLDERS, MARKERS, WHERE)
     for name in sets:
         folder = root / "legacy" / SETS[name]
@@ -75,29 +89,31 @@ def prepare(
 def read_part(name: str, folder: Path, allow_missing: bool) -> Utterances:
     """The utterances of a folder with sph/ and stm/."""
     from lhotse import RecordingSet, SupervisionSet
-    from lhotse.recipes.tedlium import _parse_stm_file
 
     audio = {path.stem: path for path in (folder / "sph").glob("*.sph")}
     texts = {path.stem: path for path in (folder / "stm").glob("*.stm")}
     talks = sorted(audio.keys() & texts)
     alone = audio.keys() ^ texts.keys()
-    if not talks or (alone and not allow_missing):
+    if not talks or alone:
         lost = few(sorted(alone)) or "all of them"
-        raise DataError(
+        message = (
             f"{folder}: looked for sph/<talk>.sph and stm/<talk>.stm; without one of "
-            f"them: {lost}. {WHERE}"
+            f"them: {lost}"
         )
-    check_not_shortened(audio[talk] for talk in talks)
-    for talk in talks:
-        check_stm(texts[talk])
-    form = CommonForm()
+        if not allow_missing:
+            raise DataError(f"{message}. {WHERE}")
+        print(f"WARNING: {message}; they are left out", file=sys.stderr)
+    if not talks:
+        return Utterances(folder)
+    check_sphere(folder, (audio[talk] for talk in talks))
+    form = CommonForm(keep_all=SETS[name] != "train")
+    supervisions = SupervisionSet.from_segments(
+        part.transform_text(lambda text: form(spell(text), text))
+        for talk in talks
+        for part in read_stm(texts[talk])
+    )
     with reading(folder):
         recordings = RecordingSet.from_dir(folder / "sph", pattern="*.sph")
-    supervisions = SupervisionSet.from_segments(
-        part.transform_text(lambda text: form(spell(text)))
-        for talk in talks
-        for part in _parse_stm_file(texts[talk])
-    )
     found = collect(
         folder,
         recordings,
@@ -109,20 +125,48 @@ def read_part(name: str, folder: Path, allow_missing: bool) -> Utterances:
     return found
 
 
-def check_stm(path: Path) -> None:
-    """Raise DataError for a line that is none of an STM file."""
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        fields = line.split()
+def read_stm(path: Path) -> list[SupervisionSegment]:
+    """What is said in a talk; comments (";;") and what is not to be scored are not.
+
+    lhotse's reader stops at comments and blank lines.
+
+    Raises:
+        DataError: a line is none of an STM file, or of release 1.
+    """
+    from lhotse import SupervisionSegment
+
+    found = []
+    for number, line in read_lines(path):
+        if line.startswith(";;"):
+            continue
+        talk, *rest = line.split(maxsplit=5)
         try:
-            good = fields[0] == path.stem and float(fields[3]) < float(fields[4])
+            start, end = float(rest[2]), float(rest[3])
+            good = talk == path.stem and start < end
         except (IndexError, ValueError):
             good = False
-        if not good or len(fields) < 6:
+        if not good or len(rest) < 5:
             raise DataError(
                 f"{path}:{number}: {line[:60]!r} is no line of an STM file of this "
                 "talk: <talk> <channel> <speaker> <start> <end> <labels> words; get "
                 "the file again"
             )
+        text = " ".join(rest[4].split()[1:])  # without the labels
+        if text == "ignore_time_segment_in_scoring":
+            continue
+        if "<sil>" in text.split() or re.search(r"\(\S+-\S+\)$", text):
+            raise first_release(path)
+        name, length = f"{talk}-{number}", round(end - start, 8)
+        found.append(SupervisionSegment(name, talk, start, length, text=text))
+    return found
+
+
+def first_release(path: Path) -> DataError:
+    """Release 1 is not what these rules are for."""
+    return DataError(
+        f"{path}: TED-LIUM release 1, whose transcripts have <sil>, variants such as "
+        f"(2) and names of utterances among the words; it is not prepared. {WHERE}"
+    )
 
 
 def download(folder: Path, sets: list[str]) -> Path:

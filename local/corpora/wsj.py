@@ -8,18 +8,20 @@ largest vocabulary, non-verbalised punctuation and the Sennheiser microphone (.w
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_a2m.errors import DataError, few
 
 from .kaldi import Utterances
-from .reading import check_not_shortened, read_recording
+from .reading import check_sphere, files_below, read_recording
 from .text import CommonForm
 
 WHERE = (
     "WSJ is LDC93S6A (or B) and LDC94S13A (or B), under LDC's licence "
-    "(https://catalog.ldc.upenn.edu/LDC93S6A): put the discs' folders below one."
+    "(https://catalog.ldc.upenn.edu/LDC93S6A): put the discs' folders, "
+    "or links to them, below one."
 )
 # index files, by the end of their path: discs are found under different names
 SETS = {
@@ -38,6 +40,8 @@ PUBLISHED = {
 }
 NOT_RECORDED = "wsj0/si_tr_s/401/"  # listed, but on no disc
 _NOT_A_WORD = re.compile(r"\[.*\]|~|\.")  # noises, truncation, a pause
+# said as punctuation; other words keep their apostrophe
+_QUOTE = re.compile(r"['`](?=SINGLE-(?:CLOSE-)?QUOTE$)", re.I)
 _MARKS = re.compile(r"[\\:!*]|\([^)]*\)(?=-)")  # quoting, stress, what was not said
 
 
@@ -51,7 +55,8 @@ def spell(text: str) -> str:
     for word in _MARKS.sub("", text).split():
         if not _NOT_A_WORD.fullmatch(word):
             deleted = re.fullmatch(r"<([\w']+)>", word)  # the prompt, but was said
-            words.append(deleted[1] if deleted else word.lstrip("%&{}"))
+            word = deleted[1] if deleted else word.lstrip("%&{}")
+            words.append(_QUOTE.sub("", word))
     return " ".join(words)
 
 
@@ -68,27 +73,35 @@ def prepare(
         DataError: an index, a recording or a transcript is absent, or the audio is
             compressed by shorten.
     """
-    files = {_key(p, corpus_dir): p for p in corpus_dir.rglob("*") if p.is_file()}
-    texts: dict[str, str] = {}
-    for key, path in files.items():
-        if key.endswith(".dot"):
-            texts.update(read_dot(path))
-    for name in sets:
-        keys = [
+    files = {_key(p, corpus_dir): p for p in files_below(corpus_dir)}
+    indexed = {
+        name: [
             key for index in SETS[name] for key in read_index(corpus_dir, index, files)
         ]
+        for name in sets
+    }
+    speakers = {_utt(key)[:3] for keys in indexed.values() for key in keys}
+    texts: dict[str, str] = {}
+    for key, path in files.items():
+        if key.endswith(".dot") and _utt(key)[:3] in speakers:
+            texts.update(read_dot(path))
+    for name, keys in indexed.items():
         lost = [key for key in keys if key not in files or _utt(key) not in texts]
+        message = (
+            f"{corpus_dir}: {len(lost)} of {len(keys)} recordings of {name} have "
+            f"no .wv1 file, or no line in a .dot file: {few(lost)}"
+        )
         if lost and not allow_missing:
-            raise DataError(
-                f"{corpus_dir}: {len(lost)} of {len(keys)} recordings of {name} have "
-                f"no .wv1 file, or no line in a .dot file: {few(lost)}. {WHERE}"
-            )
-        audio = {_utt(key): files[key] for key in keys if key not in set(lost)}
-        check_not_shortened(audio.values())
-        form = CommonForm()
+            raise DataError(f"{message}. {WHERE}")
+        if lost:
+            print(f"WARNING: {message}; they are left out", file=sys.stderr)
+        gone = set(lost)
+        audio = {_utt(key): files[key] for key in keys if key not in gone}
+        check_sphere(corpus_dir, audio.values())
+        form = CommonForm(keep_all=name != "wsj_si284")
         found = Utterances(corpus_dir)
         for utt, path in audio.items():
-            if text := form(spell(texts[utt])):
+            if text := form(spell(texts[utt]), texts[utt]):
                 recording = read_recording(path)
                 length = recording.duration
                 found.add(utt, recording, 0, 0.0, length, utt[:3], text)
@@ -101,7 +114,7 @@ def read_index(corpus_dir: Path, index: str, files: dict[str, Path]) -> list[str
     if index not in files:
         raise DataError(f"{corpus_dir}: no {index} anywhere below it. {WHERE}")
     keys = []
-    for line in files[index].read_text(encoding="utf-8").splitlines():
+    for line in files[index].read_text(encoding="latin-1").splitlines():
         if not line.strip() or line.startswith(";"):
             continue
         key = line.partition(":")[2].strip().lstrip("/").lower()
@@ -113,13 +126,17 @@ def read_index(corpus_dir: Path, index: str, files: dict[str, Path]) -> list[str
 
 
 def read_dot(path: Path) -> dict[str, str]:
-    """Transcript by utterance: "<text> (<utterance>)" a line."""
+    """Transcript by utterance: "<text> (<utterance>)" a line. Raises DataError."""
     found = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    # bytes beyond ASCII are accidents of these discs; no word of a set has one
+    for number, line in enumerate(path.read_text("latin-1").splitlines(), 1):
         if match := re.fullmatch(r"(.*)\((\w+)\)\s*", line):
             found[match[2].lower()] = match[1].strip()
         elif line.strip():
-            raise DataError(f"{path}: {line[:60]!r}: no (<utterance>) ends it")
+            raise DataError(
+                f"{path}:{number}: {line[:60]!r}: no (<utterance>) ends it; get the "
+                "file again"
+            )
     return found
 
 

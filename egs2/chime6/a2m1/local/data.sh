@@ -18,8 +18,8 @@ data | data | where the data directories go
 parse_options "$@"
 
 [ "${pretrain}" = chime6 ] || prepare_pretrain "${data}" "${pretrain}"
-prepare chime6 "${data}" "${mic}_train" ihm_dev dev eval --allow_missing "${allow_missing}"
-
-source=${data}/ihm_dev
-[ "${mic}" != mdm ] || source=${data}/dev
-copy_set "${source}" "${data}/${mic}_valid"
+valid=ihm_dev
+[ "${mic}" != mdm ] || valid=dev
+prepare chime6 "${data}" "${mic}_train" ihm_dev dev eval \
+    --allow_missing "${allow_missing}" --required "${mic}_train" "${valid}"
+copy_set "${data}/${valid}" "${data}/${mic}_valid"
