@@ -25,7 +25,7 @@ ngpu | 0 | GPUs of the training stages; 0 trains on the CPU
 num_nodes | 1 | machines of a training, each with ngpu GPUs; cuda_cmd names the cluster
 nj | 2 | parallel jobs of the data stages
 inference_nj | 2 | parallel jobs of decoding
-scoring_nj | 1 | jobs of scoring, each on a machine that cuda_cmd (without a GPU, train_cmd) finds
+scoring_nj | 1 | jobs of scoring and of labelling, each on a machine that cuda_cmd (without a GPU, train_cmd) finds
 num_threads | 2 | CPU threads of training and scoring
 python | python3 | Python interpreter
 dumpdir | dump | formatted audio
@@ -65,12 +65,13 @@ label_features | mfcc | mfcc, or the directory of a pre-training, for a layer of
 label_model | | its checkpoint; the best one when empty
 label_layer | 6 | its encoder layer, from 1
 num_clusters | 500 | classes of the k-means
-km_fraction | 1.0 | share of pretrain_set that the k-means is fitted on
+km_hours | 100.0 | hours of pretrain_set, drawn at random, that the k-means is fitted on; 0: all
 # Pre-training (stages 10-11)
 ssl_config | conf/train_ssl.yaml | configuration of espnet_a2m.bin.ssl_train
 ssl_args | | options for espnet_a2m.bin.ssl_train
 ssl_tag | atm | names the experiment
-num_splits_ssl | 1 | parts of pretrain_set, of which a process holds one at a time
+stats_hours | 100.0 | hours of pretrain_set, drawn at random, for the statistics of features; 0: all
+num_splits_ssl | 0 | parts of pretrain_set, of which a process holds one at a time; 0: of half a million utterances
 inference_ssl_model | | checkpoint to fine-tune; the best one when empty
 # Fine-tuning (stages 12-13)
 asr_config | conf/train_asr.yaml | ESPnet ASR configuration
@@ -212,8 +213,7 @@ if want 9 "pseudo-labels${label_tag:+ of ${pretrain_set} and ${valid_set}: ${lab
             inputs+=("${model}")
         fi
         step "${label_dir}" "${inputs[@]}" -- \
-            make_labels "${features[@]}" --fit_data "${pretrain_dir}" --data "${pretrain_dir}" "${valid_dir}" \
-            --num_clusters "${num_clusters}" --fraction "${km_fraction}" --output_dir "${label_dir}"
+            make_labels "${num_clusters}" "${km_hours}" "${features[@]}"
     fi
 fi
 
@@ -225,18 +225,13 @@ if want 10 "pre-training statistics"; then
     "${python}" -m espnet_a2m.bin.check_config --task ssl "${ssl_config}"
     step "${ssl_stats}" "${pretrain_dir}/wav.scp" "${valid_dir}/wav.scp" \
         "${scored_files[@]}" "${ssl_config}" -- \
-        collect_stats espnet_a2m.bin.ssl_train "${ssl_stats}" "${ssl_config}" \
-        "${pretrain_data[@]}" "${scored[@]}"
+        collect_ssl_stats "${stats_hours}"
 fi
 
 if want 11 "pre-training: ${ssl_exp}/train.log"; then
     need "${ssl_stats}/train/speech_shape" 10
-    if [ "${num_splits_ssl}" -gt 1 ]; then
-        split_pretrain_data
-    else
-        pretrain_data+=(--train_shape_file "${ssl_stats}/train/speech_shape")
-    fi
-    step "${ssl_exp}" "${ssl_stats}/train/speech_shape" \
+    split_pretrain_data
+    step "${ssl_exp}" "${pretrain_lengths}" "${ssl_stats}/train/speech_shape" \
         "${scored_files[@]}" "${ssl_config}" -- train_ssl "${ssl_options[@]}"
     "${python}" -m espnet_a2m.bin.plot_curves "${ssl_exp}"
 fi

@@ -113,4 +113,4 @@ if [ -n "${label_tag}" ]; then
     )
     scored_files+=("${label_dir}/"{"${pretrain_set}","${valid_set}"}/labels.json)
 fi
-pretrain_data=("${pretrain_streams[@]/#/--train_data_path_and_name_and_type=}")
+pretrain_lengths=${pretrain_dir}/utt2num_samples  # stage 3 has noted them

@@ -73,41 +73,75 @@ collect_stats() {  # MODULE OUT CONFIG OPTIONS...
     mv "${out}.tmp" "${out}"
 }
 
-# What does not change the scores is given here: with another --ngpu nothing is scored
-# again. A job that is started again goes on where it was; the last command puts their
-# parts together, when all of them are done.
-score_set() {  # OUT COMMAND...
-    local out=$1 program=(run_cpu)
+# A command that may be divided between jobs, anywhere. One that is started again goes on
+# where it was; the last command puts their parts together, when all of them are done.
+in_shares() {  # LOG COMMAND...
+    local log=$1 program=(run_cpu)
     shift
-    set -- "$@" --output_dir "${out}" --ngpu "$((ngpu > 0))" --num_threads "${num_threads}"
     if [ "${scoring_nj}" -gt 1 ]; then
         [[ "${job_env[*]} $*" != *JOB* ]] ||
             refuse scoring_nj "makes 'JOB' in a name the job's number"
         [ "${ngpu}" -eq 0 ] || program=(run_gpu --gpu 1)
-        in_job "${program[@]}" JOB=1:"${scoring_nj}" "${out}/log/score.JOB.log" \
+        in_job "${program[@]}" JOB=1:"${scoring_nj}" "${log}.JOB.log" \
             "$@" --nj "${scoring_nj}" --job JOB
         set -- "$@" --nj "${scoring_nj}"
     fi
     "$@"
 }
 
-make_labels() {  # OPTIONS...
-    [ "${label_features}" = mfcc ] ||
-        set -- "$@" --ngpu "$((ngpu > 0))" --num_threads "${num_threads}"
-    "${python}" -m espnet_a2m.bin.labels "$@"
+# What does not change the scores is given here: with another --ngpu nothing is scored
+# again.
+score_set() {  # OUT COMMAND...
+    local out=$1
+    shift
+    in_shares "${out}/log/score" "$@" --output_dir "${out}" \
+        --ngpu "$((ngpu > 0))" --num_threads "${num_threads}"
 }
 
-# ESPnet holds the tables of what it trains on: for millions of utterances, in parts.
-split_pretrain_data() {
-    local splits=${ssl_stats}/splits_${num_splits_ssl} tables=("${ssl_stats}/train/speech_shape") i
-    for i in "${!pretrain_streams[@]}"; do
-        tables+=("${pretrain_streams[i]%%,*}")
-        pretrain_streams[i]=${splits}/$(basename "${tables[-1]}"),${pretrain_streams[i]#*,}
-    done
-    step "${splits}" "${tables[@]}" -- "${python}" -m espnet2.bin.split_scps \
-        --scps "${tables[@]}" --num_splits "${num_splits_ssl}" --output_dir "${splits}"
-    pretrain_data=("${pretrain_streams[@]/#/--train_data_path_and_name_and_type=}"
-        --train_shape_file "${splits}/speech_shape" --multiple_iterator true)
+make_labels() {  # NUM_CLUSTERS HOURS FEATURES...: one k-means, then both sets by it
+    local clusters=$1 hours=$2 labels
+    shift 2
+    labels=("${python}" -m espnet_a2m.bin.labels "$@" --output_dir "${label_dir}")
+    [ "${label_features}" = mfcc ] ||
+        labels+=(--ngpu "$((ngpu > 0))" --num_threads "${num_threads}")
+    "${labels[@]}" --fit_data "${pretrain_dir}" --num_clusters "${clusters}" \
+        --fit_hours "${hours}"
+    in_shares "${label_dir}/log/label" "${labels[@]}" --kmeans "${label_dir}/km.npz" \
+        --data "${pretrain_dir}" "${valid_dir}"
+}
+
+collect_ssl_stats() {  # HOURS: of pretrain_set; 0: all
+    local streams=("${pretrain_streams[@]}") drawn=${ssl_stats}.drawn i
+    if [[ ! $1 =~ ^0*\.?0*$ ]]; then
+        "${python}" "${shared}/draw_hours.py" --hours "$1" --fs "${fs}" --output_dir "${drawn}" \
+            "${pretrain_lengths}" "${pretrain_streams[@]%%,*}"
+        for i in "${!streams[@]}"; do
+            streams[i]=${drawn}/$(basename "${streams[i]%%,*}"),${streams[i]#*,}
+        done
+    fi
+    collect_stats espnet_a2m.bin.ssl_train "${ssl_stats}" "${ssl_config}" \
+        "${streams[@]/#/--train_data_path_and_name_and_type=}" "${scored[@]}"
+    rm -rf "${drawn}"
+}
+
+# ESPnet holds the tables of what it trains on: of millions of utterances, a part.
+split_pretrain_data() {  # sets pretrain_data
+    local parts=${num_splits_ssl} tables=("${pretrain_lengths}") lengths=${pretrain_lengths} splits i
+    [ "${parts}" -gt 0 ] || parts=$(($(wc -l <"${pretrain_lengths}") / 500000 + 1))
+    splits=${ssl_stats}/splits_${parts}
+    pretrain_data=()
+    if [ "${parts}" -gt 1 ]; then
+        for i in "${!pretrain_streams[@]}"; do
+            tables+=("${pretrain_streams[i]%%,*}")
+            pretrain_streams[i]=${splits}/$(basename "${tables[-1]}"),${pretrain_streams[i]#*,}
+        done
+        step "${splits}" "${tables[@]}" -- "${python}" -m espnet2.bin.split_scps \
+            --scps "${tables[@]}" --num_splits "${parts}" --output_dir "${splits}"
+        lengths=${splits}/utt2num_samples
+        pretrain_data=(--multiple_iterator true)
+    fi
+    pretrain_data+=("${pretrain_streams[@]/#/--train_data_path_and_name_and_type=}"
+        --train_shape_file "${lengths}")
 }
 
 train_ssl() {  # OPTIONS...

@@ -287,7 +287,9 @@ def test_errors_name_the_cause(data, mfcc_labels, tmp_path, capsys):
 
     many = ["--num_clusters", "100000"]
     assert "fewer than 100000 clusters" in error(*options(data, tmp_path, *many))
-    assert "in (0, 1]" in error(*options(data, tmp_path, "--fraction", "0"))
+    said = error(*options(data, tmp_path, "--fit_hours", "1"))
+    assert "train/utt2num_samples" in said and "stage 3" in said
+    assert "fit the k-means first" in error(*options(data, tmp_path, "--nj", "2"))
     soundfile.write(tmp_path / "short.wav", np.ones(300) / 9, 16000)
     write_table(tmp_path / "short" / "wav.scp", {"u": tmp_path / "short.wav"})
     label = ["--kmeans", mfcc_labels / "km.npz", "--output_dir", tmp_path / "out"]
@@ -312,6 +314,52 @@ def test_errors_name_the_cause(data, mfcc_labels, tmp_path, capsys):
     assert "not a k-means" in error(*label)
     old.write_bytes(b"PK")
     assert "not a k-means" in error(*label)
+
+
+def test_jobs_label_as_one(data, mfcc_labels, tmp_path, monkeypatch, capsys):
+    """Two jobs and what puts them together: the same labels, about which it says so."""
+    from espnet_a2m import chunked_table
+
+    monkeypatch.setattr(chunked_table, "CHUNK_UTTERANCES", 6)
+    words = ["--kmeans", str(mfcc_labels / "km.npz"), "--output_dir", str(tmp_path)]
+    words += ["--data", str(data / "train"), str(data / "dev"), "--nj", "2"]
+    main([*words, "--job", "2"])
+    with pytest.raises(SystemExit):
+        main(words)
+    said = capsys.readouterr().err
+    assert "job 1 of 2 is not done" in said and "espnet_a2m.bin.labels" in said
+    main([*words, "--job", "1"])
+    assert not list(tmp_path.rglob("labels.scp"))
+    main(words)
+    for name in ("train", "dev"):
+        ours, alone = tmp_path / name, mfcc_labels / name
+        want = read_scp(alone / "labels.scp")
+        got = read_scp(ours / "labels.scp")
+        assert list(got) == list(want)
+        for utt, source in want.items():
+            np.testing.assert_array_equal(
+                kaldiio.load_mat(got[utt]), kaldiio.load_mat(source)
+            )
+        for file in ("labels.json", "grid.json", "utt2inertia"):
+            assert (ours / file).read_bytes() == (alone / file).read_bytes()
+
+
+def test_a_part_of_the_hours_is_fitted_on(data, tmp_path):
+    """As many utterances as make the hours, by the lengths that stage 3 noted."""
+    for name in ("train", "dev"):
+        table = read_scp(data / name / "wav.scp")
+        write_table(tmp_path / name / "wav.scp", table)
+        lengths = {utt: soundfile.info(path).frames for utt, path in table.items()}
+        write_table(tmp_path / name / "utt2num_samples", lengths)
+    total = sum(map(int, read_scp(tmp_path / "train/utt2num_samples").values()))
+    half = total / 16000 / 3600 / 2
+    main(options(tmp_path, tmp_path / "half", "--fit_hours", half))
+    main(options(tmp_path, tmp_path / "more", "--fit_hours", 100))
+    main(options(tmp_path, tmp_path / "all"))
+    km = {n: KMeans.load(tmp_path / n / "km.npz") for n in ("half", "more", "all")}
+    assert json.loads(km["half"].settings)["fraction"] == pytest.approx(0.5)
+    assert 0.3 < km["half"].counts.sum() / km["all"].counts.sum() < 0.7
+    np.testing.assert_array_equal(km["more"].centroids, km["all"].centroids)
 
 
 def test_labels_are_made_again_by_another_kmeans_only(data, tmp_path):

@@ -24,6 +24,7 @@ from espnet_a2m.streams import check_streams, splits
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "local"))
+import draw_hours  # noqa: E402
 import filter_lengths  # noqa: E402
 import format_jobs  # noqa: E402
 import format_wav  # noqa: E402
@@ -245,6 +246,38 @@ def test_memory_of_putting_together(tmp_path):
         tracemalloc.stop()
         assert len(read_scp(out / "confidence.scp")) == count
     assert peaks[1] < peaks[0] + 10_000 * 16
+
+
+# --- Statistics of a part of a set ------------------------------------------------
+
+
+def test_hours_are_drawn(tmp_path, capsys):
+    folder = index(tmp_path / "set", 2000)
+    lengths = dict.fromkeys(Keys(folder / "wav.scp"), 16000 * 18)  # 10 h
+    write_table(folder / "utt2num_samples", lengths)
+    write_table(folder / "other.scp", {utt: f"x:{i}" for i, utt in enumerate(lengths)})
+
+    def draw(hours: float, out: str) -> dict[str, dict[str, str]]:
+        words = ["--hours", hours, "--fs", 16000, "--output_dir", tmp_path / out]
+        words += [folder / n for n in ("utt2num_samples", "wav.scp", "other.scp")]
+        draw_hours.main([str(word) for word in words])
+        names = ("wav.scp", "other.scp")
+        return {name: read_scp(tmp_path / out / name) for name in names}
+
+    some = draw(2, "some")
+    assert some["wav.scp"].keys() == some["other.scp"].keys()
+    assert 320 < len(some["wav.scp"]) < 480  # 400 in the mean, 18 the deviation
+    other = read_scp(folder / "other.scp")
+    assert all(other[utt] == value for utt, value in some["other.scp"].items())
+    assert draw(2, "again") == some
+    assert draw(10.5, "all")["other.scp"] == other
+
+    other.popitem()
+    write_table(folder / "other.scp", other)
+    with pytest.raises(SystemExit):
+        draw(2, "lacking")
+    assert "other.scp: lacks" in capsys.readouterr().err
+    assert not (tmp_path / "lacking" / "wav.scp").exists()
 
 
 # --- ESPnet's splits -------------------------------------------------------------

@@ -7,7 +7,12 @@
       --output_dir exp/labels_layer6
   labels --kmeans exp/labels_mfcc/km.npz --data dump/raw/more --output_dir exp/more
 
-Writes km.npz, and labels.scp, grid.json and labels.json in a folder for each set.
+Writes km.npz, and labels.scp, grid.json and labels.json in a folder for each set. Large
+sets are divided between jobs, anywhere and in any order, once the k-means is fitted
+(--fit_data without --data); the last command puts together what they made:
+
+  labels --kmeans exp/labels_mfcc/km.npz --nj 8 --job 1 --data ... --output_dir ...
+  labels --kmeans exp/labels_mfcc/km.npz --nj 8 --data ... --output_dir ...
 """
 
 from __future__ import annotations
@@ -15,11 +20,14 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shlex
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_a2m.bin import import_quietly
+from espnet_a2m.chunks import Share, read_durations
 from espnet_a2m.errors import UserError, main_guard
 
 
@@ -32,7 +40,7 @@ def get_parser() -> argparse.ArgumentParser:
     kmeans = parser.add_mutually_exclusive_group(required=True)
     kmeans.add_argument("--fit_data", help="Formatted data directory to fit on")
     kmeans.add_argument("--kmeans", help="km.npz of an earlier fit, to label only")
-    option("--data", nargs="+", required=True, help="Data directories to label")
+    option("--data", nargs="*", default=[], help="Data directories to label")
     option("--output_dir", required=True)
     option("--fs", type=int, default=16000, help="Sampling rate of MFCC, Hz [16000]")
     option("--ssl_model_file", help="Checkpoint of a pre-training, in place of MFCC")
@@ -40,12 +48,16 @@ def get_parser() -> argparse.ArgumentParser:
     option("--num_clusters", type=int, default=500, help="[500]")
     option("--seed", type=int, default=0, help="[0]")
     option(
-        "--fraction",
+        "--fit_hours",
         type=float,
-        default=1.0,
-        help="Share of the utterances of --fit_data to fit on [1.0]",
+        default=0.0,
+        help="Hours of --fit_data, drawn at random, to fit on; 0: all [0]",
     )
     option("--max_passes", type=int, default=10, help="Over them, at most [10]")
+    option("--nj", type=int, default=1, help="Jobs that label a set (--kmeans) [1]")
+    option(
+        "--job", type=int, help="Which of them this is, from 1; without: the last step"
+    )
     option("--ngpu", type=int, default=0, help="0: CPU, 1: GPU for the layer [0]")
     option(
         "--num_threads",
@@ -64,6 +76,10 @@ def check_args(args: argparse.Namespace) -> None:
     """
     if (args.ssl_model_file is None) != (args.layer is None):
         raise UserError("--ssl_model_file and --layer go together: give both or none")
+    if args.nj > 1 and args.kmeans is None:
+        raise UserError("--nj: fit the k-means first, then give it to jobs by --kmeans")
+    if not 1 <= (args.job or 1) <= args.nj:
+        raise UserError(f"--job {args.job} must be from 1 to --nj {args.nj}")
     names = [Path(directory).name for directory in args.data]
     if len(set(names)) < len(names):
         raise UserError(
@@ -72,10 +88,28 @@ def check_args(args: argparse.Namespace) -> None:
         )
 
 
+def share_of(data: Path, fs: int, hours: float) -> float:
+    """Share of a data directory's utterances that so many hours are.
+
+    Raises:
+        UserError: The hours are negative, or the directory does not tell its own.
+    """
+    if hours == 0:
+        return 1.0
+    durations = read_durations(data, fs)
+    if durations is None or not hours > 0:
+        raise UserError(
+            f"--fit_hours {hours:g} takes a positive number, and "
+            f"{data}/utt2num_samples, which stage 3 makes; 0 fits on the whole set"
+        )
+    return min(1.0, 3600 * hours / sum(seconds for _, seconds in durations.items()))
+
+
 @main_guard
 def main(cmd: Sequence[str] | None = None) -> None:
     """Fit, then label each set; a second call goes on."""
-    args = get_parser().parse_args(cmd)
+    words = list(sys.argv[1:] if cmd is None else cmd)
+    args = get_parser().parse_args(words)
     check_args(args)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     import torch
@@ -83,7 +117,11 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from espnet_a2m.labels.features import MFCC, Features
     from espnet_a2m.labels.fit import fit
     from espnet_a2m.labels.kmeans import KMeans
-    from espnet_a2m.labels.label_set import label_set
+    from espnet_a2m.labels.label_set import (
+        label_share,
+        put_labels_together,
+        summarise_labels,
+    )
 
     torch.set_num_threads(args.num_threads)
     device = "cpu"
@@ -97,6 +135,10 @@ def main(cmd: Sequence[str] | None = None) -> None:
         device = "cuda" if args.ngpu else "cpu"
         features = LayerFeatures(args.ssl_model_file, args.layer, device)
 
+    def command(job: int) -> str:
+        start = ["python", "-m", "espnet_a2m.bin.labels", *words]
+        return shlex.join([*start, "--job", str(job)])
+
     output = Path(args.output_dir)
     if args.kmeans is not None:
         kmeans = KMeans.load(Path(args.kmeans))
@@ -108,22 +150,33 @@ def main(cmd: Sequence[str] | None = None) -> None:
             features=features,
             num_clusters=args.num_clusters,
             seed=args.seed,
-            fraction=args.fraction,
+            fraction=share_of(Path(args.fit_data), args.fs, args.fit_hours),
             max_passes=args.max_passes,
             device=device,
         )
     inertia = " ".join(f"{value:.5g}" for value in kmeans.inertia)
     print(f"k-means of {json.dumps(features.description)}: inertia by pass {inertia}")
     for directory in args.data:
-        target = output / Path(directory).name
+        source, target = Path(directory), output / Path(directory).name
+        if args.job is not None:
+            label_share(
+                source, target, kmeans, features, device, Share(args.job, args.nj)
+            )
+            print(f"job {args.job} of {args.nj} is done: {target}")
+            continue
         start = time.perf_counter()
-        summary, labelled = label_set(Path(directory), target, kmeans, features, device)
+        labelled = 0
+        if args.nj == 1:
+            labelled = label_share(source, target, kmeans, features, device)
+        else:
+            put_labels_together(source, target, kmeans, args.nj, command)
         rate = labelled / (time.perf_counter() - start)
+        summary = summarise_labels(target, kmeans, features)
         print(
             "{}: {num_frames} frames, {classes_in_use} of {num_classes} classes, "
             "perplexity {perplexity:.1f}, mean run {mean_run_ms:.0f} ms, inertia per "
             "frame {inertia_per_frame:.5g}".format(target / "labels.scp", **summary)
-            + (f", {rate:.0f} frames/s" if labelled else " (up to date)")
+            + (f", {rate:.0f} frames/s" if labelled else "")
         )
 
 

@@ -161,7 +161,7 @@ def sample_frames(
         raise DataError(
             f"{size} frames in {len(lines)} utterances are fewer than {num_clusters} "
             "clusters: take fewer clusters (--num_clusters), more audio, or a larger "
-            "share of it (--fraction)"
+            "share of it (--fit_hours)"
         )
     return np.concatenate(sample)
 
@@ -276,6 +276,6 @@ def fit(
     if empty := int((kmeans.counts == 0).sum()):
         logging.warning(
             f"{path}: {empty} of {num_clusters} clusters have no frame: take fewer "
-            "clusters (--num_clusters) or more audio (--fraction)"
+            "clusters (--num_clusters) or more audio (--fit_hours)"
         )
     return kmeans

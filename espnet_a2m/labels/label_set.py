@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from espnet_a2m.chunked_table import write_chunked_table
-from espnet_a2m.chunks import read_durations
+from espnet_a2m.chunked_table import put_together, write_chunked_table
+from espnet_a2m.chunks import WHOLE, Share, read_durations
 from espnet_a2m.errors import DataError
 from espnet_a2m.kaldi_ark import read_array
 from espnet_a2m.kaldi_table import iter_scp, outer_join, write_atomic
@@ -21,14 +21,28 @@ from espnet_a2m.labels.kmeans import KMeans, assign
 from espnet_a2m.scoring import read_audio
 
 
-def label_set(
-    data: Path, output: Path, kmeans: KMeans, features: Features, device: str = "cpu"
-) -> tuple[dict[str, Any], int]:
-    """Write ``labels.scp``, ``grid.json``, ``utt2inertia`` and ``labels.json``.
+def made_by(kmeans: KMeans) -> dict[str, Any]:
+    """What tells one k-means' labels from another's."""
+    return {
+        "kmeans": json.loads(kmeans.settings),
+        "centroids": hashlib.sha256(kmeans.centroids.tobytes()).hexdigest(),
+    }
+
+
+def label_share(
+    data: Path,
+    output: Path,
+    kmeans: KMeans,
+    features: Features,
+    device: str = "cpu",
+    share: Share = WHOLE,
+) -> int:
+    """Write ``labels.scp``, ``grid.json`` and ``utt2inertia`` of a set.
 
     The labels of an utterance are an int32 vector (T,), in classes from 0;
     ``utt2inertia`` has the mean squared distance of its frames to their centroids.
-    A second call only does what is missing.
+    A second call only does what is missing. One of several jobs leaves the tables to
+    `put_labels_together`.
 
     Args:
         data: Formatted data directory.
@@ -36,9 +50,10 @@ def label_set(
         kmeans: Gives the classes.
         features: What it was fitted on.
         device: Where the features are.
+        share: What of the set is labelled.
 
     Returns:
-        What is in ``labels.json``, and how many frames this call has labelled.
+        How many frames this call has labelled.
 
     Raises:
         DataError: An utterance cannot be labelled.
@@ -60,24 +75,37 @@ def label_set(
             report(len(speech) / features.grid.fs)
         return made
 
-    made_by = {
-        "kmeans": json.loads(kmeans.settings),
-        "centroids": hashlib.sha256(kmeans.centroids.tobytes()).hexdigest(),
-    }
     write_chunked_table(
         data / "wav.scp",
         output,
         "labels",
         "inertia",
         make_chunk,
-        made_by,
+        made_by(kmeans),
         features.grid,
         read_durations(data, features.grid.fs),
+        share=share,
     )
+    return labelled
+
+
+def put_labels_together(
+    data: Path, output: Path, kmeans: KMeans, jobs: int, command: Callable[[int], str]
+) -> None:
+    """Write the tables of what `label_share` made in jobs; see `put_together`."""
+    tables = (data / "wav.scp", output, "labels", "inertia")
+    put_together(*tables, made_by(kmeans), jobs, command)
+
+
+def summarise_labels(
+    output: Path, kmeans: KMeans, features: Features
+) -> dict[str, Any]:
+    """Write ``labels.json``: what the labels of a set are like, and what made them."""
     frame_seconds = features.grid.stride / features.grid.fs
-    summary = {**summarise(output, len(centroids), frame_seconds), **made_by}
+    summary = summarise(output, len(kmeans.centroids), frame_seconds)
+    summary |= made_by(kmeans)
     write_atomic(output / "labels.json", json.dumps(summary, indent=2) + "\n")
-    return summary, labelled
+    return summary
 
 
 def summarise(output: Path, num_classes: int, frame_seconds: float) -> dict[str, Any]:
