@@ -52,12 +52,13 @@ if [ -e "$env" ] && [ ! -f "$env/pyvenv.cfg" ]; then
   exit 1
 fi
 echo "[$1] making it on top of $2: downloads about 30 MB; log: $log"
-if ! (
+( # in the background: the shell ignores "set -e" in a condition
   unset PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
   export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_PROGRESS_BAR=off
   export PIP_ROOT_USER_ACTION=ignore
   install_all
-) </dev/null >"$log" 2>&1; then
+) </dev/null >"$log" 2>&1 &
+if ! wait $!; then
   tail -n 30 "$log" >&2
   echo "ERROR: [$1] could not be made; the end of $log is above." >&2
   exit 1

@@ -125,3 +125,8 @@ def test_updates_are_gone_on_with_only_where_they_belong(tmp_path, caplog):
     assert not caplog.text
     assert updates_of(tmp_path, epoch=2, length=11).restore() is None  # other batches
     assert "the epoch starts anew" in caplog.text
+    caplog.clear()
+    saved.origin["num_processes"] = 2
+    saved.save(finished=False)
+    assert updates_of(tmp_path, epoch=2, length=10).restore() is None
+    assert "'num_processes': 2" in caplog.text and "starts anew" in caplog.text

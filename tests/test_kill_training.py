@@ -45,7 +45,10 @@ def result(exp: Path) -> dict:
         if not name.endswith(("time", "_per_sec"))
     }
     model = torch.load(exp / f"{EPOCHS}epoch.pth", weights_only=True)
-    return {"figures": figures, **model}
+    (average,) = exp.glob("*.ave_*.pth")  # the last thing that a training makes
+    averaged = torch.load(average, weights_only=True)
+    averaged = {f"{average.name} {name}": value for name, value in averaged.items()}
+    return {"figures": figures, **model, **averaged}
 
 
 def same(one: dict, other: dict) -> bool:
@@ -92,7 +95,8 @@ def test_cut_files_and_a_full_disk(data, tmp_path):
     whole, exp = tmp_path / "whole", tmp_path / "exp"
     start(command(data, whole), MARKER, env=ENV)
     shutil.copytree(whole, exp, symlinks=True)
-    for name in (CHECKPOINT, f"{EPOCHS}epoch.pth"):
+    (average,) = (path.name for path in whole.glob("*.ave_*.pth"))
+    for name in (CHECKPOINT, f"{EPOCHS}epoch.pth", average):
         (exp / name).write_bytes((exp / name).read_bytes()[:5000])
     # no file may grow beyond what the update's state needs
     limit = (exp / UPDATE).stat().st_size // 2

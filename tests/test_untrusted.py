@@ -108,6 +108,8 @@ def test_pipes_are_run_only_when_asked_for(short_utterances):
 
     allowed = ("--allow_pipes", "true")
     ok("check_data_dir.py", *allowed, "data/set")
+    make_dir({"a": f"touch ran; cat '{one}' |", "b": f"cat {two} | cat |"})
+    ok("perturb_speed.py", *allowed, "--factors", "0.9 1.0", "data/set", "sp")
     assert not flag.exists()  # stage 3 alone runs them
     ok("format_wav.py", *allowed, "--nj", 2, "data/set", "dump")
     assert flag.exists()

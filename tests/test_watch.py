@@ -63,6 +63,40 @@ def test_collapse_is_named_saved_and_stopped(data, tmp_path, capsys, caplog):
     assert "code_perplexity 1 is below 2" in content["problem"]
 
 
+def test_accuracy_at_chance_is_named_and_stopped(data, tmp_path, capsys, caplog):
+    """No accuracy is two above a blind guess's."""
+    limits = watch_conf(start=1, window=2, max_collapsed=2, min_acc_gain=2)
+    with pytest.raises(SystemExit):
+        train(data, tmp_path, *limits)
+    assert "2 times 2 updates" in capsys.readouterr().err
+    assert "is no better than a blind guess's" in caplog.text
+    (content,) = saved(tmp_path, data)
+    assert "acc_masked_prediction" in content["problem"]
+
+
+def test_infinite_gradient_is_named_and_stopped(
+    data, tmp_path, capsys, caplog, monkeypatch
+):
+    """Of a finite loss, as float16 overflows."""
+    from espnet_a2m.task import A2MTask
+
+    build = A2MTask.build_model
+
+    def build_model(args):
+        model = build(args)
+        weight = next(model.encoder.encoders.parameters())  # below, they are frozen
+        weight.register_hook(lambda grad: grad * torch.inf)
+        return model
+
+    monkeypatch.setattr(A2MTask, "build_model", build_model)
+    with pytest.raises(SystemExit):
+        train(data, tmp_path, *watch_conf(max_nonfinite=2))
+    assert "in 2 updates in a row" in capsys.readouterr().err
+    (content,) = saved(tmp_path, data)
+    assert content["problem"] == "the gradient is not finite"
+    assert "the gradient is not finite; utterances" in caplog.text
+
+
 def test_healthy_training_is_left_alone(data, tmp_path, caplog):
     train(data, tmp_path, *watch_conf(start=0, window=2, min_acc_gain=-1))
     assert "watch:" not in caplog.text and not (tmp_path / "watch").exists()

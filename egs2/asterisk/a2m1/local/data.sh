@@ -16,7 +16,7 @@ downloads | downloads | where downloads and decoded audio go
 data | data | where the data directories go
 sources | apt tarballs | what to try, in this order
 base_url | | where the tarballs are, if not at the project
-subset | 1 | part of every set, such as 0.1
+subset | 1.0 | part of every set, such as 0.1
 nj | 2 | processes
 '
 parse_options "$@"
