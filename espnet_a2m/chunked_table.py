@@ -11,13 +11,14 @@ otherwise stays whole until its tables are replaced.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import os
-import re
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -242,6 +243,7 @@ def _write_tables(
     for other in (output / "chunks").iterdir():
         if other != folder:
             shutil.rmtree(other)
-    for file in folder.iterdir():
-        if not re.fullmatch(r"[0-9]{6,}\.(ark|value|scp)", file.name):
-            file.unlink()
+    for file in folder.glob(".*"):  # what kills have left, not what another run writes
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - file.stat().st_mtime > 3600:
+                file.unlink()
