@@ -11,13 +11,13 @@ place_of() {  # CORPUS: what db.sh says of it
     echo "${!name:-}"
 }
 
-prepare() {  # CORPUS DATA SET...: make DATA/SET of the corpus
+prepare() {  # CORPUS DATA SET...: make DATA/SET of the corpus, as --allow_missing says
     local corpus=$1 data=$2 place download=()
     shift 2
     place=$(place_of "${corpus}")
     [ "${place}" != downloads ] || download=(--download true --download_dir downloads)
     "${python:-python3}" "${shared}/prepare_corpus.py" "${corpus}" --data "${data}" --sets "$@" \
-        --corpus_dir "${place}" "${download[@]}"
+        --corpus_dir "${place}" --allow_missing "${allow_missing:-false}" "${download[@]}"
 }
 
 copy_set() {  # FROM TO: validation data are filtered by length, test sets are not
@@ -28,8 +28,8 @@ copy_set() {  # FROM TO: validation data are filtered by length, test sets are n
 
 prepare_pretrain() {  # DATA NAME: make the pre-training set
     case $2 in
-        librilight_*) prepare librilight "$1" "$2" ;;
-        librispeech_960) prepare librispeech "$1" train_960 ;;
+        librilight_*) prepare librilight "$1" "$2" --required "$2" ;;
+        librispeech_960) prepare librispeech "$1" train_960 --required train_960 ;;
         *)
             echo "ERROR: --pretrain $2: librilight_60k, librilight_6k, librilight_600" \
                 "or librispeech_960 can be pre-trained on" >&2
@@ -47,11 +47,13 @@ one_corpus() {  # CORPUS OPTIONS...
     # shellcheck disable=SC2034
     option_list='
     pretrain | librilight_60k | pre-training audio
+    allow_missing | false | prepare what is there of corpora that are not complete
     data | data | where the data directories go
     '
     parse_options "$@"
     # shellcheck disable=SC2154  # parse_options sets them
     prepare_pretrain "${data}" "${pretrain}"
-    prepare "${corpus}" "${data}" "${corpus}"_{train,dev,test}
+    prepare "${corpus}" "${data}" "${corpus}"_{train,dev,test} \
+        --required "${corpus}"_{train,dev}
     copy_set "${data}/${corpus}_dev" "${data}/${corpus}_valid"
 }

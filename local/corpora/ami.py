@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from espnet_a2m.datadir import DataError, UserError, few
 
 from .kaldi import Utterances
-from .reading import read_whole_recording
+from .reading import PARTIAL, read_whole_recording
 
 if TYPE_CHECKING:
     from lhotse.recipes.ami import AmiSegmentAnnotation
@@ -291,10 +291,8 @@ def _tell(
     ]  # fmt: skip
     message = f"{name} lacks {' and '.join(filter(None, lacks))}"
     if not allow_missing:
-        raise DataError(
-            f"{corpus_dir}: {message}. {_beamformed() if 'mdm8' in name else WHERE} "
-            "--allow_missing true prepares what is there"
-        )
+        where = _beamformed() if "mdm8" in name else WHERE
+        raise DataError(f"{corpus_dir}: {message}. {where} {PARTIAL}")
     print(f"WARNING: {message}; they are left out", file=sys.stderr)
 
 

@@ -20,7 +20,7 @@ from espnet_a2m.errors import DataError, Few, few
 
 from .counts import compare_counts
 from .kaldi import Utterances
-from .reading import read_whole_recording
+from .reading import PARTIAL, read_whole_recording
 
 if TYPE_CHECKING:
     from lhotse import Recording
@@ -129,7 +129,7 @@ def _make_set(corpus_dir: Path, name: str, allow_missing: bool) -> Utterances:
     if missing and not allow_missing:
         raise DataError(
             f"{corpus_dir}: {len(missing)} file(s) of {name} are not there: "
-            f"{few(missing)}. {WHERE} --allow_missing true prepares what is there"
+            f"{few(missing)}. {WHERE} {PARTIAL}"
         )
     if missing:
         print(

@@ -10,7 +10,7 @@ from pathlib import Path
 from espnet_a2m.errors import DataError, few
 
 from .kaldi import Utterances, collect
-from .reading import check_sphere, read_lines, reading
+from .reading import PARTIAL, check_sphere, read_lines, reading
 from .telephone import call_side, call_utterance
 from .text import CommonForm
 
@@ -108,7 +108,7 @@ def check_layout(corpus_dir: Path, allow_missing: bool) -> dict[str, str]:
                 f"{corpus_dir}: looked for {speech}/<disc>/audio/<nnn>/*.sph, "
                 f"{transcripts}/data/trans/<nnn>/*.txt and "
                 f"{transcripts}/doc/*_calldata.tbl: {len(audio)}, {len(texts)} and "
-                f"{len(tables)} files. {WHERE}"
+                f"{len(tables)} files. {WHERE} {PARTIAL}"
             )
         if alone := audio.keys() ^ texts:
             raise DataError(

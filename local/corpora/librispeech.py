@@ -8,7 +8,7 @@ from pathlib import Path
 from espnet_a2m.errors import DataError, few
 
 from .kaldi import Utterances, collect
-from .reading import reading
+from .reading import PARTIAL, reading
 
 WHERE = (
     "LibriSpeech (https://www.openslr.org/12) and its small version "
@@ -110,10 +110,10 @@ def check_part(root: Path, part: str, allow_missing: bool) -> None:
         if lost := transcribed - audio:
             raise DataError(
                 f"{table.parent}: {len(lost)} utterances have no flac file: "
-                f"{few(sorted(lost))}; unpack {part} again"
+                f"{few(sorted(lost))}; unpack {part} again, or {PARTIAL}"
             )
         if untold := audio - transcribed:
             raise DataError(
                 f"{table}: {len(untold)} flac files have no transcript: "
-                f"{few(sorted(untold))}; unpack {part} again"
+                f"{few(sorted(untold))}; unpack {part} again, or {PARTIAL}"
             )

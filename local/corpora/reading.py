@@ -14,6 +14,9 @@ from espnet_a2m.errors import DataError, few
 if TYPE_CHECKING:
     from lhotse import Recording
 
+#: What a message about a corpus that is not complete ends with
+PARTIAL = "--allow_missing true prepares what is there"
+
 # what is there is not written again: an interrupted loop can be started once more
 UNSHORTEN = """libsndfile cannot read that. sph2pipe (https://www.openslr.org/3) unpacks
 them; this makes a second tree, with what is not compressed copied as it is, to be named

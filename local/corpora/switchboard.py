@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from espnet_a2m.errors import DataError, few
 
 from .kaldi import Utterances, collect
-from .reading import check_sphere, files_below, read_lines, reading
+from .reading import PARTIAL, check_sphere, files_below, read_lines, reading
 from .telephone import call_side, call_utterance
 from .text import CommonForm
 
@@ -87,7 +87,7 @@ def prepare(
     if lacks and not allow_missing:
         raise DataError(
             f"{corpus_dir}: {len(lacks)} conversations have no transcript of both "
-            f"sides: {few(lacks)}. {WHERE}"
+            f"sides: {few(lacks)}. {WHERE} {PARTIAL}"
         )
     check_sphere(corpus_dir, audio.values())
     form = CommonForm()

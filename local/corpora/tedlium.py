@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from espnet_a2m.errors import DataError, few
 
 from .kaldi import Utterances, collect
-from .reading import check_sphere, find_corpus, read_lines, reading
+from .reading import PARTIAL, check_sphere, find_corpus, read_lines, reading
 from .text import CommonForm
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def read_part(name: str, folder: Path, allow_missing: bool) -> Utterances:
             f"them: {lost}"
         )
         if not allow_missing:
-            raise DataError(f"{message}. {WHERE}")
+            raise DataError(f"{message}. {WHERE} {PARTIAL}")
         print(f"WARNING: {message}; they are left out", file=sys.stderr)
     if not talks:
         return Utterances(folder)

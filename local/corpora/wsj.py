@@ -15,7 +15,7 @@ from pathlib import Path
 from espnet_a2m.errors import DataError, few
 
 from .kaldi import Utterances
-from .reading import check_sphere, files_below, read_recording
+from .reading import PARTIAL, check_sphere, files_below, read_recording
 from .text import CommonForm
 
 WHERE = (
@@ -92,7 +92,7 @@ def prepare(
             f"no .wv1 file, or no line in a .dot file: {few(lost)}"
         )
         if lost and not allow_missing:
-            raise DataError(f"{message}. {WHERE}")
+            raise DataError(f"{message}. {WHERE} {PARTIAL}")
         if lost:
             print(f"WARNING: {message}; they are left out", file=sys.stderr)
         gone = set(lost)

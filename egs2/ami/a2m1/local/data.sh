@@ -20,7 +20,7 @@ parse_options "$@"
 [ "${pretrain}" = ami ] || prepare_pretrain "${data}" "${pretrain}"
 sets=("${mic}_train" {ihm,sdm1}_{dev,eval})
 [ "${mic}" != mdm8 ] || sets+=(mdm8_{dev,eval})
-prepare ami "${data}" "${sets[@]}" --allow_missing "${allow_missing}" \
+prepare ami "${data}" "${sets[@]}" \
     --required "${mic}_train" "${mic}_dev" \
     ${AMI_MANUAL:+--annotations "${AMI_MANUAL}"}
 copy_set "${data}/${mic}_dev" "${data}/${mic}_valid"

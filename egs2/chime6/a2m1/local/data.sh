@@ -21,5 +21,5 @@ parse_options "$@"
 valid=ihm_dev
 [ "${mic}" != mdm ] || valid=dev
 prepare chime6 "${data}" "${mic}_train" ihm_dev dev eval \
-    --allow_missing "${allow_missing}" --required "${mic}_train" "${valid}"
+    --required "${mic}_train" "${valid}"
 copy_set "${data}/${valid}" "${data}/${mic}_valid"

@@ -12,9 +12,11 @@ set -euo pipefail
 option_list='
 pretrain | librilight_60k | pre-training audio
 train_set | train_100 | transcribed training set: train_100 or train_960
+allow_missing | false | prepare what is there of corpora that are not complete
 data | data | where the data directories go
 '
 parse_options "$@"
 
 prepare_pretrain "${data}" "${pretrain}"
-prepare librispeech "${data}" "${train_set}" dev dev_clean dev_other test_clean test_other
+prepare librispeech "${data}" "${train_set}" dev dev_clean dev_other test_clean test_other \
+    --required "${train_set}" dev

@@ -43,8 +43,7 @@ for corpus in $(for kind in train dev test; do each_owned ${kind}; done | cut -d
         for kind in train dev test; do each_owned ${kind}; done |
             sed -n "s/^${corpus} //p" | sort -u
     )
-    prepare "${corpus}" "${data}/own/${corpus}" "${sets[@]}" \
-        --allow_missing "${allow_missing}"
+    prepare "${corpus}" "${data}/own/${corpus}" "${sets[@]}"
 done
 combine speechstew_train train
 combine speechstew_dev dev
