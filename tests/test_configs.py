@@ -5,6 +5,7 @@ Built on fake tensors, which take no memory whatever the size.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from espnet_a2m.bin.check_init import match_keys
 from espnet_a2m.config_check import check_config, load_config
 from espnet_a2m.step_count import build, load_args, task_of
+from espnet_a2m.watch import WatchOptions
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 #: The paper's vocabulary.
@@ -37,7 +39,7 @@ FINE_TUNING = {
 SHARED = ("frontend", "normalize", "preencoder", "encoder")
 
 
-def build_config(name: str, **encoder_conf: int):
+def build_config(name: str, **encoder_conf: int | str):
     """The model of a configuration, of fake tensors."""
     args = load_args(CONF / name, NUM_TOKENS)
     args.encoder_conf = {**args.encoder_conf, **encoder_conf}
@@ -184,3 +186,42 @@ def test_schedule_is_the_papers():
         assert config["collate_fn_conf"]["crop_duration"] == 32.0
         assert config["masking_conf"]["mask_prob"] == 0.4
         assert config["masking_conf"]["mask_length"] == 10
+        # of "Attention is all you need", whose schedule it is
+        assert config["optim_conf"]["betas"] == [0.9, 0.98]
+        assert config["optim_conf"]["eps"] == 1e-9
+
+
+def test_nothing_is_watched_for_in_the_warm_up():
+    """Else a training stops at update 6,000 of 25,000: its 50 windows of 100."""
+    for name in PRETRAINING:
+        config = load_config(CONF / name)
+        watched = WatchOptions.from_conf(config.get("watch_conf", {}))
+        last = watched.start + watched.max_collapsed * watched.window
+        assert last > config["scheduler_conf"]["warmup_steps"]
+        if not name.startswith("tiny/"):
+            assert watched.start > config["scheduler_conf"]["warmup_steps"], name
+
+
+def test_xl_without_relative_positions(models):
+    """As arXiv 2010.10504 has it, by the options in the head of the XL's."""
+    name = "paper/ssl_wav2vec2_xl.yaml"
+    text = (CONF / name).read_text(encoding="utf-8")
+    options = dict(re.findall(r"--encoder_conf (\w+)=(\w+)", text))
+    pretrained = build_config(name, **options)
+    layers = pretrained.encoder.encoders
+    assert round(size(layers) / 1e9, 1) == 0.6
+    width = 1024  # a projection of positions and two biases less
+    less = size(models[name].encoder.encoders) - size(layers)
+    assert less == 24 * (width * width + 2 * width)
+    check_init(
+        pretrained, build_config("paper/asr_ctc_l.yaml", num_blocks=24, **options)
+    )
+
+
+def test_xl_transducer_has_two_layers():
+    text = (CONF / "paper/asr_transducer_l.yaml").read_text(encoding="utf-8")
+    assert "--decoder_conf num_layers=2" in text
+    args = load_args(CONF / "paper/asr_transducer_l.yaml", NUM_TOKENS)
+    args.decoder_conf = {**args.decoder_conf, "num_layers": 2}
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        assert len(build(args).decoder.decoder) == 2
