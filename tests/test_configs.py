@@ -13,7 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from espnet_a2m.bin.check_init import match_keys
 from espnet_a2m.config_check import check_config, load_config
-from espnet_a2m.step_count import build, load_args, task_of
+from espnet_a2m.plan_config import load_args, task_of
+from espnet_a2m.step_count import build
 from espnet_a2m.watch import WatchOptions
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
