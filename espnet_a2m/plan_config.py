@@ -115,4 +115,6 @@ def naming_config(args: argparse.Namespace, what: str) -> Iterator[None]:
     except Exception as error:
         reason = (str(error).strip() or "no reason given").splitlines()[0]
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        raise UserError(f"{args.config}: {what}: {kind}{reason}") from error
+        raise UserError(
+            f"{args.config}: {what}: {kind}{reason}. Correct or complete its options"
+        ) from error

@@ -82,7 +82,11 @@ def test_front_ends_with_checkpoints_are_refused():
         ("collate_fn_conf: {crop_duration: .inf}", "crop_duration: inf: must be sec"),
         ("optim_conf: {lr: -1}", "adam: optim_conf: Invalid learning rate"),
         ("loss: [{name: best_rq}]", "the model cannot be built: TypeError"),
-        (None, "the model cannot be built: AssertionError: decoder should not be"),
+        (
+            None,
+            "the model cannot be built: AssertionError: decoder should not be None "
+            "when attention is used. Correct or complete its options",
+        ),
     ],
 )
 def test_configurations_that_no_training_can_be_made_of(
