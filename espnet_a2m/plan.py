@@ -7,44 +7,16 @@ import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from espnet_a2m.errors import UserError
+from espnet_a2m.plan_resources import Resources, Schedule, schedule
 
 if TYPE_CHECKING:  # it imports ESPnet
     from espnet_a2m.step_count import StepCount
 
-
-@dataclasses.dataclass(frozen=True)
-class GPU:
-    """A GPU as its maker describes it: dense, without sparsity.
-
-    Attributes:
-        half: Peak of its tensor cores in 16 bits, TFLOP/s.
-        single: Peak in float32 without tensor cores, TFLOP/s.
-        memory: GB.
-    """
-
-    half: float
-    single: float
-    memory: float
-
-
-#: From NVIDIA's data sheets (SXM variants).
-GPUS = {
-    "v100": GPU(half=125, single=15.7, memory=32),
-    "a100-40": GPU(half=312, single=19.5, memory=40),
-    "a100": GPU(half=312, single=19.5, memory=80),
-    "h100": GPU(half=989, single=67, memory=80),
-    "h200": GPU(half=989, single=67, memory=141),
-}
-#: An assumption. Large transformers are reported at 0.3 to 0.5 of the peak; a conformer
-#: of ESPnet's has narrower products and many unfused steps between them.
-UTILISATION = 0.2
-#: Measured, MB an hour: FLAC of LibriSpeech's dev-clean-2 (2.5 h); confidences, 25 Hz.
-FLAC_MB, CONFIDENCE_MB = 67.3, 0.121
-#: Measured: times real time, soundfile on one core, FLAC in memory (AMD EPYC).
-READING = 4700
-#: Mean length of an utterance of LibriSpeech: 960.9 h in 281,241; seconds.
-LIBRISPEECH_SECONDS = 12.3
+#: Measured, times real time: what a CPU second (AMD EPYC) of ESPnet's data loader reads
+#: of FLAC.
+READING = 3200
+#: Measured, MB an hour: FLAC of LibriSpeech's dev-clean-2 (2.5 h).
+FLAC_MB = 67.3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,109 +25,84 @@ class Figure:
 
     Attributes:
         name: What it is.
-        value: The number, in ``unit``.
+        value: The number, in ``unit``; the least, if it is a range.
         unit: Of ``value``.
         basis: What it rests on.
+        most: The range's other end; None: it is none.
     """
 
     name: str
     value: float
     unit: str
     basis: str
+    most: float | None = None
+
+    def __str__(self) -> str:
+        """As a line of text: three digits, of a range two."""
+        shown = number(self.value, 3)
+        if self.most is not None:
+            shown = f"{number(self.value, 2)}-{number(self.most, 2)}"
+        return f"{self.name:<31}{shown:>13} {self.unit:<8} {self.basis}"
 
 
-@dataclasses.dataclass(frozen=True)
-class Resources:
-    """What the training is given.
-
-    Attributes:
-        hours: Of audio in the training set.
-        gpu: Name in :data:`GPUS`.
-        ngpu: Their number.
-        utilisation: Share of their peak that the counted operations reach.
-        updates: Of the training; None: ``max_epoch`` of the configuration.
-
-    Raises:
-        UserError: A number is out of its range.
-    """
-
-    hours: float
-    gpu: str
-    ngpu: int
-    utilisation: float = UTILISATION
-    updates: int | None = None
-
-    def __post_init__(self) -> None:
-        for option in ("hours", "ngpu", "updates"):
-            value = getattr(self, option)
-            if value is not None and not value > 0:
-                raise UserError(f"--{option} {value}: must be above 0")
-        if not 0 < self.utilisation <= 1:
-            raise UserError(f"--utilisation {self.utilisation}: must be in (0, 1]")
+def number(value: float, digits: int) -> str:
+    """Rounded to so many digits; whole from 1,000 on, with separators."""
+    rounded = float(f"{value:.{digits}g}")
+    if digits < 3 and rounded >= 10:
+        return f"{rounded:,.0f}"
+    return f"{value:,.0f}" if value >= 1000 else f"{rounded:.{digits}g}"
 
 
-def default_seconds(args: argparse.Namespace) -> float:
-    """Length of an utterance: the crop of a pre-training, else LibriSpeech's mean."""
-    crop = None
-    if args.kind == "ssl":
-        crop = args.collate_fn_conf.get("crop_duration", 32.0)
-    return crop or LIBRISPEECH_SECONDS
+def duration(
+    name: str, unit: str, given: Resources, at_full: float, basis: str
+) -> Figure:
+    """A time, from what it is at a utilisation of 1, over the range of utilisation."""
+    low, high = given.utilisation
+    most = None if low == high else at_full / low
+    return Figure(name, at_full / high, unit, basis, most)
 
 
-@dataclasses.dataclass(frozen=True)
-class Schedule:
-    """How the data are spread over batches; utterances are taken to be equally long.
-
-    Attributes:
-        utterances: In a batch, of all GPUs.
-        updates_per_epoch: Of ESPnet's epochs.
-        updates: Of the training.
-        passes: Over the data, in the training.
-    """
-
-    utterances: int
-    updates_per_epoch: float
-    updates: float
-    passes: float
+def utilisation_basis(given: Resources) -> str:
+    """In words."""
+    low, high = given.utilisation
+    if low == high:
+        return f"at utilisation {low:g}, as given"
+    return f"at utilisation {low:g} to {high:g}, an assumption"
 
 
-def schedule(
-    args: argparse.Namespace, count: StepCount, seconds: float, given: Resources
-) -> Schedule:
-    """Batches as ESPnet makes them of equally long utterances.
-
-    Raises:
-        UserError: The configuration's batches are not of ``batch_type: numel``.
-    """
-    if args.batch_type != "numel":
-        raise UserError(
-            f"{args.config}: batch_type: {args.batch_type}: only numel can be planned"
-        )
-    utterances = max(args.batch_bins // count.samples, given.ngpu, 1)
-    batch_hours = utterances * seconds / 3600
-    batches = args.num_iters_per_epoch or given.hours / batch_hours
-    per_epoch = batches / args.accum_grad
-    updates = given.updates or per_epoch * args.max_epoch
-    passes = updates * args.accum_grad * batch_hours / given.hours
-    return Schedule(utterances, per_epoch, updates, passes)
+def of_espnet(args: argparse.Namespace, option: str) -> str:
+    """Says so where a configuration leaves an option to ESPnet."""
+    return "" if option in args.given else " (ESPnet's default)"
 
 
 def plan(
-    args: argparse.Namespace, count: StepCount, seconds: float, given: Resources
+    args: argparse.Namespace,
+    count: StepCount,
+    seconds: float,
+    given: Resources,
+    scoring: tuple[str, float] | None = None,
 ) -> list[Figure]:
     """All figures of a training.
 
     Args:
-        args: Of ``step_count.load_args``.
+        args: Of ``plan_config.load_args``.
         count: Of one utterance.
         seconds: Its length; all are taken to be as long.
         given: What there is to train with.
+        scoring: Name of a scorer's configuration, and operations for a second of
+            audio; None: scoring is not planned.
+
+    Raises:
+        UserError: The configuration's batches cannot be planned.
     """
+    from espnet_a2m.plan_pipeline import before, disk
+
     batches = schedule(args, count, seconds, given)
     return [
         *_size(args, count, seconds, given, batches),
-        *_memory(args, count, given, batches),
-        *_disk(args, count, given),
+        *_memory(args, count, seconds, given, batches),
+        *disk(args, count, given),
+        *before(args, given, scoring),
         *_time(args, count, seconds, given, batches),
     ]
 
@@ -182,34 +129,68 @@ def _size(
         "batch, all GPUs",
         batches.utterances * seconds / 60,
         "minutes",
-        f"batch_bins: {batches.utterances} utterances of {seconds:g} s, no padding",
+        f"batch_bins {args.batch_bins:,}{of_espnet(args, 'batch_bins')}: "
+        f"{batches.utterances} utterances of {seconds:g} s, {batches.fullest} on the "
+        "fullest GPU, no padding",
     )
     yield Figure(
         "updates an epoch",
         batches.updates_per_epoch,
         "",
-        f"accum_grad {args.accum_grad}"
+        f"accum_grad {args.accum_grad}{of_espnet(args, 'accum_grad')}"
         + (
             ", num_iters_per_epoch" if args.num_iters_per_epoch else ", all of the data"
         ),
     )
-    how = f"max_epoch {args.max_epoch}" if given.updates is None else "--updates"
+    how = f"max_epoch {args.max_epoch}{of_espnet(args, 'max_epoch')}"
+    if given.updates is not None:
+        how = "--updates"
     yield Figure("updates", batches.updates, "", how)
+    if args.warmup_steps is not None:
+        yield Figure("warm-up", args.warmup_steps, "updates", _warmup(args, batches))
     yield Figure("passes over the data", batches.passes, "", "updates x batch / hours")
 
 
+def _warmup(args: argparse.Namespace, batches: Schedule) -> str:
+    peak = args.optim_conf.get("lr")
+    said = f"{args.scheduler}: the learning rate rises until then"
+    if peak is not None:
+        said += f", to {peak:g}"
+    if batches.updates > args.warmup_steps:
+        return said
+    reached = batches.updates / args.warmup_steps
+    return (
+        f"{said}. NOT OVER at the end, {reached:.0%} of the way: train longer, or "
+        "lower scheduler_conf.warmup_steps"
+    )
+
+
 def _memory(
-    args: argparse.Namespace, count: StepCount, given: Resources, batches: Schedule
+    args: argparse.Namespace,
+    count: StepCount,
+    seconds: float,
+    given: Resources,
+    batches: Schedule,
 ) -> Iterator[Figure]:
-    per_gpu = -(-batches.utterances // given.ngpu)
+    longest = count.longest_samples / count.samples * seconds
+    # the fewer of the longest may keep more, an attention's or a transducer's squares
+    activations, fullest, length = max(
+        (count.activations * batches.fullest, batches.fullest, seconds),
+        (
+            count.longest_activations * batches.fullest_of_longest,
+            batches.fullest_of_longest,
+            longest,
+        ),
+    )
     parts = {
         "parameters and buffers": (count.model, "the model as built"),
         "gradients": (count.gradients, "after a counted step"),
         f"state of {args.optim}": (count.optimizer, "after a counted step"),
         "activations": (
-            count.activations * per_gpu,
-            f"counted for one utterance, times {per_gpu}"
-            + (", mixed precision" if args.use_amp else ", float32"),
+            activations,
+            f"counted for {length:g} s, times {fullest}"
+            + (", mixed precision" if args.use_amp else ", float32")
+            + (f"; more than a batch of {seconds:g} s" if length > seconds else ""),
         ),
     }
     if args.use_amp:
@@ -221,39 +202,11 @@ def _memory(
     for name, (size, basis) in parts.items():
         yield Figure(f"memory: {name}", size / 1e9, "GB", basis)
     total = sum(size for size, _ in parts.values()) / 1e9
-    memory = GPUS[given.gpu].memory
+    memory = given.device.memory
     advice = f"of {memory:g} GB; add a fifth for temporaries and fragmentation"
     if 1.2 * total > memory:
         advice += ". TOO MUCH: lower batch_bins, raise accum_grad"
     yield Figure("memory: sum, each GPU", total, "GB", advice)
-
-
-def _disk(
-    args: argparse.Namespace, count: StepCount, given: Resources
-) -> Iterator[Figure]:
-    hours = given.hours
-    flac = (
-        f"{FLAC_MB} MB an hour, as LibriSpeech dev-clean-2; raw 16 bits at 16 kHz: 115"
-    )
-    yield Figure("disk: audio", hours * FLAC_MB / 1e6, "TB", flac)
-    if args.kind == "ssl":
-        yield Figure(
-            "disk: confidences",
-            hours * CONFIDENCE_MB / 1e3,
-            "GB",
-            "121 kB an hour: one byte per frame at 25 Hz, measured",
-        )
-    kept = args.keep_nbest_models
-    kept = max(kept) if isinstance(kept, list) else kept
-    models = len(args.best_model_criterion) * (kept + 1) + 1
-    states = 3 * (count.model + count.optimizer)
-    yield Figure(
-        "disk: checkpoints",
-        (models * count.model + states) / 1e9,
-        "GB",
-        f"{models} models (keep_nbest_models, their average, the last) and 3 states "
-        "(last, previous, between epochs)",
-    )
 
 
 def _time(
@@ -264,40 +217,47 @@ def _time(
     batches: Schedule,
 ) -> Iterator[Figure]:
     update = count.flops * batches.utterances * args.accum_grad
-    total = update * batches.updates
     share = f"{count.input_share:.0%} of the forward pass before the first layer"
     yield Figure("compute: an update", update / 1e12, "TFLOP", f"counted; {share}")
     one_pass = count.flops * given.hours * 3600 / seconds
     yield Figure("compute: a pass over the data", one_pass / 1e18, "EFLOP", "counted")
+    total = update * batches.updates
     yield Figure("compute: training", total / 1e18, "EFLOP", "updates x an update")
-    gpu = GPUS[given.gpu]
-    peak = gpu.half if args.use_amp else gpu.single
-    rate = given.ngpu * peak * 1e12 * given.utilisation
+    peak = given.device.half if args.use_amp else given.device.single
     kind = "16 bits (use_amp)" if args.use_amp else "float32"
-    yield Figure(
+    # all wait for the GPU that has most of the batch
+    busy = count.flops * batches.fullest * args.accum_grad / (peak * 1e12)
+    yield duration(
         "time",
-        total / rate / 86400,
         "days",
-        f"{given.ngpu} {given.gpu} of {peak:g} TFLOP/s in {kind} at utilisation "
-        f"{given.utilisation:g}, an assumption; validation and waiting left out",
+        given,
+        busy * batches.updates / 86400,
+        f"{given.ngpu} {given.gpu} of {peak:g} TFLOP/s in {kind} "
+        f"{utilisation_basis(given)}; validation and waiting for data left out",
     )
-    yield Figure("time: an update", update / rate, "s", "the same")
-    audio_per_sec = rate / (count.flops / seconds)
+    yield duration("time: an update", "s", given, busy, "the same, on the fullest GPU")
     basis = "the same"
     if args.kind == "ssl":
         basis += "; compare audio_per_sec in train.log, which is one GPU's"
-    each = audio_per_sec / given.ngpu
-    yield Figure("audio a second, each GPU", each, "s", basis)
-    yield Figure(
-        "reading: FLAC, all GPUs",
-        audio_per_sec / 3600 * FLAC_MB,
-        "MB/s",
-        "to keep up at that rate",
-    )
-    yield Figure(
-        "reading: cores, each GPU",
-        each / READING,
-        "",
-        f"to keep up: soundfile alone decodes FLAC {READING} times as fast as real "
-        f"time on one core, measured; num_workers is {args.num_workers}",
-    )
+    audio = batches.utterances * args.accum_grad * seconds / given.ngpu
+    low, high = given.utilisation
+    slow, fast = (audio / busy * x for x in (low, high))
+    most = None if low == high else fast
+    yield Figure("audio a second, each GPU", slow, "s", basis, most)
+    for name, unit, factor, basis in (
+        (
+            "reading: FLAC, all GPUs",
+            "MB/s",
+            given.ngpu / 3600 * FLAC_MB,
+            "to keep up at that rate",
+        ),
+        (
+            "reading: cores, each GPU",
+            "",
+            1 / READING,
+            f"to keep up: ESPnet's data loader reads FLAC {READING:,} times as fast as "
+            f"real time on an AMD EPYC core, measured; num_workers {args.num_workers}",
+        ),
+    ):
+        most = None if low == high else fast * factor
+        yield Figure(name, slow * factor, unit, basis, most)

@@ -19,24 +19,18 @@ import importlib.util
 import math
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from espnet2.tasks.abs_task import optim_classes
-from espnet2.tasks.asr import ASRTask
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from espnet_a2m.config_check import check_config, load_config
 from espnet_a2m.errors import UserError
-from espnet_a2m.task import A2MTask, sampling_rate
-from espnet_a2m.trained_model import check_self_contained
-
-#: Labels of HuBERT for the count: a label every 20 ms.
-LABEL_STRIDE = 320
+from espnet_a2m.plan_config import LABEL_STRIDE, naming_config
+from espnet_a2m.saved_memory import autocast, nbytes, saved_bytes
+from espnet_a2m.task import sampling_rate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +47,8 @@ class StepCount:
         gradients: Size of the gradients.
         optimizer: Size of the optimiser's state.
         activations: Size of what is kept for the gradient; grows with the batch.
+        longest_samples: Samples of the longest utterance.
+        longest_activations: Activations of the longest utterance.
         weight_copies: Size of the half-precision copies of weights that mixed precision
             keeps; does not grow.
         flops: Operations forwards and backwards, a multiply-add being two. Counted are
@@ -70,47 +66,11 @@ class StepCount:
     gradients: int
     optimizer: int
     activations: int
+    longest_samples: int
+    longest_activations: int
     weight_copies: int
     flops: int
     input_share: float
-
-
-def task_of(config: Mapping[str, Any]) -> str:
-    """``ssl`` or ``asr``, whichever a configuration is for."""
-    return "ssl" if "loss" in config else "asr"
-
-
-def load_args(path: str | Path, num_tokens: int) -> argparse.Namespace:
-    """Options of a configuration, less what changes neither sizes nor operations.
-
-    Confidences, statistics and labels need files; the first two change no size, and
-    labels do not matter beyond their number of frames.
-
-    Args:
-        path: YAML file for ``espnet_a2m.bin.ssl_train`` or ``asr_train``.
-        num_tokens: Size of the vocabulary of a recogniser.
-
-    Raises:
-        UserError: It is no such file, or has a part that reads further files.
-    """
-    config = load_config(path)
-    name = task_of(config)
-    check_config(path, name)
-    check_self_contained(config, str(path))
-    task: Any = {"ssl": A2MTask, "asr": ASRTask}[name]
-    args = task.get_parser().parse_args(["--config", str(path), "--output_dir", "-"])
-    args.task, args.kind = task, name
-    args.normalize = None
-    if name == "ssl":
-        args.masking_conf = {**args.masking_conf, "guidance": "uniform"}
-        args.model_conf = {**args.model_conf, "utterance_weight": "none"}
-        fs = sampling_rate(args)
-        args.label_grid = {"fs": fs, "offset": 0.0, "stride": LABEL_STRIDE}
-    else:
-        pieces = [f"piece{i}" for i in range(num_tokens - 3)]
-        args.token_list = ["<blank>", "<unk>", *pieces, "<sos/eos>"]
-        args.specaug = None  # the widths of its masks depend on numbers
-    return args
 
 
 @contextlib.contextmanager
@@ -129,7 +89,7 @@ def transducer_loss() -> Iterator[None]:
 
 
 def build(args: argparse.Namespace, device: str = "cpu") -> torch.nn.Module:
-    """The model of :func:`load_args` in training mode, its frozen parts frozen.
+    """The model of ``load_args`` in training mode, its frozen parts frozen.
 
     Within a ``FakeTensorMode`` it takes no memory.
     """
@@ -210,71 +170,6 @@ def note_lengths(model: Any, renew: bool) -> list[int]:
     return lengths
 
 
-class WeightCopies(TorchDispatchMode):
-    """Notes the copies in another type that are made of parameters."""
-
-    def __init__(self, model: torch.nn.Module):
-        super().__init__()
-        self.parameters = {x.untyped_storage()._cdata for x in model.parameters()}
-        self.storages: dict[int, torch.UntypedStorage] = {}
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        output = func(*args, **(kwargs or {}))
-        if (
-            func is torch.ops.aten._to_copy.default
-            and args[0].untyped_storage()._cdata in self.parameters
-        ):
-            storage = output.untyped_storage()
-            self.storages[storage._cdata] = storage
-        return output
-
-
-def saved_bytes(
-    model: torch.nn.Module, run: Callable[[], torch.Tensor]
-) -> tuple[int, int]:
-    """What a forward pass keeps for the gradient, apart from the parameters.
-
-    Returns:
-        Bytes of activations; bytes of copies of weights.
-    """
-    saved: dict[int, torch.UntypedStorage] = {}
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        saved[storage._cdata] = storage  # held: its place is not used again
-        return tensor
-
-    hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x)
-    with WeightCopies(model) as copies, hooks:
-        loss = run()
-    del loss
-    sizes = {key: storage.nbytes() for key, storage in saved.items()}
-    of_weights = sum(n for key, n in sizes.items() if key in copies.storages)
-    of_model = {
-        x.untyped_storage()._cdata for x in (*model.parameters(), *model.buffers())
-    }
-    activations = sum(n for key, n in sizes.items() if key not in of_model)
-    return activations - of_weights, of_weights
-
-
-@contextlib.contextmanager
-def autocast(device: str, enabled: bool) -> Iterator[None]:
-    """``torch.autocast`` to bfloat16, also for a GPU that is not there."""
-    before = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
-    torch.set_autocast_enabled(device, enabled)
-    torch.set_autocast_dtype(device, torch.bfloat16)
-    torch.autocast_increment_nesting()  # casts of weights are kept until the end
-    try:
-        yield
-    finally:
-        torch.autocast_decrement_nesting()
-        torch.set_autocast_enabled(device, before[0])
-        torch.set_autocast_dtype(device, before[1])
-        torch.clear_autocast_cache()
-
-
 def conv_backward_flops(
     grad_shape: Any, x_shape: Any, w_shape: Any, *args: Any, **kwargs: Any
 ) -> int:
@@ -290,11 +185,6 @@ def conv_backward_flops(
     return forward * sum(output_mask[:2])
 
 
-def nbytes(tensors: Any) -> int:
-    """Size of tensors."""
-    return sum(x.numel() * x.element_size() for x in tensors)
-
-
 def optimizer_bytes(args: argparse.Namespace, model: torch.nn.Module) -> int:
     """Size of the optimiser's state after a step on gradients that are there."""
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -303,46 +193,66 @@ def optimizer_bytes(args: argparse.Namespace, model: torch.nn.Module) -> int:
     return sum(nbytes(state.values()) for state in optimizer.state.values())
 
 
-def count_step(
+def count_saved(
     args: argparse.Namespace, seconds: float, tokens_per_second: float
+) -> tuple[int, int]:
+    """:func:`saved_bytes` of a configuration's step on one utterance, on a GPU."""
+    num_samples = int(seconds * sampling_rate(args))
+    num_tokens = int(seconds * tokens_per_second)
+    run = run_ssl if args.kind == "ssl" else run_asr
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        model = build(args, "cuda")
+        note_lengths(model, renew=run is run_asr)
+        no_cudnn = torch.backends.cudnn.flags(enabled=False)  # asks for a GPU
+        with autocast("cuda", args.use_amp), no_cudnn:
+            return saved_bytes(model, lambda: run(model, num_samples, num_tokens))
+
+
+def count_step(
+    args: argparse.Namespace,
+    seconds: float,
+    tokens_per_second: float,
+    longest: float | None = None,
 ) -> StepCount:
     """Count a training step on one utterance.
 
     Args:
-        args: Of :func:`load_args`.
+        args: Of :func:`~espnet_a2m.plan_config.load_args`.
         seconds: Length of the utterance.
         tokens_per_second: Of its transcript, for a recogniser.
+        longest: Length of the longest utterance, for its activations; None: all are
+            as long as this one.
 
     Raises:
         UserError: The model cannot be built, or the utterance is too short for it.
     """
-    num_samples = int(seconds * sampling_rate(args))
+    fs = sampling_rate(args)
+    num_samples = int(seconds * fs)
     num_tokens = int(seconds * tokens_per_second)
+    longest = seconds if longest is None else longest
     backward = {torch.ops.aten.convolution_backward: conv_backward_flops}
     run = run_ssl if args.kind == "ssl" else run_asr
-    try:
-        with FakeTensorMode(allow_non_fake_inputs=True):
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        with naming_config(args, "the model cannot be built"):
             model = build(args)
-            lengths = note_lengths(model, renew=run is run_asr)
-            with FlopCounterMode(display=False, custom_mapping=backward) as flops:
-                loss = run(model, num_samples, num_tokens)
-                forward = {
-                    k: sum(v.values()) for k, v in flops.get_flop_counts().items()
-                }
-                loss.backward()
-            trained = [p for p in model.parameters() if p.requires_grad]
-            gradients = nbytes(p.grad for p in trained if p.grad is not None)
+        lengths = note_lengths(model, renew=run is run_asr)
+        with (
+            naming_config(args, f"{seconds:g} s of audio"),
+            FlopCounterMode(display=False, custom_mapping=backward) as flops,
+        ):
+            loss = run(model, num_samples, num_tokens)
+            forward = {k: sum(v.values()) for k, v in flops.get_flop_counts().items()}
+            loss.backward()
+        trained = [p for p in model.parameters() if p.requires_grad]
+        gradients = nbytes(p.grad for p in trained if p.grad is not None)
+        with naming_config(args, f"{args.optim}: optim_conf"):
             optimizer = optimizer_bytes(args, model)
-
-            on_gpu = build(args, "cuda")
-            note_lengths(on_gpu, renew=run is run_asr)
-            no_cudnn = torch.backends.cudnn.flags(enabled=False)  # asks for a GPU
-            with autocast("cuda", args.use_amp), no_cudnn:
-                activations, weight_copies = saved_bytes(
-                    on_gpu, lambda: run(on_gpu, num_samples, num_tokens)
-                )
-    except ValueError as error:
-        raise UserError(f"{args.config}: {seconds:g} s of audio: {error}") from error
+    with naming_config(args, f"{seconds:g} s of audio on a GPU"):
+        activations, weight_copies = count_saved(args, seconds, tokens_per_second)
+    longest_activations = activations
+    if longest != seconds:
+        with naming_config(args, f"{longest:g} s of audio on a GPU"):
+            longest_activations = count_saved(args, longest, tokens_per_second)[0]
     # the counter names a part after the module that was called, model or part
     name, parts = type(model).__name__, (model.frontend, model.encoder)
     frontend, encoder = (type(part).__name__ for part in parts)
@@ -357,7 +267,38 @@ def count_step(
         gradients=gradients,
         optimizer=optimizer,
         activations=activations,
+        longest_samples=int(longest * fs),
+        longest_activations=longest_activations,
         weight_copies=weight_copies,
         flops=flops.get_total_flops(),
         input_share=sum(forward.get(x, 0) for x in inputs) / forward["Global"],
     )
+
+
+def count_scoring(args: argparse.Namespace, seconds: float) -> float:
+    """Operations of scoring a second of audio: a recogniser's encoder and CTC.
+
+    Args:
+        args: Of :func:`~espnet_a2m.plan_config.load_args`, of a recogniser.
+        seconds: Length of the utterance that is counted.
+
+    Raises:
+        UserError: It is no recogniser with CTC, or cannot be built.
+    """
+    if args.kind != "asr" or not args.model_conf.get("ctc_weight", 0.5):
+        raise UserError(
+            f"{args.config}: --scorer_config: must be a recogniser with CTC, as "
+            "conf/paper/asr_ctc_conformer_100m.yaml"
+        )
+    with (
+        naming_config(args, "the model cannot be built or run"),
+        FakeTensorMode(allow_non_fake_inputs=True),
+        torch.no_grad(),
+    ):
+        model: Any = build(args)
+        note_lengths(model, renew=True)
+        num_samples = int(seconds * sampling_rate(args))
+        speech = torch.randn(1, num_samples)
+        with FlopCounterMode(display=False) as flops:
+            model.ctc.ctc_lo(model.encode(speech, torch.tensor([num_samples]))[0])
+    return flops.get_total_flops() / seconds

@@ -40,7 +40,8 @@ benchmark_options=(
     --max_wav_duration 32  # the paper's crop
     --token_type bpe
     --nbpe 1024  # the paper's word pieces
-    --scorer_config "${A2M_ROOT}/conf/base/asr_ctc_conformer.yaml"
+    --speed_perturb_factors "0.9 1.0 1.1"  # as ESPnet; the scorer's warm-up needs them
+    --scorer_config "${A2M_ROOT}/conf/paper/asr_ctc_conformer_100m.yaml"
     --ssl_config "${A2M_ROOT}/conf/base/ssl_w2vbert_conformer.yaml"
     --asr_config "${A2M_ROOT}/conf/base/asr_transducer_conformer.yaml"
     --inference_config "${A2M_ROOT}/conf/decode_transducer.yaml"

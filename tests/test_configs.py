@@ -5,6 +5,7 @@ Built on fake tensors, which take no memory whatever the size.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from espnet_a2m.bin.check_init import match_keys
 from espnet_a2m.config_check import check_config, load_config
-from espnet_a2m.step_count import build, load_args, task_of
+from espnet_a2m.plan_config import load_args, task_of
+from espnet_a2m.plan_resources import LIBRISPEECH_SECONDS, in_a_batch
+from espnet_a2m.step_count import build
+from espnet_a2m.watch import WatchOptions
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 #: The paper's vocabulary.
@@ -37,7 +41,7 @@ FINE_TUNING = {
 SHARED = ("frontend", "normalize", "preencoder", "encoder")
 
 
-def build_config(name: str, **encoder_conf: int):
+def build_config(name: str, **encoder_conf: int | str):
     """The model of a configuration, of fake tensors."""
     args = load_args(CONF / name, NUM_TOKENS)
     args.encoder_conf = {**args.encoder_conf, **encoder_conf}
@@ -184,3 +188,115 @@ def test_schedule_is_the_papers():
         assert config["collate_fn_conf"]["crop_duration"] == 32.0
         assert config["masking_conf"]["mask_prob"] == 0.4
         assert config["masking_conf"]["mask_length"] == 10
+        # of "Attention is all you need", whose schedule it is
+        assert config["optim_conf"]["betas"] == [0.9, 0.98]
+        assert config["optim_conf"]["eps"] == 1e-9
+
+
+#: Updates that a comment of a configuration states: hours, speeds, as rounded there.
+STATED = {
+    "base/asr_ctc_conformer.yaml": {100: 9_600, 960: 92_000},
+    "base/asr_ctc_attention_conformer.yaml": {100: 9_600, 960: 92_000},
+    "base/asr_transducer_conformer.yaml": {100: 7_200, 960: 69_000},
+    "paper/asr_ctc_l.yaml": {100: 9_600, 960: 92_000},
+    "paper/asr_ctc_attention_l.yaml": {100: 9_600, 960: 92_000},
+    "paper/asr_transducer_l.yaml": {100: 7_200, 960: 69_000},
+    "paper/asr_ctc_conformer_100m.yaml": {3 * 100: 18_700},
+}
+
+
+def updates(args, hours: float, seconds: float = LIBRISPEECH_SECONDS) -> float:
+    """Of a whole training, as ESPnet makes batches on 8 GPUs."""
+    batch = in_a_batch(args.batch_bins, int(seconds * 16000), ngpu=8)
+    per_epoch = args.num_iters_per_epoch or hours * 3600 / seconds / batch
+    return per_epoch / args.accum_grad * args.max_epoch
+
+
+def test_warm_up_ends_before_the_training():
+    """At the hours that each configuration states, with room to come down again."""
+    recognisers = {name for name in CONFIGS if re.search("(base|paper)/asr_", name)}
+    assert set(STATED) == recognisers
+    for name, stated in STATED.items():
+        args = load_args(CONF / name, NUM_TOKENS)
+        for hours, number in stated.items():
+            planned = updates(args, hours)
+            assert planned == pytest.approx(number, rel=0.01), (name, hours)
+            assert planned > 1.2 * args.warmup_steps, (name, hours)
+            assert f"{number:,}" in (CONF / name).read_text(encoding="utf-8"), name
+    for name in CONFIGS:
+        if "tiny/asr_" in name and name != NEEDS_CHECKPOINT:  # 17 minutes, three speeds
+            args = load_args(CONF / name, NUM_TOKENS)
+            assert updates(args, 3 * 17 / 60, 3.0) > 1.2 * args.warmup_steps, name
+    for name in PRETRAINING:
+        if not name.startswith("tiny/"):
+            args = load_args(CONF / name, NUM_TOKENS)
+            assert updates(args, 60_000, 32.0) > 10 * args.warmup_steps
+
+
+def test_advice_on_training_from_scratch_is_espnets():
+    """conformer10's schedule, where it is over by the end."""
+    text = (CONF / "base/asr_ctc_conformer.yaml").read_text(encoding="utf-8")
+    assert "lr=0.0025" in text and "warmup_steps=40000" in text
+    args = load_args(CONF / "base/asr_ctc_conformer.yaml", NUM_TOKENS)
+    assert updates(args, 960) > 1.2 * 40_000
+    # what the scorer's head says of less than 100 h
+    args = load_args(CONF / "paper/asr_ctc_conformer_100m.yaml", NUM_TOKENS)
+    assert updates(args, 3 * 81) > args.warmup_steps > updates(args, 3 * 80)
+    args.max_epoch = 140
+    assert updates(args, 3 * 40.5) > args.warmup_steps
+
+
+def test_recipes_train_the_papers_scorer_at_three_speeds():
+    text = (CONF.parent / "local" / "recipe.sh").read_text(encoding="utf-8")
+    options = text.partition("benchmark_options=(")[2].partition("\n)")[0]
+    config = re.search(r'--scorer_config "\$\{A2M_ROOT\}/conf/(\S+)"', options)[1]
+    speeds = re.search(r'--speed_perturb_factors "([\d. ]+)"', options)[1].split()
+    assert (config, len(speeds)) == ("paper/asr_ctc_conformer_100m.yaml", 3)
+
+
+@pytest.mark.parametrize("name", PRETRAINING)
+def test_batches_fill_the_gpus_that_they_are_sized_for(name):
+    """No GPU waits for one that has an utterance more."""
+    args = load_args(CONF / name, NUM_TOKENS)
+    crop = int(32.0 * 16000)
+    if name.startswith("paper/"):
+        assert in_a_batch(args.batch_bins, crop, ngpu=32) == 256 == 8 * 32
+        assert in_a_batch(args.batch_bins // 2, crop, ngpu=16) == 128
+    elif name.startswith("base/"):
+        assert in_a_batch(args.batch_bins, crop, ngpu=8) == 88 == 11 * 8
+
+
+def test_nothing_is_watched_for_in_the_warm_up():
+    """Else a training stops at update 6,000 of 25,000: its 50 windows of 100."""
+    for name in PRETRAINING:
+        config = load_config(CONF / name)
+        watched = WatchOptions.from_conf(config.get("watch_conf", {}))
+        last = watched.start + watched.max_collapsed * watched.window
+        assert last > config["scheduler_conf"]["warmup_steps"]
+        if not name.startswith("tiny/"):
+            assert watched.start > config["scheduler_conf"]["warmup_steps"], name
+
+
+def test_xl_without_relative_positions(models):
+    """As arXiv 2010.10504 has it, by the options in the head of the XL's."""
+    name = "paper/ssl_wav2vec2_xl.yaml"
+    text = (CONF / name).read_text(encoding="utf-8")
+    options = dict(re.findall(r"--encoder_conf (\w+)=(\w+)", text))
+    pretrained = build_config(name, **options)
+    layers = pretrained.encoder.encoders
+    assert round(size(layers) / 1e9, 1) == 0.6
+    width = 1024  # a projection of positions and two biases less
+    less = size(models[name].encoder.encoders) - size(layers)
+    assert less == 24 * (width * width + 2 * width)
+    check_init(
+        pretrained, build_config("paper/asr_ctc_l.yaml", num_blocks=24, **options)
+    )
+
+
+def test_xl_transducer_has_two_layers():
+    text = (CONF / "paper/asr_transducer_l.yaml").read_text(encoding="utf-8")
+    assert "--decoder_conf num_layers=2" in text
+    args = load_args(CONF / "paper/asr_transducer_l.yaml", NUM_TOKENS)
+    args.decoder_conf = {**args.decoder_conf, "num_layers": 2}
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        assert len(build(args).decoder.decoder) == 2
