@@ -24,8 +24,10 @@ CONFIDENCE_MB = 0.121
 #: ``kaldi_ark.entry_bytes`` reads them), MFCC 100 frames a second.
 LABEL_MB = 5 * 100 * 3600 / 1e6
 #: Measured on an AMD EPYC, times real time: ESPnet's statistics of stage 10 on two
-#: threads; MFCC, and the nearest of the centroids, of stage 9, each on one.
-STATISTICS, MFCC, ASSIGNMENT = 1176, 2400, 5000
+#: threads; labels of stage 9 on one, MFCC and 1,024 clusters.
+STATISTICS, LABELLING = 1176, 800
+#: The driver's --stats_hours.
+STATISTICS_HOURS = 100
 
 
 def predicts_labels(args: argparse.Namespace) -> bool:
@@ -113,17 +115,19 @@ def before(
     if predicts_labels(args):
         yield Figure(
             "before: labels (stage 9)",
-            days / MFCC + days / ASSIGNMENT,
-            "days",
-            f"MFCC {MFCC:,} and the nearest centroid {ASSIGNMENT:,} times as fast as "
-            "real time on one AMD EPYC core, measured; fitting on a sample left out",
+            days / LABELLING,
+            "core days",
+            f"MFCC and 1,024 clusters {LABELLING} times as fast as real time on one "
+            "AMD EPYC core, measured; --scoring_nj divides it; fitting on 100 hours "
+            "(--km_hours) left out",
         )
     yield Figure(
         "before: statistics (stage 10)",
-        days / STATISTICS,
-        "days",
-        f"one process, {STATISTICS:,} times as fast as real time on two threads of an "
-        "AMD EPYC, measured; docs/scale.md has a way without",
+        min(given.hours, STATISTICS_HOURS) / STATISTICS * 60,
+        "minutes",
+        f"of {min(given.hours, STATISTICS_HOURS):g} hours drawn at random "
+        f"(--stats_hours), {STATISTICS:,} times as fast as real time on two threads of "
+        "an AMD EPYC, measured",
     )
     yield Figure(
         "before: reading, each pass",
