@@ -20,6 +20,7 @@ pretrain_set=${pretrain/#librispeech/train}
 test_sets="ihm_dev ihm_eval sdm1_dev sdm1_eval"
 [ "${mic}" != mdm8 ] || test_sets+=" mdm8_dev mdm8_eval"
 
+# a scorer of its own: as many updates on 80 h as the configuration has on 100
 "${A2M_ROOT}/local/a2m.sh" "${benchmark_options[@]}" \
     --local_data_opts "--mic ${mic} --pretrain ${pretrain} --allow_missing ${allow_missing}" \
     --train_set "${mic}_train" \
@@ -27,4 +28,5 @@ test_sets="ihm_dev ihm_eval sdm1_dev sdm1_eval"
     --pretrain_set "${pretrain_set}" \
     --test_sets "${test_sets}" \
     --scorer_exp "$(librispeech_scorer)" \
+    --scorer_args "--max_epoch 88" \
     "${rest[@]}"

@@ -18,6 +18,9 @@ take_option allow_missing "${rest[@]}"
 pretrain_set=${pretrain/#librispeech/train}
 [ "${pretrain}" != chime6 ] || pretrain_set=${mic}_train
 
+scorer_epochs=175  # a scorer of its own: as many updates on 40 h as on LibriSpeech's 100
+[ "${mic}" != mdm ] || scorer_epochs=70
+
 "${A2M_ROOT}/local/a2m.sh" "${benchmark_options[@]}" \
     --local_data_opts "--mic ${mic} --pretrain ${pretrain} --allow_missing ${allow_missing}" \
     --train_set "${mic}_train" \
@@ -25,6 +28,7 @@ pretrain_set=${pretrain/#librispeech/train}
     --pretrain_set "${pretrain_set}" \
     --test_sets "ihm_dev dev eval" \
     --scorer_exp "$(librispeech_scorer)" \
+    --scorer_args "--max_epoch ${scorer_epochs}" \
     "${rest[@]}"
 
 score_chime6 "${rest[@]}"
