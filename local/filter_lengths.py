@@ -37,7 +37,7 @@ class Tally:
 
 
 def why_dropped(
-    seconds: float, text: str | None, shortest: float, longest: float, max_text: int
+    seconds: float, text: str | None, shortest: float, longest: float
 ) -> str | None:
     """The reason to drop an utterance, or None to keep it (bounds are kept)."""
     if seconds < shortest:
@@ -46,8 +46,6 @@ def why_dropped(
         return f"longer than {longest:g} s"
     if text is not None and not text:
         return "empty text"
-    if text is not None and 0 < max_text < len(text):
-        return f"more than {max_text} characters"
     return None
 
 
@@ -69,15 +67,12 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--min_wav_duration", type=float, default=0.1, metavar="S")
     parser.add_argument("--max_wav_duration", type=float, default=20.0, metavar="S")
-    parser.add_argument(
-        "--max_text", type=int, default=0, help="most characters of text; 0: any"
-    )
     parser.add_argument("--fs", type=int, help="Hz; default: what stage 3 noted")
     parser.add_argument("src", metavar="SRC", help="formatted data directory")
     parser.add_argument("dst", metavar="DST", help="data directory to write")
     args = parser.parse_args(argv)
     need = ("wav.scp", "utt2spk", "utt2num_samples")
-    bounds = (args.min_wav_duration, args.max_wav_duration, args.max_text)
+    bounds = (args.min_wav_duration, args.max_wav_duration)
     fs = 0
     dropped: dict[str, Tally] = {}
     kept, seen = Tally(), Tally()
