@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from espnet_a2m.errors import DataError
-from espnet_a2m.kaldi_ark import check_entries, read_array
+from espnet_a2m.kaldi_ark import checked_entries, read_array
 from espnet_a2m.kaldi_table import read_scp, write_table
 from espnet_a2m.scoring import read_audio
 from espnet_a2m.streams import check_streams
@@ -157,6 +157,10 @@ def test_pipe_that_does_not_end_is_ended(monkeypatch):
     assert time.monotonic() - start < 10
 
 
+def check_entry(entry: str) -> None:
+    list(checked_entries([("utt", entry)]))
+
+
 PIPES = [
     "touch pwned |",
     "touch pwned |:0",
@@ -171,7 +175,7 @@ def test_commands_are_refused_by_every_reader(entry, short_utterances):
     for read in (
         lambda: read_audio("utt", entry, 16000),
         lambda: read_array(entry),
-        lambda: check_entries([entry]),
+        lambda: check_entry(entry),
     ):
         with pytest.raises(DataError):
             read()
@@ -196,7 +200,7 @@ def test_pickles_and_false_sizes_are_refused():
     kaldiio.save_ark("good.ark", {"utt": np.ones((3, 2), np.float32)}, scp="good.scp")
     good = read_scp("good.scp")["utt"]
     np.testing.assert_array_equal(read_array(good), np.ones((3, 2)))
-    check_entries([good])
+    check_entry(good)
     offset = int(good.rpartition(":")[2])
     content = Path("good.ark").read_bytes()
     huge = content.replace(b"\4\3\0\0\0", b"\4\xff\xff\xff\x7f")
@@ -211,11 +215,11 @@ def test_pickles_and_false_sizes_are_refused():
     for name, damaged in files.items():
         assert damaged != content
         Path(name).write_bytes(damaged)
-        for read in (read_array, lambda entry: check_entries([entry])):
+        for read in (read_array, check_entry):
             with pytest.raises(DataError, match=name):
                 read(f"{name}:{offset}")
     with pytest.raises(DataError):
-        check_entries(["good.ark:99999"])
+        check_entry("good.ark:99999")
 
 
 def test_what_is_no_file_is_not_waited_for():

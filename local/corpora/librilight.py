@@ -40,17 +40,14 @@ LONGEST = 32.0  # seconds; the crop of the paper's pre-training
 PAUSE = 2.0  # seconds; the official script leaves all pauses out, a segment cannot
 
 
-def cut(
-    activity: Iterable[tuple[float, float]],
-    longest: float = LONGEST,
-    pause: float = PAUSE,
-) -> list[tuple[float, float]]:
+def cut(activity: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
     """Join stretches of voice activity to segments, as the official cut_by_vad.py.
+
+    A stretch longer than LONGEST is divided evenly; a pause longer than PAUSE is in no
+    segment.
 
     Args:
         activity: (start, end) of each stretch, in seconds, in order.
-        longest: length of a segment at most; a longer stretch is divided evenly.
-        pause: a longer one is in no segment.
 
     Returns:
         (start, end) of the segments, in seconds, pauses within them included.
@@ -58,11 +55,11 @@ def cut(
     segments: list[tuple[float, float]] = []
     for start, end in activity:
         if segments and (
-            start - segments[-1][1] <= pause and end - segments[-1][0] <= longest
+            start - segments[-1][1] <= PAUSE and end - segments[-1][0] <= LONGEST
         ):
             segments[-1] = (segments[-1][0], max(end, segments[-1][1]))
             continue
-        pieces = max(1, -(-(end - start) // longest))
+        pieces = max(1, -(-(end - start) // LONGEST))
         step = (end - start) / pieces
         bounds = [round(start + i * step, 3) for i in range(int(pieces))] + [end]
         segments += zip(bounds, bounds[1:])
