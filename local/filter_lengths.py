@@ -11,7 +11,13 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_a2m.datadir import DataDir, DataError, main_guard, writing_data_dir
+from espnet_a2m.datadir import (
+    DataDir,
+    DataError,
+    main_guard,
+    write_atomic,
+    writing_data_dir,
+)
 from espnet_a2m.kaldi_table import to_count
 
 
@@ -107,9 +113,13 @@ def main(argv: list[str] | None = None) -> None:
                 f"{args.src}: none of {seen.count} utterances is left; widen "
                 "--min_wav_duration and --max_wav_duration, or check the transcripts"
             )
-    for note in ("audio_format", "feats_type", "fs"):
-        if (Path(args.src) / note).is_file():
-            (Path(args.dst) / note).write_bytes((Path(args.src) / note).read_bytes())
+        # before wav.scp, which says that all is there
+        (Path(args.dst) / "wav.scp").unlink(missing_ok=True)
+        for note in ("audio_format", "feats_type", "fs"):
+            if (Path(args.src) / note).is_file():
+                write_atomic(
+                    Path(args.dst) / note, (Path(args.src) / note).read_bytes()
+                )
     print(f"{args.dst}: kept {kept.count} of {seen.count} ({kept.hours:.3f} h)")
 
 

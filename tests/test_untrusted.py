@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import kaldiio
 import numpy as np
 import pytest
 import soundfile
+from local_programs import ROOT, ok, refused
 
 from espnet_a2m.errors import DataError
 from espnet_a2m.kaldi_ark import checked_entries, read_array
@@ -20,7 +20,6 @@ from espnet_a2m.kaldi_table import read_scp, write_table
 from espnet_a2m.scoring import read_audio
 from espnet_a2m.streams import check_streams
 
-ROOT = Path(__file__).resolve().parent.parent
 RUN = "$(touch${IFS}pwned)"  # what would leave a trace; without a blank, to be a key
 KEYS = [
     f"a'{RUN}",
@@ -37,27 +36,6 @@ def nothing_was_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     yield
     assert not list(tmp_path.rglob("pwned")) + list(Path.home().glob("pwned"))
-
-
-def local(program: str, *arguments: object) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "local" / program), *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
-def ok(program: str, *arguments: object) -> None:
-    done = local(program, *arguments)
-    assert done.returncode == 0, done.stderr
-
-
-def refused(program: str, *arguments: object) -> str:
-    done = local(program, *arguments)
-    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
-    return done.stderr.partition("ERROR: ")[2]
 
 
 def make_dir(wav_scp: dict[str, object], text: str = "A") -> None:
