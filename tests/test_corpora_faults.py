@@ -13,14 +13,9 @@ import miniature_corpora as mini
 import numpy as np
 import pytest
 from meetings import prepare
+from meetings import refused_sets as refused
 
 from espnet_a2m.datadir import DataDir, DataError, read_scp
-
-
-def refused(capsys, corpus: str, folder: Path, data: Path, *sets: str) -> str:
-    """The message of a preparation that must fail."""
-    arguments = ("--corpus_dir", folder, "--data", data, "--sets", *sets)
-    return meetings.refused(capsys, corpus, *arguments)
 
 
 # --------------------------------------------------------------- NIST SPHERE files
