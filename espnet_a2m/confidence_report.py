@@ -16,17 +16,17 @@ from espnet_a2m.span_sampling import span_mask
 
 PERCENTILES = (5, 25, 50, 75, 95)
 ALL = "all"  # stands for all languages together
+MIN_SECONDS = 1.0  # AUC is of longer utterances: a mean over few frames says little
 
 
 def auc(positive: Sequence[float], negative: Sequence[float]) -> float:
     """Area under the ROC curve: P(positive > negative) + P(equal) / 2; NaN if empty."""
-    from scipy.stats import rankdata
+    from sklearn.metrics import roc_auc_score
 
     n, m = len(positive), len(negative)
     if not n or not m:
         return float("nan")
-    ranks = rankdata(np.concatenate([positive, negative]))  # ties share their mean
-    return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
+    return float(roc_auc_score(np.arange(n + m) < n, [*positive, *negative]))
 
 
 def start_divergence(confidence: np.ndarray) -> float:
@@ -39,13 +39,11 @@ def start_divergence(confidence: np.ndarray) -> float:
     return max(0.0, float((p * np.log(p * len(confidence))).sum()))
 
 
-def speech_frames(
-    speech: np.ndarray, grid: FrameGrid, num_frames: int, range_db: float = 30.0
-) -> np.ndarray:
+def speech_frames(speech: np.ndarray, grid: FrameGrid, num_frames: int) -> np.ndarray:
     """Which frames hold speech, by energy alone.
 
     The detector of Kinnunen and Li (Speech Communication 52(1), 2010): a
-    frame is speech when its energy is at most ``range_db`` below the loudest frame's
+    frame is speech when its energy is at most 30 dB below the loudest frame's
     and above -55 dB of full scale. It takes babble and music for speech.
 
     Args:
@@ -59,7 +57,7 @@ def speech_frames(
     level = frame_level(
         torch.from_numpy(speech)[None], torch.tensor([len(speech)]), grid, num_frames
     )[0][0].numpy()
-    return (level >= level.max() - range_db) & (level > -55.0)
+    return (level >= level.max() - 30.0) & (level > -55.0)
 
 
 def draw_mask(
@@ -104,7 +102,6 @@ def language_auc(
     utts: Mapping[str, tuple[float, float]],
     language: Mapping[str, str],
     target: str,
-    min_seconds: float,
     exclude: Collection[str] = (),
 ) -> dict[str, dict[str, float]]:
     """How well utterance confidence tells ``target`` from each other language.
@@ -113,7 +110,6 @@ def language_auc(
         utts: Utterance -> (confidence, seconds).
         language: Utterance -> language.
         target: The language the scorer was made for.
-        min_seconds: Only utterances longer than this count.
         exclude: Utterances left out, such as the scorer's training data.
 
     Returns:
@@ -121,7 +117,7 @@ def language_auc(
     """
     by_language: dict[str, list[float]] = {}
     for utt, (s_u, seconds) in utts.items():
-        if seconds > min_seconds and utt not in exclude:
+        if seconds > MIN_SECONDS and utt not in exclude:
             by_language.setdefault(language[utt], []).append(s_u)
     ours = by_language.pop(target, [])
     by_language = dict(sorted(by_language.items()))
@@ -176,7 +172,6 @@ def make_report(
     target_lang: str | None = None,
     exclude: Collection[str] = (),
     heldout: ScoredSet | None = None,
-    min_seconds: float = 1.0,
     mask_prob: float = 0.4,
     mask_length: int = 10,
     mask_utts: int = 300,
@@ -189,7 +184,6 @@ def make_report(
         exclude: Utterances the scorer was trained on; AUC is also given without.
         heldout: A set of the target language that the scorer was not trained on; AUC
             is also given with its utterances for those of ``scored``.
-        min_seconds: Utterances up to this length do not count for AUC.
         mask_prob: Share of frames to mask.
         mask_length: Frames in a span.
         mask_utts: Utterances, drawn at random, whose masks are compared.
@@ -235,8 +229,8 @@ def make_report(
         }
     report["start_divergence_nats"] = float(np.mean(divergences))
     if target_lang:
-        pair = (utts, scored.language, target_lang, min_seconds)
-        report["target_lang"], report["min_seconds"] = target_lang, min_seconds
+        pair = (utts, scored.language, target_lang)
+        report["target_lang"], report["min_seconds"] = target_lang, MIN_SECONDS
         report["auc"] = language_auc(*pair)
         if exclude:
             report["excluded"] = len(set(exclude) & set(utts))
@@ -247,7 +241,7 @@ def make_report(
             spoken = {**scored.language, **dict.fromkeys(ours, target_lang)}
             report["heldout"] = str(heldout.data)
             report["auc_heldout"] = language_auc(
-                {**others, **ours}, spoken, target_lang, min_seconds
+                {**others, **ours}, spoken, target_lang
             )
     rng = np.random.default_rng(0)
     some = rng.permutation(list(utts))[:mask_utts].tolist()

@@ -45,6 +45,7 @@ __all__ = [
     "write_atomic",
     "write_data_dir",
     "write_table",
+    "writing_data_dir",
 ]
 
 PART_UTTERANCES = 50_000  # of a directory that is read in parts

@@ -169,14 +169,12 @@ def write_config(config: dict[str, Any], directory: Path, stats: str | None) -> 
     (directory / CONFIG).write_text(text, encoding="utf-8")
 
 
-def export(
-    model_file: str | Path, config_file: str | Path | None, output_dir: str | Path
-) -> Path:
+def export(model_file: str | Path, output_dir: str | Path) -> Path:
     """Write a pre-trained model so that ESPnet's ``frontend: espnet_ssl`` reads it.
 
     Args:
-        model_file: Checkpoint of a pre-training, such as ``valid....best.pth``.
-        config_file: Its configuration; ``config.yaml`` beside it when None.
+        model_file: Checkpoint of a pre-training, such as ``valid....best.pth``, with
+            ``config.yaml`` beside it.
         output_dir: Made, or replaced if it holds an earlier export.
 
     Returns:
@@ -188,8 +186,7 @@ def export(
     """
     model_file = Path(model_file)
     output = Path(output_dir).absolute()
-    config = load_config(config_file or model_file.parent / CONFIG)
-    config = stock_config(config)
+    config = stock_config(load_config(model_file.parent / CONFIG))
     stats = config["normalize_conf"].get("stats_file")
     files = {MODEL, CONFIG} | ({Path(stats).name} if stats else set())
     others = [p.name for p in output.glob("[!.]*") if p.name not in files]
@@ -199,7 +196,7 @@ def export(
             "--output_dir a new directory"
         )
     model = load_trained_model(
-        A2MTask, model_file, config_file, "pre-train the model first (stages 10-11)"
+        A2MTask, model_file, None, "pre-train the model first (stages 10-11)"
     )
     made = output.with_name(f"{output.name}.tmp")
     shutil.rmtree(made, ignore_errors=True)

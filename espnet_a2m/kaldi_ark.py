@@ -146,12 +146,6 @@ def checked_entries(table: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str
             yield utt_id, source
 
 
-def check_entries(sources: Iterable[str]) -> None:
-    """Refuse entries as `checked_entries` does."""
-    for _ in checked_entries((source, source) for source in sources):
-        pass
-
-
 def read_bytes(source: str) -> bytes:
     """An entry as it lies in its file.
 

@@ -194,11 +194,6 @@ def iter_counts(path: PathLike) -> Iterator[tuple[str, int]]:
     return ((key, to_count(value, path, key)) for key, value in iter_scp(path))
 
 
-def read_counts(path: PathLike) -> dict[str, int]:
-    """Read a table of whole numbers as `iter_counts` does."""
-    return dict(iter_counts(path))
-
-
 def to_count(value: str, path: PathLike, key: str) -> int:
     """A whole number of a table. Raises DataError where it is none."""
     if not (value.isascii() and value.isdigit() and len(value) < 16):

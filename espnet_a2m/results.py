@@ -151,14 +151,14 @@ def environment() -> str:
     )
 
 
-def summary(results: list[Result], with_interval: bool = True) -> str:
+def summary(results: list[Result]) -> str:
     """Experiments side by side: a row each, a column per test set and measure."""
     decodings = {r.decoding for r in results}
     rows: dict[str, dict[str, str]] = {}
     for r in results:
         name = r.experiment.name + (f" ({r.decoding})" if len(decodings) > 1 else "")
         cell = f"{r.row['Err']:.1f}"
-        if with_interval and r.interval:
+        if r.interval:
             cell += " [{:.1f}, {:.1f}]".format(*r.interval)
         rows.setdefault(name, {})[f"{r.dataset} {r.measure}"] = cell
     columns = sorted({c for row in rows.values() for c in row}, key=_column_order)

@@ -23,7 +23,6 @@ from pathlib import Path
 from espnet_a2m.errors import DataError, UserError, few
 from espnet_a2m.kaldi_table import PathLike, read_scp, write_atomic
 
-UNITS = ("word", "char")
 SPACE = "<space>"
 # sclite gives these a meaning of its own (alternatives, comments, null words), or
 # drops them; their full-width twins are scored as they stand.

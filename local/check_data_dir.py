@@ -15,9 +15,7 @@ from wav_pipes import add_allow_pipes
 from espnet_a2m.datadir import DataDir, DataError, check_audio_exists, main_guard
 
 
-def check(
-    path: str, need: list[str], audio: bool = True, allow_pipes: bool = False
-) -> int:
+def check(path: str, need: list[str], allow_pipes: bool) -> int:
     """Check one directory and return its number of utterances.
 
     Raises:
@@ -32,8 +30,7 @@ def check(
     need = ["wav.scp", "utt2spk", *need]
     parts = DataDir.parts(path, need=need, allow_pipes=allow_pipes)
     count = sum(len(part.utts) for part in parts)
-    if audio:
-        check_audio_exists(Path(path) / "wav.scp")
+    check_audio_exists(Path(path) / "wav.scp")
     return count
 
 
@@ -49,16 +46,12 @@ def main(argv: list[str] | None = None) -> None:
         metavar="TABLE",
         help="table that must be there, e.g. text; may be repeated",
     )
-    parser.add_argument(
-        "--skip_audio", action="store_true", help="don't look for the audio files"
-    )
     add_allow_pipes(parser)
     args = parser.parse_args(argv)
     errors = []
     for path in args.dirs:
         try:
-            pipes = args.allow_pipes == "true"
-            count = check(path, args.need, not args.skip_audio, pipes)
+            count = check(path, args.need, args.allow_pipes == "true")
             print(f"{path}: {count} utterances, well-formed")
         except DataError as error:
             errors.append(str(error))

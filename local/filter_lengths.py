@@ -11,7 +11,13 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_a2m.datadir import DataDir, DataError, main_guard, writing_data_dir
+from espnet_a2m.datadir import (
+    DataDir,
+    DataError,
+    main_guard,
+    write_atomic,
+    writing_data_dir,
+)
 from espnet_a2m.kaldi_table import to_count
 
 
@@ -37,7 +43,7 @@ class Tally:
 
 
 def why_dropped(
-    seconds: float, text: str | None, shortest: float, longest: float, max_text: int
+    seconds: float, text: str | None, shortest: float, longest: float
 ) -> str | None:
     """The reason to drop an utterance, or None to keep it (bounds are kept)."""
     if seconds < shortest:
@@ -46,8 +52,6 @@ def why_dropped(
         return f"longer than {longest:g} s"
     if text is not None and not text:
         return "empty text"
-    if text is not None and 0 < max_text < len(text):
-        return f"more than {max_text} characters"
     return None
 
 
@@ -69,15 +73,12 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--min_wav_duration", type=float, default=0.1, metavar="S")
     parser.add_argument("--max_wav_duration", type=float, default=20.0, metavar="S")
-    parser.add_argument(
-        "--max_text", type=int, default=0, help="most characters of text; 0: any"
-    )
     parser.add_argument("--fs", type=int, help="Hz; default: what stage 3 noted")
     parser.add_argument("src", metavar="SRC", help="formatted data directory")
     parser.add_argument("dst", metavar="DST", help="data directory to write")
     args = parser.parse_args(argv)
     need = ("wav.scp", "utt2spk", "utt2num_samples")
-    bounds = (args.min_wav_duration, args.max_wav_duration, args.max_text)
+    bounds = (args.min_wav_duration, args.max_wav_duration)
     fs = 0
     dropped: dict[str, Tally] = {}
     kept, seen = Tally(), Tally()
@@ -112,9 +113,13 @@ def main(argv: list[str] | None = None) -> None:
                 f"{args.src}: none of {seen.count} utterances is left; widen "
                 "--min_wav_duration and --max_wav_duration, or check the transcripts"
             )
-    for note in ("audio_format", "feats_type", "fs"):
-        if (Path(args.src) / note).is_file():
-            (Path(args.dst) / note).write_bytes((Path(args.src) / note).read_bytes())
+        # before wav.scp, which says that all is there
+        (Path(args.dst) / "wav.scp").unlink(missing_ok=True)
+        for note in ("audio_format", "feats_type", "fs"):
+            if (Path(args.src) / note).is_file():
+                write_atomic(
+                    Path(args.dst) / note, (Path(args.src) / note).read_bytes()
+                )
     print(f"{args.dst}: kept {kept.count} of {seen.count} ({kept.hours:.3f} h)")
 
 

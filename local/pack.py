@@ -88,10 +88,11 @@ def gather(args: argparse.Namespace, directory: Path) -> list[str]:
     fs = (config.get("frontend_conf") or {}).get("fs", 16000)
     release = config.get("version", "")
     card = CARD[args.task].format(name=args.outpath.stem, fs=fs, release=release)
-    if args.results.is_file():
-        shutil.copyfile(args.results, directory / "RESULTS.md")
-        card += f"\n{args.results.read_text(encoding='utf-8')}"
-        names.append("RESULTS.md")
+    results = Path("RESULTS.md")  # of stage 15
+    if results.is_file():
+        shutil.copyfile(results, directory / results)
+        card += f"\n{results.read_text(encoding='utf-8')}"
+        names.append(str(results))
     (directory / "README.md").write_text(card, encoding="utf-8")
     return [*names, "README.md"]
 
@@ -104,7 +105,6 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--model_file", type=Path, required=True)
     parser.add_argument("--outpath", type=Path, required=True, help="A .zip file")
-    parser.add_argument("--results", type=Path, default=Path("RESULTS.md"))
     args = parser.parse_args()
     outpath = args.outpath.absolute()
     with tempfile.TemporaryDirectory() as name:

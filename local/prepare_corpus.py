@@ -29,17 +29,10 @@ from corpora.kaldi import EmptySet
 
 from espnet_a2m.datadir import DataError, UserError, few, main_guard
 
-CORPORA = {
-    "ami": "corpora.ami",
-    "chime6": "corpora.chime6",
-    "commonvoice": "corpora.commonvoice",
-    "fisher": "corpora.fisher",
-    "librilight": "corpora.librilight",
-    "librispeech": "corpora.librispeech",
-    "switchboard": "corpora.switchboard",
-    "tedlium": "corpora.tedlium",
-    "wsj": "corpora.wsj",
-}
+CORPORA = (
+    *("ami", "chime6", "commonvoice", "fisher", "librilight", "librispeech"),
+    *("switchboard", "tedlium", "wsj"),
+)
 FLAGS = ("true", "false")
 
 
@@ -108,7 +101,8 @@ def main(argv: list[str] | None = None) -> None:
     """Command line."""
     argv = sys.argv[1:] if argv is None else argv
     name = argv[0] if argv else ""
-    module: Any = importlib.import_module(CORPORA[name]) if name in CORPORA else None
+    known = name in CORPORA
+    module: Any = importlib.import_module(f"corpora.{name}") if known else None
     args = get_parser(module).parse_args(argv)
     if module is None:  # the corpus was named after the options
         raise UserError(f"name the corpus first: prepare_corpus.py {args.corpus} ...")

@@ -19,7 +19,7 @@ from pathlib import Path
 from espnet_a2m.datadir import DataError, main_guard, read_scp, write_atomic
 
 
-def char_tokens(texts: list[str], symbols: Path | None) -> str:
+def char_tokens(texts: list[str]) -> str:
     """The list of characters, most frequent first.
 
     The same as `espnet2.bin.tokenize_text --write_vocabulary true` writes, by the same
@@ -28,16 +28,14 @@ def char_tokens(texts: list[str], symbols: Path | None) -> str:
     """
     from espnet2.text.char_tokenizer import CharTokenizer
 
-    tokenizer = CharTokenizer(None if symbols is None else str(symbols))
+    tokenizer = CharTokenizer()
     # most_common() keeps the order of appearance among equals, as ESPnet's sort does.
     counts = Counter(token for text in texts for token in tokenizer.text2tokens(text))
     characters = [token for token, _ in counts.most_common()]
     return "\n".join(["<blank>", "<unk>", *characters, "<sos/eos>"]) + "\n"
 
 
-def train_bpe(
-    texts: list[str], nbpe: int, mode: str, symbols: Path | None, outdir: Path
-) -> str:
+def train_bpe(texts: list[str], nbpe: int, outdir: Path) -> str:
     """Train sentencepiece, write its model and vocabulary, return the token list.
 
     Raises:
@@ -45,17 +43,15 @@ def train_bpe(
     """
     import sentencepiece
 
-    special = [] if symbols is None else symbols.read_text(encoding="utf-8").split()
     model = io.BytesIO()  # sentencepiece does not notice that a disk is full
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(texts),
             model_writer=model,
             vocab_size=nbpe,
-            model_type=mode,
+            model_type="unigram",
             character_coverage=1.0,
             input_sentence_size=100_000_000,
-            user_defined_symbols=special,
             num_threads=1,
             minloglevel=2,
         )
@@ -96,30 +92,16 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--token_type", choices=("char", "bpe"), required=True)
     parser.add_argument("--nbpe", type=int, default=500, help="number of BPE pieces")
-    parser.add_argument(
-        "--bpemode", choices=("unigram", "bpe"), default="unigram", help="BPE model"
-    )
-    parser.add_argument(
-        "--non_linguistic_symbols", type=Path, metavar="FILE", help="kept as one token"
-    )
     parser.add_argument("--text", type=Path, required=True, help="Kaldi text file")
     parser.add_argument("--outdir", type=Path, required=True)
     args = parser.parse_args(argv)
-    symbols = args.non_linguistic_symbols
-    if symbols is not None:
-        try:
-            symbols.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(
-                f"{symbols}: cannot be read ({error}) (--non_linguistic_symbols)"
-            ) from None
     if args.nbpe < 1:
         raise DataError(f"--nbpe {args.nbpe}: expected a positive number")
     texts = list(read_scp(args.text).values())
     if args.token_type == "char":
-        tokens = char_tokens(texts, symbols)
+        tokens = char_tokens(texts)
     else:
-        tokens = train_bpe(texts, args.nbpe, args.bpemode, symbols, args.outdir)
+        tokens = train_bpe(texts, args.nbpe, args.outdir)
     write_atomic(args.outdir / "tokens.txt", tokens)
     print(f"{args.outdir}/tokens.txt: {len(tokens.splitlines())} tokens")
 

@@ -5,6 +5,7 @@ The archive is extracted to a directory first, which is then uploaded as it is.
 """
 
 import argparse
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -13,13 +14,19 @@ from espnet_a2m.errors import UserError, main_guard
 
 
 def extract(archive: Path, directory: Path, repo: str) -> None:
-    """Replace a directory by what an archive holds, the card naming its repository."""
-    shutil.rmtree(directory, ignore_errors=True)
+    """Replace a directory by what an archive holds, the card naming its repository.
+
+    It has its name when it is whole.
+    """
+    made = directory.with_name(f"{directory.name}.tmp")
+    shutil.rmtree(made, ignore_errors=True)
     with zipfile.ZipFile(archive) as files:
-        files.extractall(directory)
-    card = directory / "README.md"
+        files.extractall(made)
+    card = made / "README.md"
     text = card.read_text(encoding="utf-8").replace("user/name", repo)
     card.write_text(text, encoding="utf-8")
+    shutil.rmtree(directory, ignore_errors=True)
+    os.replace(made, directory)
 
 
 @main_guard
@@ -43,7 +50,7 @@ def main() -> None:
         raise UserError(f"--hf_repo {args.repo!r}: expected user/name")
     if not zipfile.is_zipfile(args.archive):
         raise UserError(f"{args.archive}: no archive: run stage 16 first (--stage 16)")
-    extract(args.archive, args.outdir, args.repo)
+    extract(args.archive, args.outdir.absolute(), args.repo)
     if not get_token():
         raise UserError(
             f"{args.outdir} is ready, but there is no token of the Hugging Face Hub: "

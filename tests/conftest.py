@@ -15,9 +15,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import soundfile
+from local_programs import ROOT, make_dir
 from tiny_pretraining import QUICK, SMALL, asr_options, data_options, make_data
 
-ROOT = Path(__file__).resolve().parent.parent
 TEST_DATA = Path(os.environ.get("A2M_TEST_DATA", ROOT.parent / "shared" / "data"))
 
 
@@ -42,6 +42,17 @@ def short_utterances(librispeech) -> list[tuple[str, Path, str]]:
         librispeech, key=lambda u: soundfile.info(librispeech[u][0]).frames
     )
     return [(utt_id, *librispeech[utt_id]) for utt_id in by_length]
+
+
+@pytest.fixture
+def speech_dir(tmp_path, short_utterances) -> Path:
+    """A data directory of 40 real utterances with transcripts."""
+    some = short_utterances[:40]
+    return make_dir(
+        tmp_path / "data" / "train",
+        {utt: path for utt, path, _ in some},
+        text={utt: text for utt, _, text in some},
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What the tests of meeting corpora share: their preparation, in this process."""
+"""What the tests of corpora share: their preparation, in this process."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ def refused(capsys, *arguments: str | Path) -> str:
     said = capsys.readouterr().err
     assert "ERROR: " in said
     return said.rpartition("ERROR: ")[2]
+
+
+def refused_sets(capsys, corpus: str, folder: Path, data: Path, *sets: str) -> str:
+    """Prepare sets, which must fail with an error in words; returns it."""
+    arguments = ("--corpus_dir", folder, "--data", data, "--sets", *sets)
+    return refused(capsys, corpus, *arguments)
 
 
 def cut(data: DataDir, utt: str):

@@ -16,7 +16,7 @@ GRID = 160  # samples; the annotation has times in hundredths of a second
 HEAD = '<?xml version="1.0" encoding="ISO-8859-1" standalone="yes"?>\n'
 ROOT = '<nite:root nite:id="{}" xmlns:nite="http://nite.sourceforge.net/">\n'
 # the readme in the genuine archive of 1.6.2 begins like this
-README = "AMI Manual Annotations release {}\nDate: 16th June 2014\n"
+README = "AMI Manual Annotations release 1.7\nDate: 16th June 2014\n"
 MEETINGS = ("EN2001a", "ES2002a", "ES2011a", "ES2004a")  # train, train, dev, eval
 
 
@@ -81,9 +81,7 @@ def _words_xml(meeting: str, agent: str, spoken: Sequence[Spoken]) -> tuple[str,
 
 
 def write_ami(
-    corpus: Path,
-    meetings: Mapping[str, Mapping[int, Sequence[Spoken]]],
-    release: str = "1.7",
+    corpus: Path, meetings: Mapping[str, Mapping[int, Sequence[Spoken]]]
 ) -> None:
     """Write a corpus: meeting -> headset -> what is said into it.
 
@@ -93,7 +91,7 @@ def write_ami(
     manual = corpus / "ami_public_manual_1.6.2"
     for folder in ("words", "segments", "corpusResources"):
         (manual / folder).mkdir(parents=True, exist_ok=True)
-    (manual / "00README_MANUAL.txt").write_text(README.format(release))
+    (manual / "00README_MANUAL.txt").write_text(README)
     table = ""
     for meeting, headsets in meetings.items():
         table += f'   <meeting nite:id="{meeting}" observation="{meeting}">\n'

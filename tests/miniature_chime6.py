@@ -18,6 +18,7 @@ PARTS = {
 }
 FIRST_SPEAKER = {"S03": 9, "S04": 9, "S02": 5, "S09": 25, "S01": 1}
 LOCATIONS = ("kitchen", "dining", "living")
+ARRAYS = ("U01", "U02")
 
 
 def time_of(sample: int) -> str:
@@ -53,10 +54,7 @@ def write_audio(corpus: Path, session: str, signals: Mapping[str, np.ndarray]) -
 
 
 def write_session(
-    corpus: Path,
-    session: str,
-    prompts: Sequence[tuple[str, np.ndarray]],
-    arrays: Sequence[str] = ("U01", "U02"),
+    corpus: Path, session: str, prompts: Sequence[tuple[str, np.ndarray]]
 ) -> dict[tuple[str, int], np.ndarray]:
     """Four people who take turns, in three locations, and every kind of tag.
 
@@ -79,7 +77,7 @@ def write_session(
         more = {}
         if PARTS[session] != "train":
             location = LOCATIONS[3 * turn // len(prompts)]
-            more = {"ref": arrays[turn % len(arrays)], "location": location}
+            more = {"ref": ARRAYS[turn % len(ARRAYS)], "location": location}
         text = tags[turn % len(tags)].format(words)
         entries.append(entry(session, speaker, start, start + len(audio), text, **more))
         placed[speaker, start] = audio
@@ -104,7 +102,7 @@ def write_session(
         room[start : start + len(audio)] += audio // 2
     far = {
         f"{array}.CH{channel}": (room // channel).astype(np.int16)
-        for array in arrays
+        for array in ARRAYS
         for channel in range(1, 5)
     }
     write_audio(corpus, session, {**worn, **far})

@@ -69,7 +69,7 @@ def test_auc_is_the_share_of_pairs_in_order():
 def test_language_auc_leaves_out_short_and_excluded():
     utts = {"a": (0.9, 2.0), "b": (0.1, 2.0), "c": (0.0, 0.5), "d": (0.5, 2.0)}
     language = {"a": "en", "b": "en", "c": "en", "d": "fr"}
-    pair = (utts, language, "en", 1.0)
+    pair = (utts, language, "en")
     assert language_auc(*pair)["fr"] == {"auc": 0.5, "target": 2, "other": 1}
     assert language_auc(*pair, {"b"})["fr"]["auc"] == 1.0
     assert language_auc(*pair, {"a", "b"}) == {}
@@ -136,6 +136,7 @@ def test_command_line_writes_report_and_pictures(scored_dirs, tmp_path):
     command += ["--data", str(data), "--confidence", str(confidence)]
     command += ["--outdir", str(tmp_path), "--utts", "2", "--target_lang", "en"]
     command += ["--exclude", str(data / "wav.scp"), "--mask_utts", "5"]
+    command += ["--mask_prob", "0.65", "--mask_length", "5"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     drawn = [line[7:] for line in done.stdout.splitlines() if line[:7] == "drawn: "]
@@ -144,8 +145,11 @@ def test_command_line_writes_report_and_pictures(scored_dirs, tmp_path):
     for path in tmp_path.glob("*.png"):
         assert path.read_bytes().startswith(PNG)
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    masks = report["masks"]
+    assert (masks["mask_prob"], masks["mask_length"]) == (0.65, 5)
     assert report["excluded"] == 24 and report["auc_without_excluded"] == {}
-    assert (tmp_path / "report.txt").read_text(encoding="utf-8") in done.stdout
+    text = (tmp_path / "report.txt").read_text(encoding="utf-8")
+    assert text in done.stdout and "Masks at 65%, 5 utterances:" in text
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 

@@ -8,13 +8,13 @@ import shutil
 import sys
 from pathlib import Path
 
-import meetings
 import miniature_corpora as mini
 import numpy as np
 import pytest
 import soundfile
 from conftest import ROOT, TEST_DATA
 from meetings import prepare
+from meetings import refused_sets as refused
 
 from espnet_a2m.audio_files import convert
 from espnet_a2m.datadir import DataDir, read_scp
@@ -23,12 +23,6 @@ sys.path.insert(0, str(ROOT / "local"))
 import combine_data  # noqa: E402
 import format_wav  # noqa: E402
 from corpora import librilight  # noqa: E402
-
-
-def refused(capsys, corpus: str, folder: Path, data: Path, *sets: str) -> str:
-    """The message of a preparation that must fail."""
-    arguments = ("--corpus_dir", folder, "--data", data, "--sets", *sets)
-    return meetings.refused(capsys, corpus, *arguments)
 
 
 def cut(data: Path, dump: Path) -> dict[str, np.ndarray]:

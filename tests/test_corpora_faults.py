@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,14 +13,9 @@ import miniature_corpora as mini
 import numpy as np
 import pytest
 from meetings import prepare
+from meetings import refused_sets as refused
 
 from espnet_a2m.datadir import DataDir, DataError, read_scp
-
-
-def refused(capsys, corpus: str, folder: Path, data: Path, *sets: str) -> str:
-    """The message of a preparation that must fail."""
-    arguments = ("--corpus_dir", folder, "--data", data, "--sets", *sets)
-    return meetings.refused(capsys, corpus, *arguments)
 
 
 # --------------------------------------------------------------- NIST SPHERE files
@@ -235,6 +231,16 @@ def test_a_part_of_librilight_instead_of_all(tmp_path, capsys):
     )
     assert f"{root / 'small'}: has <speaker>/<book>/*.flac itself" in said
     assert f"to the folder above it, {root}" in said
+
+
+def test_speakers_whose_books_would_be_out_of_order(tmp_path, capsys):
+    """99's "99-book..." comes after "99-1-...", which another speaker is called."""
+    root = mini.librilight(tmp_path / "books", {"small": mini.prompts()[:8]})
+    shutil.copytree(root / "small" / "99", root / "small" / "99-1")
+    said = refused(capsys, "librilight", root, tmp_path / "data", "librilight_600")
+    assert "99-1-book" in said and "would follow 99-book" in said
+    assert "rename its speaker's folder" in said
+    assert list((tmp_path / "data" / "librilight_600").iterdir()) == []
 
 
 @pytest.mark.parametrize("words", ["<sil> so", "so (Speaker-0001)", "so"])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from local_programs import ok, run
 
 from espnet_a2m.datadir import (
     DataDir,
@@ -18,7 +17,6 @@ from espnet_a2m.datadir import (
     write_table,
 )
 
-ROOT = Path(__file__).resolve().parent.parent
 GOOD = {
     "wav.scp": "a-1 a1.wav\na-2 a2.wav\nb-1 b1.wav\n",
     "utt2spk": "a-1 a\na-2 a\nb-1 b\n",
@@ -162,15 +160,6 @@ def test_main_guard_leaves_defects_alone():
         main()
 
 
-def check(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, ROOT / "local" / "check_data_dir.py", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={"PYTHONPATH": str(ROOT)},
-    )
-
-
 def test_program_reports_every_directory(tmp_path):
     (tmp_path / "a1.wav").write_bytes(b"x")
     (tmp_path / "empty.wav").write_bytes(b"")
@@ -183,8 +172,8 @@ def test_program_reports_every_directory(tmp_path):
         text=None,
     )
     gone = make(tmp_path / "gone")
-    assert check("--need", "text", good).returncode == 0
-    result = check(good, bad, gone, tmp_path / "none")
+    ok("check_data_dir.py", "--need", "text", good)
+    result = run("check_data_dir.py", good, bad, gone, tmp_path / "none")
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     messages = result.stderr.splitlines()

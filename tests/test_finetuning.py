@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from local_programs import ROOT, ok, refused, run
 from tiny_pretraining import (
     CONF,
     QUICK,
@@ -26,7 +24,6 @@ from tiny_pretraining import pretrain as run_pretraining
 
 from espnet_a2m.kaldi_table import read_scp
 
-ROOT = Path(__file__).resolve().parent.parent
 RNNT_LOSS = ROOT / "local" / "rnnt_loss"
 PREENCODER = ["--preencoder", "linear", "--preencoder_conf", "output_size=40"]
 PARTS = ("frontend", "preencoder", "encoder")
@@ -165,16 +162,6 @@ def test_check_init_passes_parts_without_parameters(data, tmp_path, capsys):
 # --- Packing and upload -----------------------------------------------------------
 
 
-def run_script(name: str, cwd: Path, *options: object, **env: str):
-    return subprocess.run(
-        [sys.executable, str(ROOT / "local" / name), *map(str, options)],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
-        capture_output=True,
-        text=True,
-    )
-
-
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory, data, pretrained) -> Path:
     """A recogniser on word pieces, packed; the paths in its configuration are absolute,
@@ -182,13 +169,8 @@ def packed(tmp_path_factory, data, pretrained) -> Path:
     from espnet2.bin.asr_train import main
 
     directory = tmp_path_factory.mktemp("asr")
-    pieces = run_script(
-        "token_list.py",
-        directory,
-        *("--token_type", "bpe", "--nbpe", 40, "--text", data / "text"),
-        *("--outdir", directory / "bpe"),
-    )
-    assert pieces.returncode == 0, pieces.stderr
+    pieces = ["--token_type", "bpe", "--nbpe", 40, "--outdir", directory / "bpe"]
+    ok("token_list.py", *pieces, "--text", data / "text")
     stats = pretrained.parent / "stats" / "train" / "feats_stats.npz"
     (directory / "stats.npz").write_bytes(stats.read_bytes())
     options = [*asr_options(data, "asr_ctc_conformer.yaml"), *SMALL, *QUICK]
@@ -202,12 +184,10 @@ def packed(tmp_path_factory, data, pretrained) -> Path:
     archive = exp / "atm.zip"
     command = ["asr", "--config", exp / "config.yaml", "--outpath", archive]
     command += ["--model_file", exp / "1epoch.pth"]
-    done = run_script("pack.py", directory, *command)
-    assert done.returncode == 0, done.stderr
+    ok("pack.py", *command, cwd=directory)
     for path in ("stats.npz", "bpe/bpe.model", "bpe/tokens.txt", "exp/1epoch.pth"):
         (directory / path).unlink()
-    again = run_script("pack.py", directory, *command)
-    assert again.returncode == 1 and "stats.npz" in again.stderr
+    assert "stats.npz" in refused("pack.py", *command, cwd=directory)
     assert archive.exists()
     return archive
 
@@ -224,13 +204,36 @@ def test_packed_model_recognises_in_three_lines(packed, data, tmp_path):
     assert "recognised str" in run_without_ours(code, tmp_path)
 
 
+def test_a_folder_to_upload_is_whole(tmp_path, monkeypatch):
+    """What cannot be unpacked to its end leaves the folder as it was."""
+    monkeypatch.syspath_prepend(str(ROOT / "local"))
+    upload_hf = importlib.import_module("upload_hf")
+    archive, out = tmp_path / "atm.zip", tmp_path / "hf"
+    with zipfile.ZipFile(archive, "w") as made:
+        made.writestr("README.md", 'from_pretrained("user/name")')
+        made.writestr("exp/model.pth", b"parameters")
+    upload_hf.extract(archive, out, "me/atm")
+    before = sorted(out.rglob("*"))
+    assert (out / "README.md").read_text() == 'from_pretrained("me/atm")'
+    whole = archive.read_bytes()
+    archive.write_bytes(whole.replace(b"parameters", b"parametres"))
+    with pytest.raises(zipfile.BadZipFile):
+        upload_hf.extract(archive, out, "you/atm")
+    assert sorted(out.rglob("*")) == before
+    assert (out / "README.md").read_text() == 'from_pretrained("me/atm")'
+    archive.write_bytes(whole)
+    upload_hf.extract(archive, out, "you/atm")
+    assert (out / "README.md").read_text() == 'from_pretrained("you/atm")'
+    assert sorted(tmp_path.iterdir()) == [archive, out]
+
+
 def test_upload_is_made_ready_and_explains_what_it_lacks(packed, tmp_path):
     env = {"HF_HOME": str(tmp_path), "HF_TOKEN": "", "HF_HUB_OFFLINE": "1"}
     out = tmp_path / "hf"
 
     def upload(repo="user/atm", archive=packed, **more):
         options = ("--archive", archive, "--repo", repo, "--outdir", out)
-        return run_script("upload_hf.py", tmp_path, *options, **{**env, **more})
+        return run("upload_hf.py", *options, cwd=tmp_path, **{**env, **more})
 
     for repo in ("", "atm", "a/b/c", "user/a b"):
         failed = upload(repo)

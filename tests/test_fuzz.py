@@ -26,7 +26,7 @@ from espnet_a2m.config_check import check_config, load_config
 from espnet_a2m.datadir import DataDir, Segment, read_segments, write_data_dir
 from espnet_a2m.errors import UserError
 from espnet_a2m.frame_grid import FrameGrid
-from espnet_a2m.kaldi_table import read_counts, read_scp, write_table
+from espnet_a2m.kaldi_table import iter_counts, read_scp, write_table
 from espnet_a2m.labels.kmeans import KMeans
 from espnet_a2m.labels.label_set import summarise
 from espnet_a2m.results import read_result, summary, tables
@@ -197,7 +197,7 @@ READERS = {
     "table": Reader(data_dir, ("text",), lambda d: read_scp(d / "text", True)),
     "segments": Reader(data_dir, ("seg*",), lambda d: read_segments(d / "segments")),
     "counts": Reader(
-        data_dir, ("*num*",), lambda d: read_counts(d / "utt2num_samples")
+        data_dir, ("*num*",), lambda d: dict(iter_counts(d / "utt2num_samples"))
     ),
     "data directory": Reader(data_dir, TABLES, DataDir.load),
     "audio": Reader(audio, ("*",), read_all_audio, 1000),

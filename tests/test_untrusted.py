@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,14 +12,14 @@ import kaldiio
 import numpy as np
 import pytest
 import soundfile
+from local_programs import ROOT, ok, refused
 
 from espnet_a2m.errors import DataError
-from espnet_a2m.kaldi_ark import check_entries, read_array
+from espnet_a2m.kaldi_ark import checked_entries, read_array
 from espnet_a2m.kaldi_table import read_scp, write_table
 from espnet_a2m.scoring import read_audio
 from espnet_a2m.streams import check_streams
 
-ROOT = Path(__file__).resolve().parent.parent
 RUN = "$(touch${IFS}pwned)"  # what would leave a trace; without a blank, to be a key
 KEYS = [
     f"a'{RUN}",
@@ -37,27 +36,6 @@ def nothing_was_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     yield
     assert not list(tmp_path.rglob("pwned")) + list(Path.home().glob("pwned"))
-
-
-def local(program: str, *arguments: object) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "local" / program), *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
-def ok(program: str, *arguments: object) -> None:
-    done = local(program, *arguments)
-    assert done.returncode == 0, done.stderr
-
-
-def refused(program: str, *arguments: object) -> str:
-    done = local(program, *arguments)
-    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
-    return done.stderr.partition("ERROR: ")[2]
 
 
 def make_dir(wav_scp: dict[str, object], text: str = "A") -> None:
@@ -157,6 +135,10 @@ def test_pipe_that_does_not_end_is_ended(monkeypatch):
     assert time.monotonic() - start < 10
 
 
+def check_entry(entry: str) -> None:
+    list(checked_entries([("utt", entry)]))
+
+
 PIPES = [
     "touch pwned |",
     "touch pwned |:0",
@@ -171,7 +153,7 @@ def test_commands_are_refused_by_every_reader(entry, short_utterances):
     for read in (
         lambda: read_audio("utt", entry, 16000),
         lambda: read_array(entry),
-        lambda: check_entries([entry]),
+        lambda: check_entry(entry),
     ):
         with pytest.raises(DataError):
             read()
@@ -196,7 +178,7 @@ def test_pickles_and_false_sizes_are_refused():
     kaldiio.save_ark("good.ark", {"utt": np.ones((3, 2), np.float32)}, scp="good.scp")
     good = read_scp("good.scp")["utt"]
     np.testing.assert_array_equal(read_array(good), np.ones((3, 2)))
-    check_entries([good])
+    check_entry(good)
     offset = int(good.rpartition(":")[2])
     content = Path("good.ark").read_bytes()
     huge = content.replace(b"\4\3\0\0\0", b"\4\xff\xff\xff\x7f")
@@ -211,11 +193,11 @@ def test_pickles_and_false_sizes_are_refused():
     for name, damaged in files.items():
         assert damaged != content
         Path(name).write_bytes(damaged)
-        for read in (read_array, lambda entry: check_entries([entry])):
+        for read in (read_array, check_entry):
             with pytest.raises(DataError, match=name):
                 read(f"{name}:{offset}")
     with pytest.raises(DataError):
-        check_entries(["good.ark:99999"])
+        check_entry("good.ark:99999")
 
 
 def test_what_is_no_file_is_not_waited_for():

@@ -46,10 +46,11 @@ def get_parser() -> argparse.ArgumentParser:
         "give the AUC with its utterances, too",
     )
     parser.add_argument(
-        "--min_seconds", type=float, default=1.0, help="AUC: only longer utterances"
+        "--mask_prob", type=float, default=0.4, help="Masked share, as of masking_conf"
     )
-    parser.add_argument("--mask_prob", type=float, default=0.4, help="Masked share")
-    parser.add_argument("--mask_length", type=int, default=10, help="Frames in a span")
+    parser.add_argument(
+        "--mask_length", type=int, default=10, help="Frames in a span, likewise"
+    )
     parser.add_argument(
         "--mask_utts", type=int, default=300, help="Utterances masks are compared on"
     )
@@ -125,7 +126,6 @@ def main(cmd: Sequence[str] | None = None) -> None:
         heldout=ScoredSet.load(heldout[0], heldout[1], args.max_utts)
         if heldout
         else None,
-        min_seconds=args.min_seconds,
         mask_prob=args.mask_prob,
         mask_length=args.mask_length,
         mask_utts=args.mask_utts,

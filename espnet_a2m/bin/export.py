@@ -15,10 +15,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model_file",
         required=True,
-        help="Checkpoint of a pre-training, such as exp/ssl_atm/valid.*.best.pth",
-    )
-    parser.add_argument(
-        "--config_file", help="Its configuration; config.yaml beside it if not given"
+        help="Checkpoint of a pre-training, such as exp/ssl_atm/valid.*.best.pth, with "
+        "config.yaml beside it",
     )
     parser.add_argument(
         "--output_dir",
@@ -35,7 +33,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     import_quietly("espnet2.tasks.ssl")
     from espnet_a2m.export import export
 
-    model = export(args.model_file, args.config_file, args.output_dir)
+    model = export(args.model_file, args.output_dir)
     print(f"exported: {model}; ESPnet computes the same outputs from it")
 
 

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 
 from espnet_a2m.errors import main_guard
 
+UNITS = {"word": "WER", "char": "CER"}
+
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of the three commands."""
@@ -26,7 +28,7 @@ def get_parser() -> argparse.ArgumentParser:
     score.add_argument("--ref", required=True, help="Reference text of the set")
     score.add_argument("--hyp", required=True, help="Decoded text")
     score.add_argument("--outdir", required=True, help="For *.trn and result.*")
-    score.add_argument("--unit", required=True, choices=["word", "char"])
+    score.add_argument("--unit", required=True, choices=UNITS)
     for command in (tools, score):
         command.add_argument(
             "--sctk",
@@ -53,8 +55,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         from espnet_a2m.wer import score
 
         row = score(args.ref, args.hyp, args.outdir, args.unit, args.sctk)
-        name = {"word": "WER", "char": "CER"}[args.unit]
-        print(f"{name} {row['Err']:.1f} %: {args.outdir}/result.txt")
+        print(f"{UNITS[args.unit]} {row['Err']:.1f} %: {args.outdir}/result.txt")
     else:
         from espnet_a2m.results import write_results
 

@@ -143,36 +143,28 @@ def collect(
     supervisions: Iterable[SupervisionSegment],
     utt_of: Callable[[SupervisionSegment], str],
     speaker_of: Callable[[SupervisionSegment], str],
-    channel_of: Callable[[SupervisionSegment], int] | None = None,
 ) -> Utterances:
-    """Utterances of a corpus' supervisions; those without text are left out.
+    """Utterances of a corpus' supervisions, of the first channel, if they have text.
 
     Args:
         origin: what an error message names.
         utt_of: the utterance's id, which must start with its speaker's.
         speaker_of: the speaker's id.
-        channel_of: the channel to take; default: the first.
 
     Raises:
         DataError: see `Utterances.add`.
     """
     found = Utterances(origin)
-    channel_of = channel_of or first_channel
     for part in supervisions:
         if not (part.text or "").strip():
             continue
         found.add(
             utt_of(part),
             recordings[part.recording_id],
-            channel_of(part),
+            part.channel if isinstance(part.channel, int) else part.channel[0],
             part.start,
             part.end,
             speaker_of(part),
             " ".join(part.text.split()),
         )
     return found
-
-
-def first_channel(part: SupervisionSegment) -> int:
-    """The first channel of a supervision."""
-    return part.channel if isinstance(part.channel, int) else part.channel[0]

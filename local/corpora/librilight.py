@@ -14,10 +14,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from espnet_a2m.datadir import Segment
+from espnet_a2m.datadir import Segment, writing_data_dir
 from espnet_a2m.errors import DataError, Few, few
-
-from .streamed import StreamedDir
+from espnet_a2m.kaldi_table import check_key, sort_keys
 
 WHERE = (
     "Libri-Light is free to download, in the public domain: small.tar (35 GB), "
@@ -40,17 +39,14 @@ LONGEST = 32.0  # seconds; the crop of the paper's pre-training
 PAUSE = 2.0  # seconds; the official script leaves all pauses out, a segment cannot
 
 
-def cut(
-    activity: Iterable[tuple[float, float]],
-    longest: float = LONGEST,
-    pause: float = PAUSE,
-) -> list[tuple[float, float]]:
+def cut(activity: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
     """Join stretches of voice activity to segments, as the official cut_by_vad.py.
+
+    A stretch longer than LONGEST is divided evenly; a pause longer than PAUSE is in no
+    segment.
 
     Args:
         activity: (start, end) of each stretch, in seconds, in order.
-        longest: length of a segment at most; a longer stretch is divided evenly.
-        pause: a longer one is in no segment.
 
     Returns:
         (start, end) of the segments, in seconds, pauses within them included.
@@ -58,11 +54,11 @@ def cut(
     segments: list[tuple[float, float]] = []
     for start, end in activity:
         if segments and (
-            start - segments[-1][1] <= pause and end - segments[-1][0] <= longest
+            start - segments[-1][1] <= PAUSE and end - segments[-1][0] <= LONGEST
         ):
             segments[-1] = (segments[-1][0], max(end, segments[-1][1]))
             continue
-        pieces = max(1, -(-(end - start) // longest))
+        pieces = max(1, -(-(end - start) // LONGEST))
         step = (end - start) / pieces
         bounds = [round(start + i * step, 3) for i in range(int(pieces))] + [end]
         segments += zip(bounds, bounds[1:])
@@ -86,18 +82,65 @@ class Books:
             for folder in (self.root / part).iterdir():
                 if folder.is_dir():
                     folders.setdefault(folder.name, []).append(folder)
-        with StreamedDir(path) as written:
+        self.counts = dict.fromkeys(
+            ("recordings", "utterances", "words", "hours", "speakers"), 0.0
+        )
+        last: dict[str, str] = {}
+        with writing_data_dir(path, ("segments", "utt2spk")) as add:
             # the order of "<speaker>-...", which is not that of "<speaker>"
             for speaker in sorted(folders, key=lambda s: f"{s}-".encode()):
-                found = read_speaker(speaker, folders[speaker], self.allow_missing, odd)
-                written.add_speaker(speaker, *found)
-        self.counts = written.counts
+                recordings, segments = read_speaker(
+                    speaker, folders[speaker], self.allow_missing, odd
+                )
+                if not segments:
+                    continue
+                check_key(speaker, str(path))
+                check_order(recordings, path / "wav.scp", last)
+                check_order(segments, path / "segments", last)
+                speakers = dict.fromkeys(segments, speaker)
+                add({"wav.scp": recordings, "segments": segments, "utt2spk": speakers})
+                self._count(recordings, segments)
+            if not self.counts["utterances"]:
+                raise DataError(f"{path}: no utterance was found for it")
+        print(
+            f"{path}: {self.counts['recordings']:.0f} recordings, "
+            f"{self.counts['utterances']:.0f} utterances of "
+            f"{self.counts['speakers']:.0f} speakers, {self.counts['hours']:.2f} h"
+        )
         if odd.count:
             print(
                 f"WARNING: {path}: {odd.count} recordings have stretches of voice "
                 f"activity that end before they begin, which are left out: {odd}",
                 file=sys.stderr,
             )
+
+    def _count(self, recordings: dict[str, str], segments: dict[str, Segment]) -> None:
+        seconds = sum(s.end - s.start for s in segments.values())
+        self.counts["hours"] += seconds / 3600
+        self.counts["recordings"] += len(recordings)
+        self.counts["utterances"] += len(segments)
+        self.counts["speakers"] += 1
+
+
+def check_order(keys: Iterable[str], path: Path, last: dict[str, str]) -> None:
+    """Check that a speaker's keys may be written after those of the one before.
+
+    Args:
+        keys: Of one table.
+        path: The table.
+        last: Its last key so far, by its name; updated.
+
+    Raises:
+        DataError: a key is none, or comes after one that it should precede.
+    """
+    for key in sort_keys(keys):
+        check_key(key, str(path))
+        if last.get(path.name, "").encode() >= key.encode():
+            raise DataError(
+                f"{path}: {key} would follow {last[path.name]}: rename its speaker's "
+                "folder"
+            )
+        last[path.name] = key
 
 
 def read_speaker(
