@@ -17,7 +17,12 @@ def extract(archive: Path, directory: Path, repo: str) -> None:
     """Replace a directory by what an archive holds, the card naming its repository.
 
     It has its name when it is whole.
+
+    Raises:
+        UserError: The directory is there and is no earlier one.
     """
+    if directory.exists() and not (directory / "README.md").is_file():
+        raise UserError(f"--outdir {directory}: has no model card: name another folder")
     made = directory.with_name(f"{directory.name}.tmp")
     shutil.rmtree(made, ignore_errors=True)
     with zipfile.ZipFile(archive) as files:

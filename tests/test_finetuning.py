@@ -22,6 +22,7 @@ from tiny_pretraining import (
 )
 from tiny_pretraining import pretrain as run_pretraining
 
+from espnet_a2m.errors import UserError
 from espnet_a2m.kaldi_table import read_scp
 
 RNNT_LOSS = ROOT / "local" / "rnnt_loss"
@@ -225,6 +226,10 @@ def test_a_folder_to_upload_is_whole(tmp_path, monkeypatch):
     upload_hf.extract(archive, out, "you/atm")
     assert (out / "README.md").read_text() == 'from_pretrained("you/atm")'
     assert sorted(tmp_path.iterdir()) == [archive, out]
+    (out / "README.md").rename(out / "mine")
+    with pytest.raises(UserError, match="name another folder"):
+        upload_hf.extract(archive, out, "you/atm")
+    assert (out / "mine").exists()
 
 
 def test_upload_is_made_ready_and_explains_what_it_lacks(packed, tmp_path):

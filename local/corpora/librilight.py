@@ -18,6 +18,8 @@ from espnet_a2m.datadir import Segment, writing_data_dir
 from espnet_a2m.errors import DataError, Few, few
 from espnet_a2m.kaldi_table import check_key, sort_keys
 
+from .reading import PARTIAL
+
 WHERE = (
     "Libri-Light is free to download, in the public domain: small.tar (35 GB), "
     "medium.tar (321 GB) and large.tar (3.05 TB), see "
@@ -158,7 +160,8 @@ def read_speaker(
         if (alone := flac ^ told) and not allow_missing:
             raise DataError(
                 f"{folder}: {len(alone)} recordings lack their .flac or their .json: "
-                f"{few(sorted(map(str, alone)))}; unpack the archive again. {WHERE}"
+                f"{few(sorted(map(str, alone)))}; unpack the archive again. {WHERE} "
+                f"{PARTIAL}"
             )
         for base in sorted(flac & told):
             name = f"{speaker}-{base.parent.name}-{base.name}"
