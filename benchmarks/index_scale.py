@@ -49,6 +49,9 @@ def steps(count: int) -> dict[str, list[str]]:
     split += [str(DATA / name) for name in ("wav.scp", "utt2num_samples")]
     split += [str(CONFIDENCE / "confidence.scp")]
     formatting = (local / "format_wav.py", "--audio_format", "wav.ark", RAW)
+    drawing = python(local / "draw_hours.py", "--hours", 100, "--fs", 16000)
+    drawing += ["--output_dir", "drawn", str(DATA / "utt2num_samples")]
+    drawing += [str(DATA / "wav.scp"), str(CONFIDENCE / "confidence.scp")]
     filtering = (local / "filter_lengths.py", "--max_wav_duration", 33, ORG)
     return {
         "make_index": here("make_index", count),
@@ -60,6 +63,7 @@ def steps(count: int) -> dict[str, list[str]]:
         "score_job": [*score, "--job", "2"],
         "score_merge": score,
         "report": report,
+        "draw_hours": drawing,
         "check_streams": here("check_streams"),
         "import_espnet": here("import_espnet"),
         "dataset": here("dataset"),
