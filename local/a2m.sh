@@ -222,6 +222,7 @@ if want 10 "pre-training statistics"; then
         need "${confidence_dir}/${dir##*/}/.made" 8
     done
     [ -z "${label_tag}" ] || need "${label_dir}/.made" 9
+    need "${pretrain_lengths}" 3
     "${python}" -m espnet_a2m.bin.check_config --task ssl "${ssl_config}"
     step "${ssl_stats}" "${pretrain_dir}/wav.scp" "${valid_dir}/wav.scp" \
         "${scored_files[@]}" "${ssl_config}" -- \
