@@ -21,6 +21,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import kaldiio
 import numpy as np
@@ -28,7 +29,6 @@ from tqdm import tqdm
 
 from espnet_a2m.chunks import WHOLE, Chunk, Durations, Share, iter_chunks
 from espnet_a2m.errors import DataError, naming
-from espnet_a2m.frame_grid import FrameGrid
 from espnet_a2m.kaldi_ark import entry_end, open_regular, parse_entry
 from espnet_a2m.kaldi_table import (
     file_digest,
@@ -38,6 +38,9 @@ from espnet_a2m.kaldi_table import (
     write_table,
     writing,
 )
+
+if TYPE_CHECKING:  # it imports torch, which the last step of jobs does without
+    from espnet_a2m.frame_grid import FrameGrid
 
 CHUNK_UTTERANCES = 500
 
@@ -227,11 +230,12 @@ def _write_tables(
     output: Path, name: str, value_name: str, folder: Path, count: int
 ) -> None:
     """Put the chunks' tables together; remove what was made otherwise, or is half."""
-    grid = json.loads((output / "made_by.json").read_text())["grid"]
+    # as FrameGrid writes it, which imports torch
+    grid = json.dumps(json.loads((output / "made_by.json").read_text())["grid"]) + "\n"
     target = output / "grid.json"
-    if not target.exists() or FrameGrid.load(target) != FrameGrid.load(grid):
+    if not target.exists() or target.read_text() != grid:
         (output / f"{name}.scp").unlink(missing_ok=True)  # it has the old one's frames
-        FrameGrid.load(grid).save(target)
+        write_atomic(target, grid)
     for target, suffix in (
         (output / f"utt2{value_name}", "value"),
         (output / f"{name}.scp", "scp"),

@@ -90,6 +90,23 @@ def test_another_number_of_jobs_goes_on(data, tmp_path):
     assert scored(out)[0] != whole[0] and len(list((out / "chunks").iterdir())) == 1
 
 
+def test_the_last_step_needs_no_torch(data, tmp_path):
+    """A second, and a tenth of the memory."""
+    for job in (1, 2):
+        score(data, tmp_path / "out", "--nj", 2, "--job", job)
+    words = ["--scorer", "energy", "--data", data, "--output_dir", tmp_path / "out"]
+    program = (
+        "import sys; from espnet_a2m import chunked_table\n"
+        "chunked_table.CHUNK_UTTERANCES = 4\n"
+        "from espnet_a2m.bin.score import main; main(sys.argv[1:])\n"
+        "assert 'torch' not in sys.modules"
+    )
+    command = [sys.executable, "-c", program, *map(str, words), "--nj", "2"]
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+    score(data, tmp_path / "one")
+    assert scored(tmp_path / "out") == scored(tmp_path / "one")
+
+
 def test_two_runs_of_one_job_at_once(data, tmp_path):
     """Either may write a chunk; both end well, and it is whole."""
     words = ["--scorer", "energy", "--data", data, "--output_dir", tmp_path / "out"]
