@@ -108,7 +108,7 @@ step() {
     )
     mkdir -p "$(dirname "${out}")"
     exec {lock}>>"$(dirname "${out}")/.$(basename "${out}").lock"
-    if ! flock --nonblock "${lock}"; then
+    if command -v flock >/dev/null && ! flock -n "${lock}"; then  # not on every system
         echo "${out}: waiting for another run, which is making it"
         flock "${lock}"
     fi
