@@ -23,6 +23,7 @@ EPOCHS = 3
 MARKER = "Saving the configuration"  # what any training says before its first step
 OPTIONS = [
     *("--masking_conf", "guidance=uniform", "--max_epoch", str(EPOCHS)),
+    *("--keep_nbest_models", "2"),  # to be averaged
     *("--batch_bins", "150000", "--save_interval_updates", "2", "--resume", "true"),
 ]
 
