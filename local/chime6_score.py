@@ -19,13 +19,13 @@ import argparse
 import json
 from pathlib import Path
 
+from corpora.chime6 import LOCATIONS, NO_LOCATION
+
 from espnet_a2m.datadir import DataError, few, main_guard
 from espnet_a2m.kaldi_table import read_scp, write_atomic, write_table
 from espnet_a2m.wer import score
 
 SAME = {"mhm": "hmm", "mm": "hmm", "mmm": "hmm"}
-LOCATIONS = ("DINING", "KITCHEN", "LIVING")
-NO_LOCATION = "NOLOCATION"  # of an utterance whose transcription names none
 
 
 def scored_words(text: str) -> str:

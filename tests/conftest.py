@@ -95,3 +95,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     recipe = ROOT / "tests" / "test_recipe.py"  # the longest
     items.sort(key=lambda item: (item.path != recipe, item.path not in slow))
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """Options of the tiny w2v-BERT, as the planner reads them."""
+    from planning import tiny_args
+
+    return tiny_args()
+
+
+@pytest.fixture(scope="module")
+def count(tiny):
+    """A step of it."""
+    from planning import SECONDS
+
+    from espnet_a2m.step_count import count_step
+
+    return count_step(tiny, SECONDS, tokens_per_second=4)

@@ -29,18 +29,6 @@ from espnet_a2m.saved_memory import nbytes, saved_bytes
 from espnet_a2m.step_count import build, count_saved, count_step, run_ssl
 
 
-@pytest.fixture(scope="module")
-def tiny():
-    """Options of the tiny w2v-BERT."""
-    return tiny_args()
-
-
-@pytest.fixture(scope="module")
-def count(tiny):
-    """A step of it."""
-    return count_step(tiny, SECONDS, tokens_per_second=4)
-
-
 def test_operations_are_those_of_a_conformer():
     from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
 

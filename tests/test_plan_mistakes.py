@@ -7,24 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from planning import SECONDS, TINY, argparse_copy, figures, lines, tiny_args
+from planning import TINY, argparse_copy, figures, lines
 
 from espnet_a2m.bin.plan import main
 from espnet_a2m.errors import UserError
 from espnet_a2m.plan_config import load_args
-from espnet_a2m.step_count import count_step
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    """Options of the tiny w2v-BERT."""
-    return tiny_args()
-
-
-@pytest.fixture(scope="module")
-def count(tiny):
-    """A step of it."""
-    return count_step(tiny, SECONDS, tokens_per_second=4)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from espnet_a2m.errors import DataError, few
 
 from .kaldi import Utterances
-from .reading import find_corpus, read_recording
+from .reading import PARTIAL, find_corpus, read_recording
 from .text import CommonForm
 
 WHERE = (
@@ -95,10 +95,7 @@ def check_clips(clips: dict[str, Path], table: Path, allow_missing: bool) -> set
     ]
     message = f"{table.parent / 'clips'}: {' and '.join(lacks)}"
     if lacks and not allow_missing:
-        raise DataError(
-            f"{message}; unpack the archive again, or have prepare_corpus.py "
-            f"--allow_missing true leave them out. {WHERE}"
-        )
+        raise DataError(f"{message}; unpack the archive again. {WHERE} {PARTIAL}")
     if lacks:
         print(f"WARNING: {message}; they are left out", file=sys.stderr)
     return {*gone, *empty}
