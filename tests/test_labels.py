@@ -290,6 +290,7 @@ def test_errors_name_the_cause(data, mfcc_labels, tmp_path, capsys):
     said = error(*options(data, tmp_path, "--fit_hours", "1"))
     assert "train/utt2num_samples" in said and "stage 3" in said
     assert "fit the k-means first" in error(*options(data, tmp_path, "--nj", "2"))
+    assert "--job 0 must be from 1" in error(*options(data, tmp_path, "--job", "0"))
     soundfile.write(tmp_path / "short.wav", np.ones(300) / 9, 16000)
     write_table(tmp_path / "short" / "wav.scp", {"u": tmp_path / "short.wav"})
     label = ["--kmeans", mfcc_labels / "km.npz", "--output_dir", tmp_path / "out"]

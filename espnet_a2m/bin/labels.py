@@ -20,13 +20,13 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import shlex
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_a2m.bin import import_quietly
+from espnet_a2m.bin.jobs import add_job_options, check_job, job_command
 from espnet_a2m.chunks import Share, read_durations
 from espnet_a2m.errors import UserError, main_guard
 
@@ -54,10 +54,7 @@ def get_parser() -> argparse.ArgumentParser:
         help="Hours of --fit_data, drawn at random, to fit on; 0: all [0]",
     )
     option("--max_passes", type=int, default=10, help="Over them, at most [10]")
-    option("--nj", type=int, default=1, help="Jobs that label a set (--kmeans) [1]")
-    option(
-        "--job", type=int, help="Which of them this is, from 1; without: the last step"
-    )
+    add_job_options(option)
     option("--ngpu", type=int, default=0, help="0: CPU, 1: GPU for the layer [0]")
     option(
         "--num_threads",
@@ -78,8 +75,7 @@ def check_args(args: argparse.Namespace) -> None:
         raise UserError("--ssl_model_file and --layer go together: give both or none")
     if args.nj > 1 and args.kmeans is None:
         raise UserError("--nj: fit the k-means first, then give it to jobs by --kmeans")
-    if not 1 <= (args.job or 1) <= args.nj:
-        raise UserError(f"--job {args.job} must be from 1 to --nj {args.nj}")
+    check_job(args)
     names = [Path(directory).name for directory in args.data]
     if len(set(names)) < len(names):
         raise UserError(
@@ -135,10 +131,6 @@ def main(cmd: Sequence[str] | None = None) -> None:
         device = "cuda" if args.ngpu else "cpu"
         features = LayerFeatures(args.ssl_model_file, args.layer, device)
 
-    def command(job: int) -> str:
-        start = ["python", "-m", "espnet_a2m.bin.labels", *words]
-        return shlex.join([*start, "--job", str(job)])
-
     output = Path(args.output_dir)
     if args.kmeans is not None:
         kmeans = KMeans.load(Path(args.kmeans))
@@ -169,6 +161,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         if args.nj == 1:
             labelled = label_share(source, target, kmeans, features, device)
         else:
+            command = job_command("labels", words)
             put_labels_together(source, target, kmeans, args.nj, command)
         rate = labelled / (time.perf_counter() - start)
         summary = summarise_labels(target, kmeans, features)

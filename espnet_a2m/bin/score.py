@@ -20,14 +20,14 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from espnet_a2m.bin import import_quietly
-from espnet_a2m.errors import UserError, main_guard
+from espnet_a2m.bin.jobs import add_job_options, check_job, job_command
+from espnet_a2m.errors import main_guard
 
 #: Options of this command that are options of the scorer -> their names there
 SCORER_OPTIONS = {
@@ -69,10 +69,7 @@ def get_parser() -> argparse.ArgumentParser:
         "utterance at a time [0 on a CPU, where batches are no faster, 120 on a GPU]",
     )
     option("--ngpu", type=int, default=0, help="0: CPU, 1: GPU [0]")
-    option("--nj", type=int, default=1, help="Jobs that the set is divided between [1]")
-    option(
-        "--job", type=int, help="Which of them this is, from 1; without: the last step"
-    )
+    add_job_options(option)
     option("--num_threads", type=int, default=1, help="Threads on a CPU [1]")
     group = parser.add_argument_group("short for --scorer_conf")
     option = group.add_argument
@@ -115,20 +112,14 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Score ``--data`` into ``--output_dir``; a second call goes on."""
     words = list(sys.argv[1:] if cmd is None else cmd)
     args = get_parser().parse_args(words)
-    job = 1 if args.job is None else args.job
-    if not 1 <= job <= args.nj:
-        raise UserError(f"--job {job} must be from 1 to --nj {args.nj}")
+    job = check_job(args)
     data, output = Path(args.data), Path(args.output_dir)
     if args.nj > 1 and args.job is None:
         from espnet_a2m.chunked_table import put_together
 
-        def command(job: int) -> str:
-            start = ["python", "-m", "espnet_a2m.bin.score", *words]
-            return shlex.join([*start, "--job", str(job)])
-
         made_by = {"scorer": args.scorer, "conf": scorer_conf(args)}
         tables = (data / "wav.scp", output, "confidence", "conf", made_by)
-        put_together(*tables, args.nj, command)
+        put_together(*tables, args.nj, job_command("score", words))
         print(f"confidences: {output / 'confidence.scp'}")
         return
     if args.scorer == "espnet":
