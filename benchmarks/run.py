@@ -81,7 +81,7 @@ def render(results: dict) -> str:
 
 def keep(results: dict) -> None:
     """Put the table between the markers of README.md."""
-    from espnet_a2m.kaldi_table import write_atomic
+    from espnet_a2m.core.files import write_atomic
 
     write_atomic(RESULTS, json.dumps(results, indent=1) + "\n")
     before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
@@ -110,7 +110,7 @@ def main() -> None:
 
     from benchmarks import peers
     from benchmarks.timing import release_memory
-    from espnet_a2m.kaldi_table import write_atomic
+    from espnet_a2m.core.files import write_atomic
 
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)

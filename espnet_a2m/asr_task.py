@@ -6,7 +6,7 @@ import argparse
 
 from espnet2.tasks.asr import ASRTask
 
-from espnet_a2m.distributed import end_processes
+from espnet_a2m.core.distributed import end_processes
 from espnet_a2m.trainer import SafeTrainer
 
 

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from espnet_a2m.errors import DataError
+from espnet_a2m.core.errors import DataError
 from espnet_a2m.kaldi_ark import is_archive_entry, open_regular, read_audio_bytes
 
 UNKNOWN_BYTES = 0x7FFF0000  # sizes from here on stand for "not known" (sox, ffmpeg)

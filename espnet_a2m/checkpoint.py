@@ -20,7 +20,7 @@ from typing import Any
 import torch
 import yaml
 
-from espnet_a2m.errors import UserError
+from espnet_a2m.core.errors import UserError
 
 CHECKPOINT = "checkpoint.pth"
 BACKUP = "checkpoint.previous.pth"

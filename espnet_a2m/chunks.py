@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from espnet_a2m.errors import DataError, Few
+from espnet_a2m.core.errors import DataError, Few
 from espnet_a2m.kaldi_table import iter_counts, iter_scp, outer_join
 
 

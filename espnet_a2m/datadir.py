@@ -16,37 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from espnet_a2m.errors import DataError, Few, UserError, few, main_guard
+from espnet_a2m.core.errors import DataError, Few, few
+from espnet_a2m.core.files import PathLike, writing
 from espnet_a2m.kaldi_ark import is_archive_entry, parse_entry
 from espnet_a2m.kaldi_table import (
-    PathLike,
     is_command,
     iter_scp,
     outer_join,
-    read_scp,
     sort_keys,
-    write_atomic,
     write_lines,
-    write_table,
-    writing,
 )
 from espnet_a2m.speakers import check_speakers, iter_spk2utt
-
-__all__ = [
-    "DataDir",
-    "DataError",
-    "Segment",
-    "UserError",
-    "few",
-    "main_guard",
-    "read_scp",
-    "read_segments",
-    "sort_keys",
-    "write_atomic",
-    "write_data_dir",
-    "write_table",
-    "writing_data_dir",
-]
 
 PART_UTTERANCES = 50_000  # of a directory that is read in parts
 

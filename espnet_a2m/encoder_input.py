@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from espnet_a2m.frame_grid import TimeConv
+from espnet_a2m.core.frames import TimeConv
 
 
 def refuse_skipped_layers(encoder: torch.nn.Module) -> None:

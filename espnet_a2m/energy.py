@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from espnet_a2m.frame_grid import FrameGrid
+from espnet_a2m.core.frames import FrameGrid
 
 #: Power below which a frame is digital silence: -120 dB of full scale
 FLOOR = 1e-12

@@ -18,7 +18,7 @@ from typing import BinaryIO
 import kaldiio.matio
 import numpy as np
 
-from espnet_a2m.errors import DataError
+from espnet_a2m.core.errors import DataError
 from espnet_a2m.kaldi_table import is_command
 
 HEAD_BYTES = 64  # more than the longest header below

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import os
 import re
-import tempfile
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, TextIO, TypeVar
 
-from espnet_a2m.errors import DataError, naming
-
-PathLike = str | os.PathLike[str]
+from espnet_a2m.core.errors import DataError
+from espnet_a2m.core.files import PathLike, naming, writing
 
 MAX_KEY_BYTES = 200  # a key becomes a file name ("<key>.flac"); most systems allow 255
 #: What check_key has nothing to say about, found quickly
@@ -202,49 +197,6 @@ def to_count(value: str, path: PathLike, key: str) -> int:
             "again (stage 3)"
         )
     return int(value)
-
-
-def file_digest(path: PathLike) -> str:
-    """SHA-256 of a file of any size, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 16):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def writing(path: PathLike) -> Iterator[BinaryIO]:
-    """Write a whole file under a temporary name beside it, then rename it.
-
-    It is on the disk before it has its name, so that after a power failure, too, it is
-    whole or what it was. When the block ends with an error, it is what it was.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    stream = os.fdopen(descriptor, "wb")
-    try:
-        yield stream
-        with naming(path):
-            stream.flush()
-            os.fsync(descriptor)
-            stream.close()
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)  # mkstemp makes it private
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):  # of what is still to be written
-            stream.close()
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def write_atomic(path: PathLike, content: str | bytes) -> None:
-    """Write a whole file as `writing` does."""
-    with writing(path) as stream, naming(path):
-        stream.write(content.encode() if isinstance(content, str) else content)
 
 
 def sort_keys(keys: Iterable[str]) -> list[str]:

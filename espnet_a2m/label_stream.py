@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from espnet_a2m.errors import DataError
-from espnet_a2m.frame_grid import FrameGrid, frame_positions
+from espnet_a2m.core.errors import DataError
+from espnet_a2m.core.frames import FrameGrid, frame_positions
 
 
 class LabelStream:

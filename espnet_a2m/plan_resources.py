@@ -7,7 +7,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING
 
-from espnet_a2m.errors import UserError
+from espnet_a2m.core.errors import UserError
 
 if TYPE_CHECKING:  # it imports ESPnet
     from espnet_a2m.step_count import StepCount

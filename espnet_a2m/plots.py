@@ -12,8 +12,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from espnet_a2m.frame_grid import FrameGrid
-from espnet_a2m.kaldi_table import write_atomic
+from espnet_a2m.core.files import write_atomic
+from espnet_a2m.core.frames import FrameGrid
 
 matplotlib.use("Agg")  # no display is needed
 from matplotlib.axes import Axes  # noqa: E402

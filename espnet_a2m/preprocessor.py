@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from espnet2.train.preprocessor import CommonPreprocessor
 
-from espnet_a2m.errors import DataError
-from espnet_a2m.frame_grid import FrameGrid
+from espnet_a2m.core.errors import DataError
+from espnet_a2m.core.frames import FrameGrid
 
 
 def check_speech(utt_id: str, speech: np.ndarray) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_a2m.errors import UserError
-from espnet_a2m.kaldi_table import PathLike, write_atomic
+from espnet_a2m.core.errors import UserError
+from espnet_a2m.core.files import PathLike, write_atomic
 
 COLUMNS = ("Snt", "Wrd", "Corr", "Sub", "Del", "Ins", "Err", "S.Err")
 MEASURES = {"WER": "score_wer", "CER": "score_cer", "TER": "score_ter"}

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_a2m.errors import DataError, Few
-from espnet_a2m.frame_grid import FrameGrid
+from espnet_a2m.core.errors import DataError, Few
+from espnet_a2m.core.files import PathLike
+from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.kaldi_ark import read_array
-from espnet_a2m.kaldi_table import Keys, PathLike, iter_scp, outer_join, to_count
+from espnet_a2m.kaldi_table import Keys, iter_scp, outer_join, to_count
 from espnet_a2m.scoring import read_audio
 
 

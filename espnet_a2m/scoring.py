@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from espnet_a2m.audio_files import Recording
 from espnet_a2m.chunked_table import write_chunked_table
 from espnet_a2m.chunks import WHOLE, Durations, Share
-from espnet_a2m.errors import DataError, UserError
+from espnet_a2m.core.errors import DataError, UserError
 from espnet_a2m.kaldi_table import Keys
 from espnet_a2m.scorer.interface import Scorer
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from operator import itemgetter
 from pathlib import Path
 
-from espnet_a2m.errors import DataError, Few
-from espnet_a2m.kaldi_table import PathLike, check_key, iter_scp, outer_join
+from espnet_a2m.core.errors import DataError, Few
+from espnet_a2m.core.files import PathLike
+from espnet_a2m.kaldi_table import check_key, iter_scp, outer_join
 
 
 def iter_spk2utt(utt2spk: PathLike) -> Iterator[tuple[str, str]]:

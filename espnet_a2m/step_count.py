@@ -27,7 +27,7 @@ from espnet2.tasks.abs_task import optim_classes
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from espnet_a2m.errors import UserError
+from espnet_a2m.core.errors import UserError
 from espnet_a2m.plan_config import LABEL_STRIDE, naming_config
 from espnet_a2m.saved_memory import autocast, nbytes, saved_bytes
 from espnet_a2m.task import sampling_rate

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from espnet_a2m.errors import DataError, Few
+from espnet_a2m.core.errors import DataError, Few
 from espnet_a2m.kaldi_ark import checked_entries
 from espnet_a2m.kaldi_table import is_command, iter_scp, outer_join
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from espnet_a2m.config_check import load_config
-from espnet_a2m.errors import UserError
+from espnet_a2m.core.config import load_config
+from espnet_a2m.core.errors import UserError
 
 #: Parts of a configuration that are built from it alone. ESPnet's others read further
 #: checkpoints, from a disk or the net, and unpickle them.

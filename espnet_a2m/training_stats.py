@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from espnet_a2m.checkpoint import BACKUP, CHECKPOINT, is_whole
-from espnet_a2m.errors import UserError
+from espnet_a2m.core.errors import UserError
 
 
 def read_stats(experiment: str | Path) -> dict[int, dict[str, dict[str, Any]]]:

@@ -20,8 +20,9 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from espnet_a2m.errors import DataError, UserError, few
-from espnet_a2m.kaldi_table import PathLike, read_scp, write_atomic
+from espnet_a2m.core.errors import DataError, UserError, few
+from espnet_a2m.core.files import PathLike, write_atomic
+from espnet_a2m.kaldi_table import read_scp
 
 SPACE = "<space>"
 # sclite gives these a meaning of its own (alternatives, comments, null words), or

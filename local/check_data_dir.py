@@ -12,7 +12,8 @@ from pathlib import Path
 
 from wav_pipes import add_allow_pipes
 
-from espnet_a2m.datadir import DataDir, DataError, check_audio_exists, main_guard
+from espnet_a2m.core.errors import DataError, main_guard
+from espnet_a2m.datadir import DataDir, check_audio_exists
 
 
 def check(path: str, need: list[str], allow_pipes: bool) -> int:

@@ -11,13 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from espnet_a2m.datadir import (
-    UserError,
-    main_guard,
-    read_scp,
-    write_atomic,
-    write_table,
-)
+from espnet_a2m.core.errors import UserError, main_guard
+from espnet_a2m.core.files import write_atomic
+from espnet_a2m.kaldi_table import read_scp, write_table
 
 
 def run_job(args: argparse.Namespace, options: list[str], utt_ids: list[str], job: int):

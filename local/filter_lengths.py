@@ -11,13 +11,9 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_a2m.datadir import (
-    DataDir,
-    DataError,
-    main_guard,
-    write_atomic,
-    writing_data_dir,
-)
+from espnet_a2m.core.errors import DataError, main_guard
+from espnet_a2m.core.files import write_atomic
+from espnet_a2m.datadir import DataDir, writing_data_dir
 from espnet_a2m.kaldi_table import to_count
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from format_jobs import Job, check_segment
 
 from espnet_a2m.audio_files import AudioInfo, audio_info
-from espnet_a2m.datadir import DataError, write_atomic
-from espnet_a2m.errors import Few
+from espnet_a2m.core.errors import DataError, Few
+from espnet_a2m.core.files import write_atomic
 from espnet_a2m.kaldi_table import is_command
 
 

@@ -23,8 +23,9 @@ import numpy as np
 from wav_pipes import open_recording
 
 from espnet_a2m.audio_files import AudioInfo, Recording, convert, to_pcm16
-from espnet_a2m.datadir import DataError, write_table
-from espnet_a2m.errors import naming
+from espnet_a2m.core.errors import DataError
+from espnet_a2m.core.files import naming
+from espnet_a2m.kaldi_table import write_table
 
 FORMATS = {"wav": "WAV", "flac": "FLAC", "wav.ark": "WAV", "flac.ark": "FLAC"}
 CHUNK = 50  # utterances

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import yaml
 
-from espnet_a2m.config_check import load_config
-from espnet_a2m.errors import UserError, main_guard
+from espnet_a2m.core.config import load_config
+from espnet_a2m.core.errors import UserError, main_guard
 
 # Inside the archive. Not at its root: espnet_model_zoo takes a word without a slash for
 # no path and would not mend it.

@@ -27,7 +27,7 @@ from typing import Any
 from corpora.counts import compare_counts
 from corpora.kaldi import EmptySet
 
-from espnet_a2m.datadir import DataError, UserError, few, main_guard
+from espnet_a2m.core.errors import DataError, UserError, few, main_guard
 
 CORPORA = (
     *("ami", "chime6", "commonvoice", "fisher", "librilight", "librispeech"),

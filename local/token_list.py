@@ -16,7 +16,9 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from espnet_a2m.datadir import DataError, main_guard, read_scp, write_atomic
+from espnet_a2m.core.errors import DataError, main_guard
+from espnet_a2m.core.files import write_atomic
+from espnet_a2m.kaldi_table import read_scp
 
 
 def char_tokens(texts: list[str]) -> str:

@@ -10,7 +10,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from espnet_a2m.errors import UserError, main_guard
+from espnet_a2m.core.errors import UserError, main_guard
 
 
 def extract(archive: Path, directory: Path, repo: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from espnet_a2m.audio_files import Recording
-from espnet_a2m.datadir import DataError
+from espnet_a2m.core.errors import DataError
 from espnet_a2m.kaldi_table import is_command
 
 LIMIT_SECONDS = 600  # one recording; beyond it, a command waits for what never comes

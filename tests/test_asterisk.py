@@ -16,7 +16,8 @@ import pytest
 import soundfile
 from asterisk_sounds import RECIPE, asterisk_downloads, run
 
-from espnet_a2m.datadir import DataDir, DataError
+from espnet_a2m.core.errors import DataError
+from espnet_a2m.datadir import DataDir
 
 sys.path.insert(0, str(RECIPE / "local"))
 import archives  # noqa: E402

@@ -17,8 +17,8 @@ from espnet_a2m.confidence import (
     frame_confidence,
     utterance_confidence,
 )
+from espnet_a2m.core.frames import FrameGrid, conv_lengths
 from espnet_a2m.energy import energy_confidence, frame_level
-from espnet_a2m.frame_grid import FrameGrid, conv_lengths
 from espnet_a2m.frontend import ConfidenceFrontend
 
 GRID = FrameGrid(16000, 480.0, 640)  # log-mel every 10 ms, 4x subsampled

@@ -19,8 +19,8 @@ from espnet_a2m.confidence_report import (
     speech_frames,
     start_divergence,
 )
-from espnet_a2m.errors import DataError, UserError
-from espnet_a2m.frame_grid import FrameGrid
+from espnet_a2m.core.errors import DataError, UserError
+from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.kaldi_table import write_table
 from espnet_a2m.plots import draw_curves, spans
 from espnet_a2m.scored_set import ScoredSet

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet_a2m.config_check import load_config
+from espnet_a2m.core.config import load_config
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 CONFIGS = sorted(str(path.relative_to(CONF)) for path in CONF.glob("**/*.yaml"))

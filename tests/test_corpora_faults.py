@@ -15,7 +15,9 @@ import pytest
 from meetings import prepare
 from meetings import refused_sets as refused
 
-from espnet_a2m.datadir import DataDir, DataError, read_scp
+from espnet_a2m.core.errors import DataError
+from espnet_a2m.datadir import DataDir
+from espnet_a2m.kaldi_table import read_scp
 
 
 # --------------------------------------------------------------- NIST SPHERE files

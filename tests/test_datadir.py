@@ -7,15 +7,9 @@ from pathlib import Path
 import pytest
 from local_programs import ok, run
 
-from espnet_a2m.datadir import (
-    DataDir,
-    DataError,
-    UserError,
-    main_guard,
-    read_scp,
-    write_data_dir,
-    write_table,
-)
+from espnet_a2m.core.errors import DataError, UserError, main_guard
+from espnet_a2m.datadir import DataDir, write_data_dir
+from espnet_a2m.kaldi_table import read_scp, write_table
 
 GOOD = {
     "wav.scp": "a-1 a1.wav\na-2 a2.wav\nb-1 b1.wav\n",

@@ -129,7 +129,7 @@ def test_normalisation_over_the_batch_is_refused():
 @pytest.mark.parametrize("frontend", FRONTENDS)
 def test_grids_are_where_the_features_are(frontend):
     """A click moves the features of the frames around it, and of no others."""
-    from espnet_a2m.frame_grid import frontend_grid
+    from espnet_a2m.compat.frontend_grid import frontend_grid
     from espnet_a2m.task import build_frontend
 
     torch.manual_seed(0)

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from espnet_a2m.errors import UserError
+from espnet_a2m.core.errors import UserError
 from espnet_a2m.scorer import packed
 from espnet_a2m.scorer.espnet import ESPnetScorer
 from espnet_a2m.trained_model import find_statistics

@@ -130,7 +130,7 @@ def test_exporting_again_replaces_only_an_export(pretrained, exported, capsys):
 
 
 def test_wrong_weights_are_not_published(pretrained, exported, tmp_path):
-    from espnet_a2m.errors import UserError
+    from espnet_a2m.core.errors import UserError
     from espnet_a2m.export import check
     from espnet_a2m.task import A2MTask
     from espnet_a2m.trained_model import load_trained_model
@@ -157,8 +157,8 @@ def test_wrong_weights_are_not_published(pretrained, exported, tmp_path):
     ],
 )
 def test_what_stock_does_not_know_is_refused(option, value, message, exported):
-    from espnet_a2m.config_check import load_config
-    from espnet_a2m.errors import UserError
+    from espnet_a2m.core.config import load_config
+    from espnet_a2m.core.errors import UserError
     from espnet_a2m.export import stock_config
 
     config = load_config(exported.parent.parent / "config.yaml")

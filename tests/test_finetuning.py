@@ -22,7 +22,7 @@ from tiny_pretraining import (
 )
 from tiny_pretraining import pretrain as run_pretraining
 
-from espnet_a2m.errors import UserError
+from espnet_a2m.core.errors import UserError
 from espnet_a2m.kaldi_table import read_scp
 
 RNNT_LOSS = ROOT / "local" / "rnnt_loss"

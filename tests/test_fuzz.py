@@ -22,10 +22,11 @@ import torch
 
 from espnet_a2m.audio_files import Recording
 from espnet_a2m.chunked_table import is_whole
-from espnet_a2m.config_check import check_config, load_config
+from espnet_a2m.config_check import check_config
+from espnet_a2m.core.config import load_config
+from espnet_a2m.core.errors import UserError
+from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.datadir import DataDir, Segment, read_segments, write_data_dir
-from espnet_a2m.errors import UserError
-from espnet_a2m.frame_grid import FrameGrid
 from espnet_a2m.kaldi_table import iter_counts, read_scp, write_table
 from espnet_a2m.labels.kmeans import KMeans
 from espnet_a2m.labels.label_set import summarise

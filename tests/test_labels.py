@@ -15,7 +15,7 @@ import soundfile
 import torch
 
 from espnet_a2m.bin.labels import main
-from espnet_a2m.frame_grid import FrameGrid
+from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.kaldi_table import read_scp, write_table
 from espnet_a2m.labels.features import MFCC, read_frames
 from espnet_a2m.labels.fit import fit

@@ -10,7 +10,7 @@ import yaml
 from planning import TINY, argparse_copy, figures, lines
 
 from espnet_a2m.bin.plan import main
-from espnet_a2m.errors import UserError
+from espnet_a2m.core.errors import UserError
 from espnet_a2m.plan_config import load_args
 
 

@@ -13,9 +13,9 @@ import pytest
 import soundfile
 import torch
 
+from espnet_a2m.core.errors import DataError, UserError
+from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.energy import energy_confidence
-from espnet_a2m.errors import DataError, UserError
-from espnet_a2m.frame_grid import FrameGrid
 from espnet_a2m.kaldi_table import read_scp, write_table
 from espnet_a2m.scorer.ctm import CTMScorer, read_ctm
 

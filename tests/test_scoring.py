@@ -13,8 +13,8 @@ import torch
 import yaml
 from torch.nn.utils.rnn import pad_sequence
 
-from espnet_a2m.errors import UserError
-from espnet_a2m.frame_grid import FrameGrid
+from espnet_a2m.core.errors import UserError
+from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.kaldi_table import read_scp, write_table
 
 ENCODERS = {

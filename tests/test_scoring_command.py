@@ -14,7 +14,7 @@ from espnet_a2m.kaldi_table import read_scp, write_table
 def test_scores_are_those_of_the_model_alone(data, scorer, confidence):
     from espnet2.tasks.asr import ASRTask
 
-    from espnet_a2m.frame_grid import FrameGrid
+    from espnet_a2m.core.frames import FrameGrid
 
     model, _ = ASRTask.build_model_from_file(
         scorer / "config.yaml", scorer / "1epoch.pth"
@@ -100,7 +100,7 @@ def test_scoring_names_bad_audio(audio, message, scorer, tmp_path, capsys):
 
 
 def test_scorer_that_does_not_fit_is_refused(scorer, tmp_path):
-    from espnet_a2m.errors import UserError
+    from espnet_a2m.core.errors import UserError
     from espnet_a2m.scorer.espnet import ESPnetScorer
 
     state = torch.load(scorer / "1epoch.pth", weights_only=True)

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 from local_programs import ROOT, ok, refused
 
-from espnet_a2m.errors import DataError
+from espnet_a2m.core.errors import DataError
 from espnet_a2m.kaldi_ark import checked_entries, read_array
 from espnet_a2m.kaldi_table import read_scp, write_table
 from espnet_a2m.scoring import read_audio

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from espnet_a2m.errors import DataError, UserError
+from espnet_a2m.core.errors import DataError, UserError
 from espnet_a2m.results import find_results, summary, write_results
 from espnet_a2m.wer import find_sclite, read_pair, score, tokens
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from espnet_a2m.errors import main_guard
+from espnet_a2m.core.errors import main_guard
 
 
 def get_parser():

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from espnet_a2m.bin import import_quietly
-from espnet_a2m.errors import main_guard
+from espnet_a2m.core.errors import main_guard
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from espnet_a2m.bin import import_quietly
-from espnet_a2m.errors import UserError, few, main_guard
+from espnet_a2m.core.errors import UserError, few, main_guard
 
 
 def match_keys(

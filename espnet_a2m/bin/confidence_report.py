@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_a2m.errors import main_guard
+from espnet_a2m.core.errors import main_guard
 
 if TYPE_CHECKING:
     from espnet_a2m.scored_set import ScoredSet
@@ -114,7 +114,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Write and print the report, then draw."""
     args = get_parser().parse_args(cmd)
     from espnet_a2m.confidence_report import format_report, make_report
-    from espnet_a2m.kaldi_table import read_scp, write_atomic
+    from espnet_a2m.core.files import write_atomic
+    from espnet_a2m.kaldi_table import read_scp
     from espnet_a2m.scored_set import ScoredSet
 
     heldout = args.heldout

@@ -6,7 +6,7 @@ import argparse
 import shlex
 from collections.abc import Callable, Sequence
 
-from espnet_a2m.errors import UserError
+from espnet_a2m.core.errors import UserError
 
 
 def add_job_options(option: Callable[..., object]) -> None:

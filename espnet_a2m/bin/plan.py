@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from espnet_a2m.bin import import_quietly
-from espnet_a2m.errors import UserError, main_guard
+from espnet_a2m.core.errors import UserError, main_guard
 
 #: The paper's scorer, where the package lies beside its configurations.
 SCORER = Path(__file__).parents[2] / "conf" / "paper" / "asr_ctc_conformer_100m.yaml"

@@ -13,7 +13,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_a2m.errors import main_guard
+from espnet_a2m.core.errors import main_guard
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from espnet_a2m.errors import main_guard
+from espnet_a2m.core.errors import main_guard
 
 UNITS = {"word": "WER", "char": "CER"}
 

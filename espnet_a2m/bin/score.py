@@ -27,7 +27,7 @@ from typing import Any
 
 from espnet_a2m.bin import import_quietly
 from espnet_a2m.bin.jobs import add_job_options, check_job, job_command
-from espnet_a2m.errors import main_guard
+from espnet_a2m.core.errors import main_guard
 
 #: Options of this command that are options of the scorer -> their names there
 SCORER_OPTIONS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from espnet_a2m.errors import main_guard
+from espnet_a2m.core.errors import main_guard
 
 
 def get_parser():

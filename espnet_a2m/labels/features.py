@@ -8,8 +8,8 @@ import numpy as np
 import torch
 import torchaudio
 
-from espnet_a2m.errors import DataError
-from espnet_a2m.frame_grid import FrameGrid
+from espnet_a2m.core.errors import DataError
+from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.scoring import read_audio
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from espnet_a2m.errors import UserError
-from espnet_a2m.kaldi_table import write_atomic
+from espnet_a2m.core.errors import UserError
+from espnet_a2m.core.files import write_atomic
 from espnet_a2m.labels.features import Features
 
 #: Of the files below; raised when what they hold changes

@@ -13,9 +13,10 @@ import torch
 
 from espnet_a2m.chunked_table import put_together, write_chunked_table
 from espnet_a2m.chunks import WHOLE, Share, read_durations
-from espnet_a2m.errors import DataError
+from espnet_a2m.core.errors import DataError
+from espnet_a2m.core.files import write_atomic
 from espnet_a2m.kaldi_ark import read_array
-from espnet_a2m.kaldi_table import iter_scp, outer_join, write_atomic
+from espnet_a2m.kaldi_table import iter_scp, outer_join
 from espnet_a2m.labels.features import Features, frames_of
 from espnet_a2m.labels.kmeans import KMeans, assign
 from espnet_a2m.scoring import read_audio

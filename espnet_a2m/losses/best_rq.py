@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from espnet_a2m.frame_grid import FrameGrid, TimeConv
+from espnet_a2m.core.frames import FrameGrid, TimeConv
 from espnet_a2m.losses.cross_entropy import predict_ids
 from espnet_a2m.losses.objective import MaskedBatch, Objective
 from espnet_a2m.losses.quantizer import standardise

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from espnet_a2m.distributed import sum_over_processes
+from espnet_a2m.core.distributed import sum_over_processes
 
 
 @dataclasses.dataclass

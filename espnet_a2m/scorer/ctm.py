@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from espnet_a2m.errors import DataError, UserError, few
-from espnet_a2m.frame_grid import FrameGrid
+from espnet_a2m.core.errors import DataError, UserError, few
+from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.scorer.interface import Scorer
 
 

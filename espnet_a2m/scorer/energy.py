@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
+from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.energy import energy_confidence
-from espnet_a2m.frame_grid import FrameGrid
 from espnet_a2m.scorer.interface import Scorer
 
 

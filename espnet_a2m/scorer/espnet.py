@@ -11,9 +11,10 @@ import torch
 from espnet2.asr.ctc import CTC
 from espnet2.tasks.asr import ASRTask
 
+from espnet_a2m.compat.frontend_grid import frontend_grid
+from espnet_a2m.core.errors import UserError
+from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.encoder_input import input_convs
-from espnet_a2m.errors import UserError
-from espnet_a2m.frame_grid import FrameGrid, frontend_grid
 from espnet_a2m.scorer import packed, zoo
 from espnet_a2m.scorer.batch import encode, obstacle
 from espnet_a2m.scorer.ctc import CTCScorer

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from espnet_a2m.errors import UserError
-from espnet_a2m.frame_grid import FrameGrid, conv_lengths
+from espnet_a2m.core.errors import UserError
+from espnet_a2m.core.frames import FrameGrid, conv_lengths
 from espnet_a2m.scorer.ctc import CTCScorer
 
 try:

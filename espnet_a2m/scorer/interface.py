@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from espnet_a2m.frame_grid import FrameGrid
+from espnet_a2m.core.frames import FrameGrid
 
 
 class Scorer(ABC):

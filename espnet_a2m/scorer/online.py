@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from espnet_a2m.confidence import quantise
-from espnet_a2m.errors import UserError
+from espnet_a2m.core.errors import UserError
 from espnet_a2m.scorer.registry import build_scorer
 
 

@@ -24,9 +24,10 @@ import numpy as np
 from tqdm import tqdm
 
 from espnet_a2m.audio_files import to_pcm16
-from espnet_a2m.errors import UserError
-from espnet_a2m.frame_grid import FrameGrid
-from espnet_a2m.kaldi_table import read_scp, write_atomic
+from espnet_a2m.core.errors import UserError
+from espnet_a2m.core.files import write_atomic
+from espnet_a2m.core.frames import FrameGrid
+from espnet_a2m.kaldi_table import read_scp
 from espnet_a2m.scorer.ctm import Word
 from espnet_a2m.scoring import read_audio
 

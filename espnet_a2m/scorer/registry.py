@@ -7,8 +7,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from espnet_a2m.config_check import check_kwargs, nearest
-from espnet_a2m.errors import UserError
+from espnet_a2m.core.config import check_kwargs, nearest
+from espnet_a2m.core.errors import UserError
 from espnet_a2m.scorer.interface import Scorer
 
 #: Name -> module and class; imported when chosen, for some need optional packages

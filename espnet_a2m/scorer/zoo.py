@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from espnet_a2m.errors import UserError
+from espnet_a2m.core.errors import UserError
 from espnet_a2m.scorer.packed import unpack
 
 

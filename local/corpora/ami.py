@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_a2m.datadir import DataError, UserError, few
+from espnet_a2m.core.errors import DataError, UserError, few
 
 from .kaldi import Utterances
 from .reading import PARTIAL, read_whole_recording

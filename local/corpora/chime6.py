@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_a2m.errors import DataError, Few, few
+from espnet_a2m.core.errors import DataError, Few, few
 
 from .counts import compare_counts
 from .kaldi import Utterances

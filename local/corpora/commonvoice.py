@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from espnet_a2m.errors import DataError, few
+from espnet_a2m.core.errors import DataError, few
 
 from .kaldi import Utterances
 from .reading import PARTIAL, find_corpus, read_recording

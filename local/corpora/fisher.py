@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from espnet_a2m.errors import DataError, few
+from espnet_a2m.core.errors import DataError, few
 
 from .kaldi import Utterances, collect
 from .reading import PARTIAL, check_sphere, read_lines, reading

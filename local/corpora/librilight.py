@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from espnet_a2m.core.errors import DataError, Few, few
 from espnet_a2m.datadir import Segment, writing_data_dir
-from espnet_a2m.errors import DataError, Few, few
 from espnet_a2m.kaldi_table import check_key, sort_keys
 
 from .reading import PARTIAL

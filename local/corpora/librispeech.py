@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from espnet_a2m.errors import DataError, few
+from espnet_a2m.core.errors import DataError, few
 
 from .kaldi import Utterances, collect
 from .reading import PARTIAL, reading

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet_a2m.audio_files import audio_info
-from espnet_a2m.errors import DataError, few
+from espnet_a2m.core.errors import DataError, few
 
 if TYPE_CHECKING:
     from lhotse import Recording

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_a2m.errors import DataError, few
+from espnet_a2m.core.errors import DataError, few
 
 from .kaldi import Utterances, collect
 from .reading import PARTIAL, check_sphere, find_corpus, read_lines, reading

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from espnet_a2m.errors import DataError, few
+from espnet_a2m.core.errors import DataError, few
 
 from .kaldi import Utterances
 from .reading import PARTIAL, check_sphere, files_below, read_recording

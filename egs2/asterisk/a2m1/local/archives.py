@@ -10,7 +10,7 @@ import tarfile
 import tempfile
 from pathlib import Path, PurePosixPath
 
-from espnet_a2m.datadir import DataError
+from espnet_a2m.core.errors import DataError
 
 
 def unpack(archive: Path, into: Path) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from espnet_a2m.datadir import DataError
+from espnet_a2m.core.errors import DataError
 
 FS = 16000
 SAMPLES_PER_BYTE = 2  # 64 kbit/s at 16 kHz

@@ -23,7 +23,7 @@ from pathlib import Path
 from archives import unpack
 from tqdm import tqdm
 
-from espnet_a2m.datadir import DataError, main_guard
+from espnet_a2m.core.errors import DataError, main_guard
 
 LANGUAGES = ("en", "es", "fr", "it", "ru")
 TRANSCRIPTS = ("core-sounds-en.txt", "core-sounds-en.txt.gz")

@@ -6,7 +6,7 @@ import gzip
 import re
 from pathlib import Path
 
-from espnet_a2m.datadir import DataError
+from espnet_a2m.core.errors import DataError
 
 # Prompts without speech, by name: the same names are tones in every language.
 NOT_SPEECH = {

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from espnet_a2m.errors import DataError
-from espnet_a2m.kaldi_table import write_atomic
+from espnet_a2m.core.errors import DataError
+from espnet_a2m.core.files import write_atomic
 
 #: (kernel, stride, padding) along time
 TimeConv = tuple[int, int, int]
@@ -133,33 +133,3 @@ def conv_lengths(lengths: torch.Tensor, convs: Iterable[TimeConv]) -> torch.Tens
         ) + 1
         lengths = lengths.clamp(min=0)
     return lengths
-
-
-def frontend_grid(frontend: torch.nn.Module, fs: int = 16000) -> FrameGrid:
-    """The grid of an ESPnet front end's frames.
-
-    Args:
-        frontend: The front end.
-        fs: Sampling rate in Hz of front ends that do not know it themselves.
-
-    Raises:
-        ValueError: The front end's frame rate is not known here.
-    """
-    from espnet2.asr.frontend.cnn import CNNFrontend
-    from espnet2.asr.frontend.default import DefaultFrontend
-    from espnet2.asr.frontend.windowing import SlidingWindow
-
-    if isinstance(frontend, DefaultFrontend) and frontend.apply_stft:
-        fs = int(frontend.logmel.mel_options["sr"])
-        offset = 0.0 if frontend.stft.center else frontend.stft.win_length / 2
-        return FrameGrid(fs=fs, offset=offset, stride=frontend.hop_length)
-    samples = FrameGrid(fs=fs, offset=0.0, stride=1)
-    if isinstance(frontend, CNNFrontend):
-        layers: Any = frontend.layers
-        return samples.after((x.kernel_size, x.stride, 0) for x in layers)
-    if isinstance(frontend, SlidingWindow):
-        return samples.after([(frontend.win_length, frontend.hop_length, 0)])
-    raise ValueError(
-        f"{type(frontend).__name__}: its frame rate is not known; use `frontend:` "
-        "default (log-mel), wav2vec_cnn or sliding_window"
-    )

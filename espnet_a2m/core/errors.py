@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -43,20 +42,6 @@ def main_guard(main: Callable[..., Any]) -> Callable[..., Any]:
         sys.exit(1)
 
     return guarded
-
-
-@contextlib.contextmanager
-def naming(path: object) -> Iterator[None]:
-    """Have an error of the operating system name the file that was written to.
-
-    It names a file that cannot be opened, but not the one for which a disk is too full.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.filename is None:
-            error.filename = str(path)
-        raise
 
 
 class Few:

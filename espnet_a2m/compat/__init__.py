@@ -1,0 +1,1 @@
+"""What the contract with unmodified ESPnet costs; nothing of Ask2Mask."""

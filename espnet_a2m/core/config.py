@@ -1,0 +1,151 @@
+"""Configurations in YAML: read them, and refuse keys that nothing understands."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from espnet_a2m.core.errors import UserError
+
+MAX_NODES = 1_000_000  # of a configuration; more only aliases make
+# YAML 1.1 takes a number with an exponent for a string unless it has a dot.
+FLOAT_WITHOUT_DOT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+
+
+class ConfigError(UserError):
+    """A configuration has a key or a value that nothing understands."""
+
+
+def nearest(name: object, known: Iterable[object]) -> str:
+    """A hint: the nearest of the ``known`` names, else all of them."""
+    names = sorted(str(k) for k in known if k is not None)
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else "choose of " + ", ".join(names)
+
+
+def check_kwargs(
+    cls: Any, kwargs: Mapping[str, Any], where: str, given: Collection[str] = ()
+) -> None:
+    """Refuse keyword arguments that ``cls`` does not take.
+
+    A class that takes ``**kwargs`` takes anything and is not checked.
+
+    Args:
+        cls: A class or function.
+        kwargs: What it is to be called with; may be only a part of it.
+        where: What the arguments were read from, for the message.
+        given: Arguments that the caller adds itself; they may not be in ``kwargs``.
+
+    Raises:
+        ConfigError: A key is unknown (the message has the nearest one that is known),
+            or a number was written in a form that YAML reads as a string.
+    """
+    parameters = inspect.signature(cls).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return
+    known = [
+        p.name
+        for p in parameters
+        if p.kind is not p.VAR_POSITIONAL and p.name not in given
+    ]
+    for key, value in kwargs.items():
+        if key not in known:
+            raise ConfigError(
+                f"{where}: {cls.__name__} has no option {key!r}: {nearest(key, known)}"
+            )
+        if isinstance(value, str) and FLOAT_WITHOUT_DOT.fullmatch(value):
+            raise ConfigError(
+                f"{where}: {key}: YAML reads {value} as a string: "
+                f"write it with a dot and a sign, {_with_dot(value)}"
+            )
+
+
+def _with_dot(number: str) -> str:
+    """``1e-3`` as ``1.0e-3``, which YAML reads as a number."""
+    mantissa, exponent = re.split("[eE]", number)
+    mantissa = mantissa if "." in mantissa else f"{mantissa}.0"
+    return f"{mantissa}e{exponent if exponent[0] in '+-' else '+' + exponent}"
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML would keep the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict:
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":  # <<: *name
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                continue
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is given twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _count_nodes(node: yaml.Node, counted: dict[int, int]) -> int:
+    """Nodes below one, those of aliases as often as they stand there."""
+    if id(node) not in counted:
+        counted[id(node)] = MAX_NODES  # while it is counted: it may hold itself
+        children = node.value if isinstance(node, yaml.CollectionNode) else []
+        if isinstance(node, yaml.MappingNode):
+            children = [part for pair in children for part in pair]
+        counted[id(node)] = 1 + sum(_count_nodes(c, counted) for c in children)
+    return counted[id(node)]
+
+
+def _parse(text: str) -> Any:
+    """Python's values of a YAML document, of a size that a person writes.
+
+    Raises:
+        yaml.YAMLError: It is not YAML, a key is there twice, or the aliases in it stand
+            for more than a million nodes.
+    """
+    loader = _UniqueKeyLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _count_nodes(node, {}) > MAX_NODES:
+            raise yaml.MarkedYAMLError(problem="too much is behind its aliases (*name)")
+        return loader.construct_document(node)
+    except RecursionError:
+        raise yaml.MarkedYAMLError(problem="nested too deeply") from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:
+        # what PyYAML lets through of int(), datetime() and its look-ups
+        raise yaml.MarkedYAMLError(problem=f"a value that cannot be read ({e})") from e
+    finally:
+        loader.dispose()
+
+
+def load_config(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file of options.
+
+    Raises:
+        ConfigError: Missing, not YAML, a key twice, or not a mapping.
+    """
+    try:
+        config = _parse(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{path}: cannot be read ({e})") from e
+    except yaml.YAMLError as e:
+        mark = getattr(e, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(e, "problem", None) or e
+        raise ConfigError(f"{path}{line}: not valid YAML: {problem}") from e
+    if config is None:  # a file of comments: all defaults
+        return {}
+    if not isinstance(config, dict):
+        raise ConfigError(f"{path}: expected lines of `option: value`")
+    return config
