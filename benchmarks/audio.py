@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 import torch
 
-from espnet_a2m.kaldi_table import write_table
+from espnet_a2m.data.tables import write_table
 
 FS = 16000
 

@@ -101,7 +101,7 @@ def run_step(step: str, count: int) -> None:
     elif step == "make_scores":
         synthetic_index.make_scores(count)
     elif step == "check_streams":
-        from espnet_a2m.streams import check_streams
+        from espnet_a2m.data.streams import check_streams
 
         check_streams(streams())
     else:

@@ -133,7 +133,7 @@ def make_index(count: int) -> None:
 
 def make_scores(count: int) -> None:
     """Write what scoring jobs leave: all chunks, not yet put together."""
-    from espnet_a2m.chunked_table import chunk_folder
+    from espnet_a2m.data.chunked_table import chunk_folder
 
     confidences = confidence_archive(Path("corpus/confidence.ark"))
     with open(ORG / "wav.scp", "rb") as file:

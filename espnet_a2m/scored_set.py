@@ -10,9 +10,9 @@ import numpy as np
 from espnet_a2m.core.errors import DataError, Few
 from espnet_a2m.core.files import PathLike
 from espnet_a2m.core.frames import FrameGrid
-from espnet_a2m.kaldi_ark import read_array
-from espnet_a2m.kaldi_table import Keys, iter_scp, outer_join, to_count
-from espnet_a2m.scoring import read_audio
+from espnet_a2m.data.archives import read_array
+from espnet_a2m.data.audio import read_audio
+from espnet_a2m.data.tables import Keys, iter_scp, outer_join, to_count
 
 
 @dataclasses.dataclass

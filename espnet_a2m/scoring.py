@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -10,37 +9,15 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from espnet_a2m.audio_files import Recording
-from espnet_a2m.chunked_table import write_chunked_table
-from espnet_a2m.chunks import WHOLE, Durations, Share
 from espnet_a2m.core.errors import DataError, UserError
-from espnet_a2m.kaldi_table import Keys
+from espnet_a2m.data.audio import read_audio
+from espnet_a2m.data.chunked_table import write_chunked_table
+from espnet_a2m.data.chunks import WHOLE, Durations, Share
+from espnet_a2m.data.tables import Keys
 from espnet_a2m.scorer.interface import Scorer
 
 #: Kaldi's one byte per value for values in [0, 1]
 COMPRESSION_METHOD = 7
-
-
-def read_audio(utt_id: str, source: str, fs: int) -> np.ndarray:
-    """Read one utterance of a formatted ``wav.scp`` (stage 3) as (N,) float32.
-
-    Raises:
-        DataError: Unreadable, or not mono at ``fs`` Hz.
-    """
-    try:
-        with contextlib.closing(Recording(source)) as recording:
-            if recording.info.rate != fs:
-                raise DataError(
-                    f"{source}: {recording.info.rate} Hz where {fs} Hz are needed"
-                )
-            speech = recording.read(0, recording.info.frames)
-    except DataError as e:
-        raise DataError(
-            f"utterance {utt_id}: {e}: format the audio with --fs {fs} (stage 3)"
-        ) from None
-    if speech.dtype == np.int16:
-        speech = speech.astype(np.float32) / 32768
-    return speech
 
 
 def batches(

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, UserError, few
 from espnet_a2m.core.files import PathLike, write_atomic
-from espnet_a2m.kaldi_table import read_scp
+from espnet_a2m.data.tables import read_scp
 
 SPACE = "<space>"
 # sclite gives these a meaning of its own (alternatives, comments, null words), or

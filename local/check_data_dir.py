@@ -13,7 +13,7 @@ from pathlib import Path
 from wav_pipes import add_allow_pipes
 
 from espnet_a2m.core.errors import DataError, main_guard
-from espnet_a2m.datadir import DataDir, check_audio_exists
+from espnet_a2m.data.datadir import DataDir, check_audio_exists
 
 
 def check(path: str, need: list[str], allow_pipes: bool) -> int:

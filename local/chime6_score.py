@@ -23,7 +23,7 @@ from corpora.chime6 import LOCATIONS, NO_LOCATION
 
 from espnet_a2m.core.errors import DataError, few, main_guard
 from espnet_a2m.core.files import write_atomic
-from espnet_a2m.kaldi_table import read_scp, write_table
+from espnet_a2m.data.tables import read_scp, write_table
 from espnet_a2m.wer import score
 
 SAME = {"mhm": "hmm", "mm": "hmm", "mmm": "hmm"}

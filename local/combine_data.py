@@ -17,7 +17,7 @@ import argparse
 from corpora.text import CommonForm
 
 from espnet_a2m.core.errors import DataError, few, main_guard
-from espnet_a2m.datadir import DataDir, Segment, write_data_dir
+from espnet_a2m.data.datadir import DataDir, Segment, write_data_dir
 
 
 def merge(all_of: dict, more: dict, path: object) -> None:

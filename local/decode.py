@@ -13,7 +13,7 @@ from pathlib import Path
 
 from espnet_a2m.core.errors import UserError, main_guard
 from espnet_a2m.core.files import write_atomic
-from espnet_a2m.kaldi_table import read_scp, write_table
+from espnet_a2m.data.tables import read_scp, write_table
 
 
 def run_job(args: argparse.Namespace, options: list[str], utt_ids: list[str], job: int):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, main_guard
 from espnet_a2m.core.files import writing
-from espnet_a2m.kaldi_table import iter_counts, iter_scp, outer_join, write_lines
+from espnet_a2m.data.tables import iter_counts, iter_scp, outer_join, write_lines
 
 
 @main_guard

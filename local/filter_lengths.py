@@ -13,8 +13,8 @@ from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, main_guard
 from espnet_a2m.core.files import write_atomic
-from espnet_a2m.datadir import DataDir, writing_data_dir
-from espnet_a2m.kaldi_table import to_count
+from espnet_a2m.data.datadir import DataDir, writing_data_dir
+from espnet_a2m.data.tables import to_count
 
 
 @dataclass

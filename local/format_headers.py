@@ -9,10 +9,10 @@ from pathlib import Path
 
 from format_jobs import Job, check_segment
 
-from espnet_a2m.audio_files import AudioInfo, audio_info
 from espnet_a2m.core.errors import DataError, Few
 from espnet_a2m.core.files import write_atomic
-from espnet_a2m.kaldi_table import is_command
+from espnet_a2m.data.audio import AudioInfo, audio_info
+from espnet_a2m.data.tables import is_command
 
 
 @dataclass

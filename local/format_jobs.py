@@ -22,10 +22,10 @@ from typing import NamedTuple
 import numpy as np
 from wav_pipes import open_recording
 
-from espnet_a2m.audio_files import AudioInfo, Recording, convert, to_pcm16
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.files import naming
-from espnet_a2m.kaldi_table import write_table
+from espnet_a2m.data.audio import AudioInfo, Recording, convert, to_pcm16
+from espnet_a2m.data.tables import write_table
 
 FORMATS = {"wav": "WAV", "flac": "FLAC", "wav.ark": "WAV", "flac.ark": "FLAC"}
 CHUNK = 50  # utterances

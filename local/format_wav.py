@@ -30,7 +30,7 @@ from wav_pipes import add_allow_pipes
 
 from espnet_a2m.core.errors import DataError, main_guard
 from espnet_a2m.core.files import write_atomic
-from espnet_a2m.datadir import DataDir, writing_data_dir
+from espnet_a2m.data.datadir import DataDir, writing_data_dir
 
 NOT_COPIED = ("utt2speed", "utt2num_samples")  # applied here; made here
 

@@ -14,7 +14,7 @@ import argparse
 from wav_pipes import add_allow_pipes
 
 from espnet_a2m.core.errors import DataError, few, main_guard
-from espnet_a2m.datadir import DataDir, Segment, write_data_dir
+from espnet_a2m.data.datadir import DataDir, Segment, write_data_dir
 
 SLOWEST, FASTEST = 0.5, 2.0
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, main_guard
 from espnet_a2m.core.files import write_atomic
-from espnet_a2m.kaldi_table import read_scp
+from espnet_a2m.data.tables import read_scp
 
 
 def char_tokens(texts: list[str]) -> str:

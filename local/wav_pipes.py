@@ -13,9 +13,9 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
-from espnet_a2m.audio_files import Recording
 from espnet_a2m.core.errors import DataError
-from espnet_a2m.kaldi_table import is_command
+from espnet_a2m.data.audio import Recording
+from espnet_a2m.data.tables import is_command
 
 LIMIT_SECONDS = 600  # one recording; beyond it, a command waits for what never comes
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from espnet_a2m.datadir import write_data_dir
+from espnet_a2m.data.datadir import write_data_dir
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from espnet_a2m.datadir import DataDir
+from espnet_a2m.data.datadir import DataDir
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "local"))

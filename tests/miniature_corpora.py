@@ -16,7 +16,7 @@ import asterisk_sounds
 import numpy as np
 import soundfile
 
-from espnet_a2m.audio_files import convert
+from espnet_a2m.data.audio import convert
 
 FS = 16000
 GAP = 0.5  # seconds between prompts in a recording

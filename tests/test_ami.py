@@ -13,7 +13,7 @@ from conftest import TEST_DATA
 from meetings import cut, prepare, refused, same_files
 from miniature_ami import Spoken, genuine_ami, prompts_as_meetings, write_ami
 
-from espnet_a2m.datadir import DataDir
+from espnet_a2m.data.datadir import DataDir
 
 PARTIAL = {"allow_missing": "true"}
 MANUAL = "ami_public_manual_1.6.2"

@@ -17,7 +17,7 @@ import soundfile
 from asterisk_sounds import RECIPE, asterisk_downloads, run
 
 from espnet_a2m.core.errors import DataError
-from espnet_a2m.datadir import DataDir
+from espnet_a2m.data.datadir import DataDir
 
 sys.path.insert(0, str(RECIPE / "local"))
 import archives  # noqa: E402

@@ -18,8 +18,8 @@ from miniature_chime6 import (
     write_transcription,
 )
 
-from espnet_a2m.datadir import DataDir
-from espnet_a2m.kaldi_table import read_scp
+from espnet_a2m.data.datadir import DataDir
+from espnet_a2m.data.tables import read_scp
 
 SESSIONS = ("S03", "S02", "S09", "S01")
 PARTIAL = {"allow_missing": "true"}

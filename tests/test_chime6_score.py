@@ -7,7 +7,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from espnet_a2m.kaldi_table import read_scp, write_table
+from espnet_a2m.data.tables import read_scp, write_table
 
 sys.path.insert(0, str(ROOT / "local"))
 

@@ -21,7 +21,7 @@ from espnet_a2m.confidence_report import (
 )
 from espnet_a2m.core.errors import DataError, UserError
 from espnet_a2m.core.frames import FrameGrid
-from espnet_a2m.kaldi_table import write_table
+from espnet_a2m.data.tables import write_table
 from espnet_a2m.plots import draw_curves, spans
 from espnet_a2m.scored_set import ScoredSet
 from espnet_a2m.scorer.interface import Scorer

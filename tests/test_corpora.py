@@ -16,9 +16,9 @@ from conftest import ROOT, TEST_DATA
 from meetings import prepare
 from meetings import refused_sets as refused
 
-from espnet_a2m.audio_files import convert
-from espnet_a2m.datadir import DataDir
-from espnet_a2m.kaldi_table import read_scp
+from espnet_a2m.data.audio import convert
+from espnet_a2m.data.datadir import DataDir
+from espnet_a2m.data.tables import read_scp
 
 sys.path.insert(0, str(ROOT / "local"))
 import combine_data  # noqa: E402

@@ -16,8 +16,8 @@ from meetings import prepare
 from meetings import refused_sets as refused
 
 from espnet_a2m.core.errors import DataError
-from espnet_a2m.datadir import DataDir
-from espnet_a2m.kaldi_table import read_scp
+from espnet_a2m.data.datadir import DataDir
+from espnet_a2m.data.tables import read_scp
 
 
 # --------------------------------------------------------------- NIST SPHERE files

@@ -8,8 +8,8 @@ import pytest
 from local_programs import ok, run
 
 from espnet_a2m.core.errors import DataError, UserError, main_guard
-from espnet_a2m.datadir import DataDir, write_data_dir
-from espnet_a2m.kaldi_table import read_scp, write_table
+from espnet_a2m.data.datadir import DataDir, write_data_dir
+from espnet_a2m.data.tables import read_scp, write_table
 
 GOOD = {
     "wav.scp": "a-1 a1.wav\na-2 a2.wav\nb-1 b1.wav\n",

@@ -19,7 +19,7 @@ import torch
 import yaml
 
 from espnet_a2m.checkpoint import UPDATE
-from espnet_a2m.kaldi_table import write_table
+from espnet_a2m.data.tables import write_table
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = {

@@ -17,7 +17,7 @@ from tiny_pretraining import (
 )
 from tiny_pretraining import pretrain as run_pretraining
 
-from espnet_a2m.kaldi_table import read_scp
+from espnet_a2m.data.tables import read_scp
 
 READ_FRONTEND = """
 import soundfile, torch

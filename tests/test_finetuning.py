@@ -23,7 +23,7 @@ from tiny_pretraining import (
 from tiny_pretraining import pretrain as run_pretraining
 
 from espnet_a2m.core.errors import UserError
-from espnet_a2m.kaldi_table import read_scp
+from espnet_a2m.data.tables import read_scp
 
 RNNT_LOSS = ROOT / "local" / "rnnt_loss"
 PREENCODER = ["--preencoder", "linear", "--preencoder_conf", "output_size=40"]

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from local_programs import command, environment, make_dir, ok, refused
 
-from espnet_a2m.kaldi_table import read_scp
+from espnet_a2m.data.tables import read_scp
 
 FS = 16000
 

@@ -20,22 +20,21 @@ import pytest
 import soundfile
 import torch
 
-from espnet_a2m.audio_files import Recording
-from espnet_a2m.chunked_table import is_whole
 from espnet_a2m.config_check import check_config
 from espnet_a2m.core.config import load_config
 from espnet_a2m.core.errors import UserError
 from espnet_a2m.core.frames import FrameGrid
-from espnet_a2m.datadir import DataDir, Segment, read_segments, write_data_dir
-from espnet_a2m.kaldi_table import iter_counts, read_scp, write_table
+from espnet_a2m.data.audio import Recording, read_audio
+from espnet_a2m.data.chunked_table import is_whole
+from espnet_a2m.data.datadir import DataDir, Segment, read_segments, write_data_dir
+from espnet_a2m.data.streams import check_streams
+from espnet_a2m.data.tables import iter_counts, read_scp, write_table
 from espnet_a2m.labels.kmeans import KMeans
 from espnet_a2m.labels.label_set import summarise
 from espnet_a2m.results import read_result, summary, tables
 from espnet_a2m.scored_set import ScoredSet
 from espnet_a2m.scorer.ctm import read_ctm
 from espnet_a2m.scorer.packed import unpack
-from espnet_a2m.scoring import read_audio
-from espnet_a2m.streams import check_streams
 from espnet_a2m.trained_model import read_config, read_parameters
 from espnet_a2m.training_stats import read_stats
 from espnet_a2m.wer import score

@@ -17,8 +17,8 @@ import pytest
 import soundfile
 from killing import KILLS, check_files, finish_like, kill_and_restart, start
 
-from espnet_a2m.datadir import write_data_dir
-from espnet_a2m.kaldi_table import read_scp, write_table
+from espnet_a2m.data.datadir import write_data_dir
+from espnet_a2m.data.tables import read_scp, write_table
 from espnet_a2m.labels.kmeans import load_arrays
 
 ROOT = Path(__file__).resolve().parent.parent

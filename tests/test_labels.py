@@ -16,7 +16,7 @@ import torch
 
 from espnet_a2m.bin.labels import main
 from espnet_a2m.core.frames import FrameGrid
-from espnet_a2m.kaldi_table import read_scp, write_table
+from espnet_a2m.data.tables import read_scp, write_table
 from espnet_a2m.labels.features import MFCC, read_frames
 from espnet_a2m.labels.fit import fit
 from espnet_a2m.labels.kmeans import KMeans, load_arrays, save_arrays
@@ -319,7 +319,7 @@ def test_errors_name_the_cause(data, mfcc_labels, tmp_path, capsys):
 
 def test_jobs_label_as_one(data, mfcc_labels, tmp_path, monkeypatch, capsys):
     """Two jobs and what puts them together: the same labels, about which it says so."""
-    from espnet_a2m import chunked_table
+    from espnet_a2m.data import chunked_table
 
     monkeypatch.setattr(chunked_table, "CHUNK_UTTERANCES", 6)
     words = ["--kmeans", str(mfcc_labels / "km.npz"), "--output_dir", str(tmp_path)]

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from local_programs import ROOT, make_dir, ok, refused
 
-from espnet_a2m.kaldi_table import read_scp
+from espnet_a2m.data.tables import read_scp
 
 sys.path.insert(0, str(ROOT / "local"))
 import filter_lengths  # noqa: E402

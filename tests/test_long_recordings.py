@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet_a2m.datadir import Segment, write_data_dir
-from espnet_a2m.kaldi_table import read_scp
+from espnet_a2m.data.datadir import Segment, write_data_dir
+from espnet_a2m.data.tables import read_scp
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "local"))
 

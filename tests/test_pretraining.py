@@ -19,7 +19,7 @@ import yaml
 from tiny_pretraining import SMALL, ssl_options
 
 from espnet_a2m.checkpoint import BACKUP, CHECKPOINT
-from espnet_a2m.kaldi_table import read_scp, write_table
+from espnet_a2m.data.tables import read_scp, write_table
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf" / "tiny"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import recipes
 
-from espnet_a2m.kaldi_table import read_scp
+from espnet_a2m.data.tables import read_scp
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("A2M_CACHE", ROOT / ".cache" / "asterisk"))

@@ -16,8 +16,8 @@ from miniature_ami import prompts_as_meetings, write_ami
 from miniature_chime6 import write_session
 from recipes import ALL, OPTIONS, QUICK, ROOT, TINY, copy_recipe, run, use_cluster
 
-from espnet_a2m.datadir import DataDir
-from espnet_a2m.kaldi_table import read_scp
+from espnet_a2m.data.datadir import DataDir
+from espnet_a2m.data.tables import read_scp
 
 pytestmark = pytest.mark.slow
 

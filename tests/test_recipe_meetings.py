@@ -10,7 +10,7 @@ from miniature_ami import prompts_as_meetings, write_ami
 from miniature_chime6 import write_session
 from recipes import OPTIONS, ROOT, TINY, copy_recipe, run
 
-from espnet_a2m.kaldi_table import read_scp
+from espnet_a2m.data.tables import read_scp
 
 pytestmark = pytest.mark.slow
 

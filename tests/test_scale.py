@@ -12,15 +12,15 @@ import pytest
 import torch
 from tiny_pretraining import ssl_options
 
-from espnet_a2m import datadir
-from espnet_a2m.chunked_table import put_together
 from espnet_a2m.confidence_report import format_report, make_report
 from espnet_a2m.core.errors import DataError
-from espnet_a2m.datadir import DataDir, write_data_dir
-from espnet_a2m.kaldi_ark import read_audio_bytes
-from espnet_a2m.kaldi_table import Keys, outer_join, read_scp, write_table
+from espnet_a2m.data import datadir
+from espnet_a2m.data.archives import read_audio_bytes
+from espnet_a2m.data.chunked_table import put_together
+from espnet_a2m.data.datadir import DataDir, write_data_dir
+from espnet_a2m.data.streams import check_streams, splits
+from espnet_a2m.data.tables import Keys, outer_join, read_scp, write_table
 from espnet_a2m.scored_set import ScoredSet
-from espnet_a2m.streams import check_streams, splits
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "local"))
@@ -219,8 +219,8 @@ def test_memory_does_not_grow_with_the_index(read, tmp_path, monkeypatch):
 
 def test_memory_of_putting_together(tmp_path):
     """Of what jobs have made, one chunk is read at a time."""
-    from espnet_a2m import chunked_table
     from espnet_a2m.core.files import file_digest
+    from espnet_a2m.data import chunked_table
 
     peaks = []
     for count in (1000, 10_000):

@@ -15,8 +15,8 @@ import torch
 
 from espnet_a2m.core.errors import DataError, UserError
 from espnet_a2m.core.frames import FrameGrid
+from espnet_a2m.data.tables import read_scp, write_table
 from espnet_a2m.energy import energy_confidence
-from espnet_a2m.kaldi_table import read_scp, write_table
 from espnet_a2m.scorer.ctm import CTMScorer, read_ctm
 
 ROOT = Path(__file__).resolve().parent.parent

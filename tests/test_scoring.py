@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from espnet_a2m.core.errors import UserError
 from espnet_a2m.core.frames import FrameGrid
-from espnet_a2m.kaldi_table import read_scp, write_table
+from espnet_a2m.data.tables import read_scp, write_table
 
 ENCODERS = {
     "conformer": {"encoder": "conformer", "rel_pos_type": "latest"},
@@ -204,7 +204,7 @@ MEASURE = {"measure": "entropy", "blank": "renormalise", "temperature": 1.5}
 def test_dumped_batched_and_online_scores_are_equal(
     scorer, data, tmp_path, monkeypatch
 ):
-    from espnet_a2m import chunked_table
+    from espnet_a2m.data import chunked_table
     from espnet_a2m.scorer.online import OnlineScorer
 
     monkeypatch.setattr(chunked_table, "CHUNK_UTTERANCES", 9)

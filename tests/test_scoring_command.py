@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 
-from espnet_a2m.kaldi_table import read_scp, write_table
+from espnet_a2m.data.tables import read_scp, write_table
 
 
 def test_scores_are_those_of_the_model_alone(data, scorer, confidence):
@@ -41,8 +41,8 @@ def test_scores_are_those_of_the_model_alone(data, scorer, confidence):
 def test_scoring_goes_on_where_it_was_killed(
     data, scorer, confidence, monkeypatch, tmp_path
 ):
-    from espnet_a2m import chunked_table
     from espnet_a2m.bin.score import main
+    from espnet_a2m.data import chunked_table
 
     monkeypatch.setattr(chunked_table, "CHUNK_UTTERANCES", 7)
     options = ["--asr_model_file", str(scorer / "1epoch.pth"), "--data", str(data)]

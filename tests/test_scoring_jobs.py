@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from espnet_a2m import chunked_table
-from espnet_a2m.kaldi_ark import read_bytes
-from espnet_a2m.kaldi_table import read_scp, write_table
+from espnet_a2m.data import chunked_table
+from espnet_a2m.data.archives import read_bytes
+from espnet_a2m.data.tables import read_scp, write_table
 
 ROOT = Path(__file__).resolve().parent.parent
 WHOLE = "*/[0-9][0-9][0-9][0-9][0-9][0-9].scp"  # chunks

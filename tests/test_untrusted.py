@@ -15,10 +15,10 @@ import soundfile
 from local_programs import ROOT, ok, refused
 
 from espnet_a2m.core.errors import DataError
-from espnet_a2m.kaldi_ark import checked_entries, read_array
-from espnet_a2m.kaldi_table import read_scp, write_table
-from espnet_a2m.scoring import read_audio
-from espnet_a2m.streams import check_streams
+from espnet_a2m.data.archives import checked_entries, read_array
+from espnet_a2m.data.audio import read_audio
+from espnet_a2m.data.streams import check_streams
+from espnet_a2m.data.tables import read_scp, write_table
 
 RUN = "$(touch${IFS}pwned)"  # what would leave a trace; without a blank, to be a key
 KEYS = [

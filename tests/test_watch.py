@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_pretraining import ssl_options
 
-from espnet_a2m.kaldi_table import read_scp
+from espnet_a2m.data.tables import read_scp
 from espnet_a2m.watch import WatchOptions, collapses
 
 UNIFORM = ["--masking_conf", "guidance=uniform"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import soundfile
 
-from espnet_a2m.kaldi_table import write_table
+from espnet_a2m.data.tables import write_table
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 SMALL = [

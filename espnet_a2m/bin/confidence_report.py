@@ -115,7 +115,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     from espnet_a2m.confidence_report import format_report, make_report
     from espnet_a2m.core.files import write_atomic
-    from espnet_a2m.kaldi_table import read_scp
+    from espnet_a2m.data.tables import read_scp
     from espnet_a2m.scored_set import ScoredSet
 
     heldout = args.heldout

@@ -27,8 +27,8 @@ from pathlib import Path
 
 from espnet_a2m.bin import import_quietly
 from espnet_a2m.bin.jobs import add_job_options, check_job, job_command
-from espnet_a2m.chunks import Share, read_durations
 from espnet_a2m.core.errors import UserError, main_guard
+from espnet_a2m.data.chunks import Share, read_durations
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -32,7 +32,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     """Recognise ``--data``; a second call goes on."""
     args = get_parser().parse_args(cmd)
-    from espnet_a2m.chunks import read_durations
+    from espnet_a2m.data.chunks import read_durations
     from espnet_a2m.scorer.pocketsphinx import FS, write_ctm
 
     data = Path(args.data)

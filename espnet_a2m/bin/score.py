@@ -115,7 +115,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     job = check_job(args)
     data, output = Path(args.data), Path(args.output_dir)
     if args.nj > 1 and args.job is None:
-        from espnet_a2m.chunked_table import put_together
+        from espnet_a2m.data.chunked_table import put_together
 
         made_by = {"scorer": args.scorer, "conf": scorer_conf(args)}
         tables = (data / "wav.scp", output, "confidence", "conf", made_by)
@@ -126,7 +126,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         import_quietly("espnet2.tasks.asr")
     import torch
 
-    from espnet_a2m.chunks import Share, read_durations
+    from espnet_a2m.data.chunks import Share, read_durations
     from espnet_a2m.scorer.registry import build_scorer
     from espnet_a2m.scoring import score_set
 

@@ -18,7 +18,7 @@ def get_parser():
 @main_guard
 def main(cmd: Sequence[str] | None = None) -> None:
     """Train, or collect statistics with ``--collect_stats true``."""
-    from espnet_a2m.streams import check_streams, splits
+    from espnet_a2m.data.streams import check_streams, splits
     from espnet_a2m.task import A2MTask
 
     args = A2MTask.get_parser().parse_args(cmd)

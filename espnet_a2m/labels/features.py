@@ -10,7 +10,7 @@ import torchaudio
 
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.frames import FrameGrid
-from espnet_a2m.scoring import read_audio
+from espnet_a2m.data.audio import read_audio
 
 
 class Features(Protocol):

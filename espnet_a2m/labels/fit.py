@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from espnet_a2m.core.errors import DataError, UserError
 from espnet_a2m.core.files import file_digest
-from espnet_a2m.kaldi_table import Keys, iter_scp
+from espnet_a2m.data.tables import Keys, iter_scp
 from espnet_a2m.labels.features import Features, read_frames
 from espnet_a2m.labels.kmeans import KMeans, assign, load_arrays, save_arrays
 

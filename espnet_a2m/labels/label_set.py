@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from espnet_a2m.chunked_table import put_together, write_chunked_table
-from espnet_a2m.chunks import WHOLE, Share, read_durations
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.files import write_atomic
-from espnet_a2m.kaldi_ark import read_array
-from espnet_a2m.kaldi_table import iter_scp, outer_join
+from espnet_a2m.data.archives import read_array
+from espnet_a2m.data.audio import read_audio
+from espnet_a2m.data.chunked_table import put_together, write_chunked_table
+from espnet_a2m.data.chunks import WHOLE, Share, read_durations
+from espnet_a2m.data.tables import iter_scp, outer_join
 from espnet_a2m.labels.features import Features, frames_of
 from espnet_a2m.labels.kmeans import KMeans, assign
-from espnet_a2m.scoring import read_audio
 
 
 def made_by(kmeans: KMeans) -> dict[str, Any]:

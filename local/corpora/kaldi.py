@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from format_jobs import END_SLACK
 
 from espnet_a2m.core.errors import DataError, few
-from espnet_a2m.datadir import Segment, write_data_dir
-from espnet_a2m.kaldi_table import check_key
+from espnet_a2m.data.datadir import Segment, write_data_dir
+from espnet_a2m.data.tables import check_key
 
 if TYPE_CHECKING:
     from lhotse import Recording, RecordingSet, SupervisionSegment

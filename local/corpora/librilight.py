@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, Few, few
-from espnet_a2m.datadir import Segment, writing_data_dir
-from espnet_a2m.kaldi_table import check_key, sort_keys
+from espnet_a2m.data.datadir import Segment, writing_data_dir
+from espnet_a2m.data.tables import check_key, sort_keys
 
 from .reading import PARTIAL
 

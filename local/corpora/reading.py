@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_a2m.audio_files import audio_info
 from espnet_a2m.core.errors import DataError, few
+from espnet_a2m.data.audio import audio_info
 
 if TYPE_CHECKING:
     from lhotse import Recording

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from transcripts import is_speech, read_transcripts, spoken_texts
 
 from espnet_a2m.core.errors import DataError, main_guard
-from espnet_a2m.datadir import write_data_dir
+from espnet_a2m.data.datadir import write_data_dir
 
 SHORTEST = 0.1  # seconds; one of the Russian files is empty
 SETS = ("train_sup", "dev", "test_clean", "test_far", "pretrain")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from espnet_a2m.core.errors import DataError, Few
-from espnet_a2m.kaldi_table import iter_counts, iter_scp, outer_join
+from espnet_a2m.data.tables import iter_counts, iter_scp, outer_join
 
 
 class Durations(Protocol):

@@ -19,7 +19,7 @@ import kaldiio.matio
 import numpy as np
 
 from espnet_a2m.core.errors import DataError
-from espnet_a2m.kaldi_table import is_command
+from espnet_a2m.data.tables import is_command
 
 HEAD_BYTES = 64  # more than the longest header below
 #: Bytes of a value, of vectors and matrices of floats

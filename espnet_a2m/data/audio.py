@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from espnet_a2m.core.errors import DataError
-from espnet_a2m.kaldi_ark import is_archive_entry, open_regular, read_audio_bytes
+from espnet_a2m.data.archives import is_archive_entry, open_regular, read_audio_bytes
 
 UNKNOWN_BYTES = 0x7FFF0000  # sizes from here on stand for "not known" (sox, ffmpeg)
 RATES = range(1000, 768_001)  # Hz; others are of a damaged header
@@ -223,3 +223,25 @@ def to_pcm16(samples: np.ndarray) -> np.ndarray:
         return samples
     scaled = np.rint(samples.astype(np.float64) * 32768)
     return np.clip(scaled, -32768, 32767).astype(np.int16)
+
+
+def read_audio(utt_id: str, source: str, fs: int) -> np.ndarray:
+    """Read one utterance of a formatted ``wav.scp`` (stage 3) as (N,) float32.
+
+    Raises:
+        DataError: Unreadable, or not mono at ``fs`` Hz.
+    """
+    try:
+        with contextlib.closing(Recording(source)) as recording:
+            if recording.info.rate != fs:
+                raise DataError(
+                    f"{source}: {recording.info.rate} Hz where {fs} Hz are needed"
+                )
+            speech = recording.read(0, recording.info.frames)
+    except DataError as e:
+        raise DataError(
+            f"utterance {utt_id}: {e}: format the audio with --fs {fs} (stage 3)"
+        ) from None
+    if speech.dtype == np.int16:
+        speech = speech.astype(np.float32) / 32768
+    return speech

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, Few
-from espnet_a2m.kaldi_ark import checked_entries
-from espnet_a2m.kaldi_table import is_command, iter_scp, outer_join
+from espnet_a2m.data.archives import checked_entries
+from espnet_a2m.data.tables import is_command, iter_scp, outer_join
 
 Stream = tuple[str, str, str]
 

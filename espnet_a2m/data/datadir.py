@@ -18,15 +18,15 @@ from typing import NamedTuple
 
 from espnet_a2m.core.errors import DataError, Few, few
 from espnet_a2m.core.files import PathLike, writing
-from espnet_a2m.kaldi_ark import is_archive_entry, parse_entry
-from espnet_a2m.kaldi_table import (
+from espnet_a2m.data.archives import is_archive_entry, parse_entry
+from espnet_a2m.data.speakers import check_speakers, iter_spk2utt
+from espnet_a2m.data.tables import (
     is_command,
     iter_scp,
     outer_join,
     sort_keys,
     write_lines,
 )
-from espnet_a2m.speakers import check_speakers, iter_spk2utt
 
 PART_UTTERANCES = 50_000  # of a directory that is read in parts
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, Few
 from espnet_a2m.core.files import PathLike
-from espnet_a2m.kaldi_table import check_key, iter_scp, outer_join
+from espnet_a2m.data.tables import check_key, iter_scp, outer_join
 
 
 def iter_spk2utt(utt2spk: PathLike) -> Iterator[tuple[str, str]]:

@@ -27,11 +27,11 @@ import kaldiio
 import numpy as np
 from tqdm import tqdm
 
-from espnet_a2m.chunks import WHOLE, Chunk, Durations, Share, iter_chunks
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.files import file_digest, naming, write_atomic, writing
-from espnet_a2m.kaldi_ark import entry_end, open_regular, parse_entry
-from espnet_a2m.kaldi_table import read_scp, sort_keys, write_table
+from espnet_a2m.data.archives import entry_end, open_regular, parse_entry
+from espnet_a2m.data.chunks import WHOLE, Chunk, Durations, Share, iter_chunks
+from espnet_a2m.data.tables import read_scp, sort_keys, write_table
 
 if TYPE_CHECKING:  # it imports torch, which the last step of jobs does without
     from espnet_a2m.core.frames import FrameGrid

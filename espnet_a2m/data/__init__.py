@@ -1,0 +1,1 @@
+"""Tables, archives, audio, data directories: what lies on the disk."""
