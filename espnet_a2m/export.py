@@ -18,12 +18,12 @@ import yaml
 from espnet2.tasks import ssl as stock
 from espnet2.tasks.ssl import SSLTask
 
+from espnet_a2m.compat.encoder_hooks import encode, tap
+from espnet_a2m.compat.load import load_trained_model
 from espnet_a2m.core.config import load_config
 from espnet_a2m.core.errors import UserError, few
-from espnet_a2m.encoder_input import encode, tap
 from espnet_a2m.model import A2MModel
 from espnet_a2m.task import A2MTask
-from espnet_a2m.trained_model import load_trained_model
 
 MODEL, CONFIG = "model.pth", "config.yaml"
 # What the two models share; all parameters are in these.

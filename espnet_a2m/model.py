@@ -14,10 +14,15 @@ from espnet2.layers.abs_normalize import AbsNormalize
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
+from espnet_a2m.compat.encoder_hooks import (
+    encode,
+    input_convs,
+    refuse_skipped_layers,
+    tap,
+)
 from espnet_a2m.confidence import utterance_confidence
 from espnet_a2m.core.distributed import num_processes, sum_over_processes
 from espnet_a2m.core.frames import conv_lengths
-from espnet_a2m.encoder_input import encode, input_convs, refuse_skipped_layers, tap
 from espnet_a2m.frontend import ConfidenceFrontend
 from espnet_a2m.label_stream import LabelStream
 from espnet_a2m.losses.objective import MaskedBatch, Objective

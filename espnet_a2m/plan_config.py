@@ -12,11 +12,11 @@ from typing import Any
 from espnet2.tasks.abs_task import scheduler_classes
 from espnet2.tasks.asr import ASRTask
 
+from espnet_a2m.compat.load import check_self_contained
 from espnet_a2m.config_check import check_config
 from espnet_a2m.core.config import load_config
 from espnet_a2m.core.errors import UserError
 from espnet_a2m.task import A2MTask, sampling_rate
-from espnet_a2m.trained_model import check_self_contained
 
 #: Labels of HuBERT for the count: a label every 20 ms.
 LABEL_STRIDE = 320

@@ -32,14 +32,14 @@ from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import float_or_none, str2bool, str_or_none
 
 from espnet_a2m.collate import A2MCollateFn
+from espnet_a2m.compat.encoder_hooks import input_convs
 from espnet_a2m.compat.frontend_grid import frontend_grid
+from espnet_a2m.compat.logmel import LogMelFrontend
 from espnet_a2m.core.config import ConfigError, check_kwargs
 from espnet_a2m.core.distributed import end_processes
 from espnet_a2m.core.frames import FrameGrid
-from espnet_a2m.encoder_input import input_convs
 from espnet_a2m.frontend import ConfidenceFrontend
 from espnet_a2m.label_stream import LabelStream, check_num_classes
-from espnet_a2m.logmel import LogMelFrontend
 from espnet_a2m.losses.best_rq import BestRQLoss
 from espnet_a2m.losses.contrastive import ContrastiveLoss
 from espnet_a2m.losses.feature_penalty import FeaturePenalty

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from espnet_a2m.compat.encoder_hooks import input_convs, positional_encoding, tap
 from espnet_a2m.core.frames import conv_lengths
-from espnet_a2m.encoder_input import input_convs, positional_encoding, tap
 
 SMALL = dict(output_size=32, attention_heads=2, num_blocks=2)
 

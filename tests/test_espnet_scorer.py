@@ -12,10 +12,10 @@ import pytest
 import torch
 import yaml
 
+from espnet_a2m.compat import packed
+from espnet_a2m.compat.load import find_statistics
 from espnet_a2m.core.errors import UserError
-from espnet_a2m.scorer import packed
 from espnet_a2m.scorer.espnet import ESPnetScorer
-from espnet_a2m.trained_model import find_statistics
 from tests.test_scoring import alone, audio, batch_of, write_scorer
 
 __all__ = ["audio"]  # a fixture

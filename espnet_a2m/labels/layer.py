@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from espnet_a2m.compat.encoder_hooks import encode, tap
+from espnet_a2m.compat.load import load_trained_model
 from espnet_a2m.core.errors import UserError
 from espnet_a2m.core.frames import FrameGrid
-from espnet_a2m.encoder_input import encode, tap
 from espnet_a2m.task import A2MTask
-from espnet_a2m.trained_model import load_trained_model
 
 
 class LayerFeatures:

@@ -11,14 +11,14 @@ import torch
 from espnet2.asr.ctc import CTC
 from espnet2.tasks.asr import ASRTask
 
+from espnet_a2m.compat import packed, zoo
+from espnet_a2m.compat.batch_invariant import encode, obstacle
+from espnet_a2m.compat.encoder_hooks import input_convs
 from espnet_a2m.compat.frontend_grid import frontend_grid
+from espnet_a2m.compat.load import load_trained_model, read_config
 from espnet_a2m.core.errors import UserError
 from espnet_a2m.core.frames import FrameGrid
-from espnet_a2m.encoder_input import input_convs
-from espnet_a2m.scorer import packed, zoo
-from espnet_a2m.scorer.batch import encode, obstacle
 from espnet_a2m.scorer.ctc import CTCScorer
-from espnet_a2m.trained_model import load_trained_model, read_config
 
 
 def find_model(
@@ -43,7 +43,7 @@ def find_model(
 class ESPnetScorer(CTCScorer):
     """CTC posteriors of an ESPnet ASR model, the same however audio is batched.
 
-    A model whose parts :func:`espnet_a2m.scorer.batch.encode` does not know gets its
+    A model whose parts :func:`espnet_a2m.compat.batch_invariant.encode` does not know gets its
     utterances one at a time, with a warning: ESPnet's own batched forward lets padding
     change the number of frames and the posteriors.
 

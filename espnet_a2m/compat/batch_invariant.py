@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from espnet2.asr.espnet_model import ESPnetASRModel
 
+from espnet_a2m.compat.encoder_hooks import input_convs, positional_encoding
 from espnet_a2m.core.frames import conv_lengths
-from espnet_a2m.encoder_input import input_convs, positional_encoding
 
 E_BRANCHFORMER = "EBranchformerEncoder"
 ENCODERS = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from espnet_a2m.compat.packed import unpack
 from espnet_a2m.core.errors import UserError
-from espnet_a2m.scorer.packed import unpack
 
 
 def is_name(model_file: str) -> bool:

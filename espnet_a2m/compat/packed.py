@@ -14,8 +14,8 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from espnet_a2m.compat.load import read_config
 from espnet_a2m.core.errors import UserError
-from espnet_a2m.trained_model import read_config
 
 META = "meta.yaml"
 
