@@ -12,7 +12,7 @@ import torch
 from benchmarks import peers
 from benchmarks.report import Row
 from benchmarks.timing import interleave
-from espnet_a2m.masking import GuidedMasking
+from espnet_a2m.masking.guided import GuidedMasking
 
 SPAN = 10
 #: Share of frames that a span start falls on, times SPAN: covers 49 % of a long row.

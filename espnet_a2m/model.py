@@ -28,7 +28,7 @@ from espnet_a2m.label_stream import LabelStream
 from espnet_a2m.losses.objective import MaskedBatch, Objective
 from espnet_a2m.losses.quantizer import GumbelQuantizer
 from espnet_a2m.losses.reduction import MaskedFrames, UtteranceWeight, reduce
-from espnet_a2m.masking import GuidedMasking
+from espnet_a2m.masking.guided import GuidedMasking
 
 
 class A2MModel(AbsESPnetModel):

@@ -47,7 +47,7 @@ from espnet_a2m.losses.hubert import HuBERTLoss
 from espnet_a2m.losses.masked_prediction import MaskedPredictionLoss
 from espnet_a2m.losses.objective import Objective
 from espnet_a2m.losses.quantizer import GumbelQuantizer
-from espnet_a2m.masking import GuidedMasking
+from espnet_a2m.masking.guided import GuidedMasking
 from espnet_a2m.model import A2MModel
 from espnet_a2m.preprocessor import A2MPreprocessor
 from espnet_a2m.scorer.online import OnlineScorer

@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from espnet_a2m import task
 from espnet_a2m.losses import contrastive, quantizer
-from espnet_a2m.masking import GuidedMasking
+from espnet_a2m.masking.guided import GuidedMasking
 
 
 class OwnMasks(GuidedMasking):

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from espnet_a2m.masking import (
+from espnet_a2m.masking.guided import (
     COVERAGE,
     GUIDANCE,
     REPLACEMENT,
     GuidedMasking,
     shuffle_frames,
 )
-from espnet_a2m.span_sampling import MASK_SELECTION, target_counts
+from espnet_a2m.masking.sampling import MASK_SELECTION, target_counts
 
 NOW = torch.tensor(0)
 

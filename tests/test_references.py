@@ -18,7 +18,7 @@ from espnet_a2m.losses.hubert import HuBERTLoss
 from espnet_a2m.losses.objective import MaskedBatch
 from espnet_a2m.losses.quantizer import Codes, GumbelQuantizer
 from espnet_a2m.losses.reduction import MaskedFrames, reduce
-from espnet_a2m.span_sampling import span_mask
+from espnet_a2m.masking.sampling import span_mask
 
 B, T, D = 3, 60, 24
 LENGTHS = torch.tensor([60, 45, 31])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from espnet_a2m.schedule import AnnealedOptions, LinearSchedule
+from espnet_a2m.masking.schedule import AnnealedOptions, LinearSchedule
 
 RANGES = {
     "share": ("in [0, 1]", lambda value: 0 <= value <= 1),

@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy.stats import chi2_contingency, chisquare
 
-from espnet_a2m.masking import COVERAGE, GuidedMasking
-from espnet_a2m.span_sampling import (
+from espnet_a2m.masking.guided import COVERAGE, GuidedMasking
+from espnet_a2m.masking.sampling import (
     draw_spans,
     span_mask,
     span_quantiles,

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from espnet_a2m.schedule import AnnealedOptions, Range
-from espnet_a2m.span_sampling import (
+from espnet_a2m.masking.sampling import (
     MASK_SELECTION,
     TINY,
     Share,
@@ -24,6 +23,7 @@ from espnet_a2m.span_sampling import (
     target_counts,
     where_start,
 )
+from espnet_a2m.masking.schedule import AnnealedOptions, Range
 
 #: What decides where spans start.
 GUIDANCE = ("uniform", "high", "low", "mixed", "top_k", "shuffled", "energy")

@@ -1,0 +1,1 @@
+"""Guided masking (section III-B): from confidences to masked frames."""
