@@ -43,7 +43,7 @@ def find_model(
 class ESPnetScorer(CTCScorer):
     """CTC posteriors of an ESPnet ASR model, the same however audio is batched.
 
-    A model whose parts :func:`espnet_a2m.compat.batch_invariant.encode` does not know gets its
+    A model whose parts :mod:`espnet_a2m.compat.batch_invariant` does not know gets its
     utterances one at a time, with a warning: ESPnet's own batched forward lets padding
     change the number of frames and the posteriors.
 
