@@ -54,8 +54,8 @@ def measure(
     num_blocks: int = 12, utterances: int = 12, seconds: float = 12.0, rounds: int = 7
 ) -> list[Row]:
     """The row of this group."""
-    from espnet_a2m.scorer.espnet import ESPnetScorer
-    from espnet_a2m.scoring import score_set
+    from espnet_a2m.confidence.espnet import ESPnetScorer
+    from espnet_a2m.confidence.score_set import score_set
 
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)

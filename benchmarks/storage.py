@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.masks import smooth_confidence
 from benchmarks.report import Row
 from benchmarks.timing import interleave
-from espnet_a2m.scoring import COMPRESSION_METHOD
+from espnet_a2m.confidence.score_set import COMPRESSION_METHOD
 
 FRAME_RATE = 25
 MAX_CACHE_FD = 32  # ESPnet's default: archives that a reader keeps open

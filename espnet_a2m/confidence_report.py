@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from espnet_a2m.confidence.energy import frame_level
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.frames import FrameGrid
-from espnet_a2m.energy import frame_level
 from espnet_a2m.masking.sampling import span_mask
 from espnet_a2m.scored_set import ScoredSet
 

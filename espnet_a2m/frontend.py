@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
+from espnet_a2m.confidence.energy import energy_confidence
+from espnet_a2m.confidence.online import OnlineScorer
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.frames import FrameGrid, frame_positions
-from espnet_a2m.energy import energy_confidence
-from espnet_a2m.scorer.online import OnlineScorer
 
 
 class ConfidenceFrontend:

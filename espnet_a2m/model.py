@@ -20,7 +20,7 @@ from espnet_a2m.compat.encoder_hooks import (
     refuse_skipped_layers,
     tap,
 )
-from espnet_a2m.confidence import utterance_confidence
+from espnet_a2m.confidence.measures import utterance_confidence
 from espnet_a2m.core.distributed import num_processes, sum_over_processes
 from espnet_a2m.core.frames import conv_lengths
 from espnet_a2m.frontend import ConfidenceFrontend

@@ -35,6 +35,7 @@ from espnet_a2m.collate import A2MCollateFn
 from espnet_a2m.compat.encoder_hooks import input_convs
 from espnet_a2m.compat.frontend_grid import frontend_grid
 from espnet_a2m.compat.logmel import LogMelFrontend
+from espnet_a2m.confidence.online import OnlineScorer
 from espnet_a2m.core.config import ConfigError, check_kwargs
 from espnet_a2m.core.distributed import end_processes
 from espnet_a2m.core.frames import FrameGrid
@@ -50,7 +51,6 @@ from espnet_a2m.losses.quantizer import GumbelQuantizer
 from espnet_a2m.masking.guided import GuidedMasking
 from espnet_a2m.model import A2MModel
 from espnet_a2m.preprocessor import A2MPreprocessor
-from espnet_a2m.scorer.online import OnlineScorer
 from espnet_a2m.split_batches import SplitIterFactory
 from espnet_a2m.trainer import A2MTrainer
 

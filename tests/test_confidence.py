@@ -11,14 +11,14 @@ import torch
 from scipy.special import softmax
 from scipy.stats import entropy
 
-from espnet_a2m.confidence import (
+from espnet_a2m.confidence.energy import energy_confidence, frame_level
+from espnet_a2m.confidence.measures import (
     BLANK_POLICIES,
     MEASURES,
     frame_confidence,
     utterance_confidence,
 )
 from espnet_a2m.core.frames import FrameGrid, conv_lengths
-from espnet_a2m.energy import energy_confidence, frame_level
 from espnet_a2m.frontend import ConfidenceFrontend
 
 GRID = FrameGrid(16000, 480.0, 640)  # log-mel every 10 ms, 4x subsampled

@@ -10,6 +10,8 @@ import pytest
 import soundfile
 import torch
 
+from espnet_a2m.confidence.interface import Scorer
+from espnet_a2m.confidence.score_set import score_set
 from espnet_a2m.confidence_report import (
     auc,
     draw_mask,
@@ -24,8 +26,6 @@ from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.data.tables import write_table
 from espnet_a2m.plots import draw_curves, spans
 from espnet_a2m.scored_set import ScoredSet
-from espnet_a2m.scorer.interface import Scorer
-from espnet_a2m.scoring import score_set
 from espnet_a2m.training_stats import read_stats
 
 GRID = FrameGrid(fs=16000, offset=480.0, stride=640)

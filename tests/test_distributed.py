@@ -78,8 +78,8 @@ PLAIN = {
 @pytest.fixture(scope="module")
 def data(tmp_path_factory, short_utterances) -> Path:
     """Sixteen utterances with confidences, which make ragged batches."""
+    from espnet_a2m.confidence.energy import energy_confidence
     from espnet_a2m.core.frames import FrameGrid
-    from espnet_a2m.energy import energy_confidence
 
     directory = tmp_path_factory.mktemp("data")
     grid = FrameGrid(fs=16000, offset=200, stride=320)

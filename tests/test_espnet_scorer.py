@@ -14,8 +14,8 @@ import yaml
 
 from espnet_a2m.compat import packed
 from espnet_a2m.compat.load import find_statistics
+from espnet_a2m.confidence.espnet import ESPnetScorer
 from espnet_a2m.core.errors import UserError
-from espnet_a2m.scorer.espnet import ESPnetScorer
 from tests.test_scoring import alone, audio, batch_of, write_scorer
 
 __all__ = ["audio"]  # a fixture

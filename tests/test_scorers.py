@@ -13,11 +13,11 @@ import pytest
 import soundfile
 import torch
 
+from espnet_a2m.confidence.ctm import CTMScorer, read_ctm
+from espnet_a2m.confidence.energy import energy_confidence
 from espnet_a2m.core.errors import DataError, UserError
 from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.data.tables import read_scp, write_table
-from espnet_a2m.energy import energy_confidence
-from espnet_a2m.scorer.ctm import CTMScorer, read_ctm
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -188,7 +188,7 @@ def test_ctm_errors_name_the_line(line, message, tmp_path):
 
 
 def test_ctm_that_does_not_belong_is_refused(tmp_path, audio):
-    from espnet_a2m.scorer.online import OnlineScorer
+    from espnet_a2m.confidence.online import OnlineScorer
 
     path = tmp_path / "a.ctm"
     path.write_text(WORDS)
@@ -207,7 +207,7 @@ def test_ctm_that_does_not_belong_is_refused(tmp_path, audio):
 def test_pocketsphinx_recognises_and_goes_on_after_a_kill(data, audio, tmp_path):
     pytest.importorskip("pocketsphinx")
     from espnet_a2m.bin.pocketsphinx_ctm import main
-    from espnet_a2m.scorer.pocketsphinx import PocketSphinx, ctm_lines
+    from espnet_a2m.confidence.pocketsphinx import PocketSphinx, ctm_lines
 
     some = dict(list(audio.items())[:2])
     table = read_scp(data / "wav.scp")
@@ -288,7 +288,7 @@ def write_model(folder: Path, feat_extract_norm: str) -> Path:
 def test_hugging_face_scores_are_those_of_its_own_forward(norm, data, audio, tmp_path):
     from transformers import AutoFeatureExtractor, AutoModelForCTC
 
-    from espnet_a2m.scorer.online import OnlineScorer
+    from espnet_a2m.confidence.online import OnlineScorer
 
     folder = write_model(tmp_path / "model", norm)
     options = ["--scorer", "hf", *conf(model=folder), "--blank", "exclude"]
@@ -317,7 +317,7 @@ def test_hugging_face_scores_are_those_of_its_own_forward(norm, data, audio, tmp
 def test_hugging_face_models_that_do_not_fit_are_refused(tmp_path):
     import transformers
 
-    from espnet_a2m.scorer.hf import HuggingFaceScorer
+    from espnet_a2m.confidence.huggingface import HuggingFaceScorer
 
     folder = write_model(tmp_path / "model", "group")
     (folder / "preprocessor_config.json").unlink()

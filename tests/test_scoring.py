@@ -133,7 +133,7 @@ def check_independence(scorer, audio):
 @pytest.mark.parametrize("input_layer", ["linear", "conv2d", "conv2d6", "conv2d8"])
 @pytest.mark.parametrize("name", ENCODERS)
 def test_batches_score_as_espnet_scores_each_alone(name, input_layer, audio, tmp_path):
-    from espnet_a2m.scorer.espnet import ESPnetScorer
+    from espnet_a2m.confidence.espnet import ESPnetScorer
 
     model = write_scorer(tmp_path, input_layer=input_layer, **ENCODERS[name])
     scorer = ESPnetScorer(str(model))
@@ -143,7 +143,7 @@ def test_batches_score_as_espnet_scores_each_alone(name, input_layer, audio, tmp
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_batches_of_other_layers_along_time(name, audio, tmp_path):
-    from espnet_a2m.scorer.espnet import ESPnetScorer
+    from espnet_a2m.confidence.espnet import ESPnetScorer
 
     scorer = ESPnetScorer(str(write_scorer(tmp_path, **VARIANTS[name])))
     assert scorer.batches
@@ -160,7 +160,7 @@ def test_batches_of_other_layers_along_time(name, audio, tmp_path):
 def test_what_cannot_be_batched_is_scored_one_by_one(
     conf, reason, audio, tmp_path, caplog
 ):
-    from espnet_a2m.scorer.espnet import ESPnetScorer
+    from espnet_a2m.confidence.espnet import ESPnetScorer
 
     scorer = ESPnetScorer(str(write_scorer(tmp_path, rel_pos_type="latest", **conf)))
     assert not scorer.batches
@@ -204,8 +204,8 @@ MEASURE = {"measure": "entropy", "blank": "renormalise", "temperature": 1.5}
 def test_dumped_batched_and_online_scores_are_equal(
     scorer, data, tmp_path, monkeypatch
 ):
+    from espnet_a2m.confidence.online import OnlineScorer
     from espnet_a2m.data import chunked_table
-    from espnet_a2m.scorer.online import OnlineScorer
 
     monkeypatch.setattr(chunked_table, "CHUNK_UTTERANCES", 9)
     options = [f"--{name}={value}" for name, value in MEASURE.items()]
@@ -239,8 +239,8 @@ def test_dumped_batched_and_online_scores_are_equal(
 
 
 def test_batches_hold_what_they_may(data, tmp_path):
-    from espnet_a2m.scorer.interface import Scorer
-    from espnet_a2m.scoring import score_set
+    from espnet_a2m.confidence.interface import Scorer
+    from espnet_a2m.confidence.score_set import score_set
 
     samples = {u: int(n) for u, n in read_scp(data / "utt2num_samples").items()}
     seen = []
@@ -264,7 +264,7 @@ def test_batches_hold_what_they_may(data, tmp_path):
 
 
 def test_online_scorer_is_no_part_of_the_training_model(scorer, audio):
-    from espnet_a2m.scorer.online import OnlineScorer
+    from espnet_a2m.confidence.online import OnlineScorer
 
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
@@ -284,7 +284,7 @@ def test_online_scorer_is_no_part_of_the_training_model(scorer, audio):
 
 
 def test_options_that_make_no_sense_are_refused(scorer, data, tmp_path, capsys):
-    from espnet_a2m.scorer.online import OnlineScorer
+    from espnet_a2m.confidence.online import OnlineScorer
 
     with pytest.raises(ValueError, match="renormalise"):
         OnlineScorer(model_file=str(scorer), measure="entropy", blank="exclude")
@@ -307,7 +307,7 @@ def test_a_training_step_does_not_wait_for_the_scorer(name, tmp_path):
         FakeTensorMode,
     )
 
-    from espnet_a2m.scorer.online import OnlineScorer
+    from espnet_a2m.confidence.online import OnlineScorer
 
     online = OnlineScorer(model_file=str(write_scorer(tmp_path, **ENCODERS[name])))
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:

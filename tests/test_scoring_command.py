@@ -100,8 +100,8 @@ def test_scoring_names_bad_audio(audio, message, scorer, tmp_path, capsys):
 
 
 def test_scorer_that_does_not_fit_is_refused(scorer, tmp_path):
+    from espnet_a2m.confidence.espnet import ESPnetScorer
     from espnet_a2m.core.errors import UserError
-    from espnet_a2m.scorer.espnet import ESPnetScorer
 
     state = torch.load(scorer / "1epoch.pth", weights_only=True)
     state.pop("ctc.ctc_lo.weight")

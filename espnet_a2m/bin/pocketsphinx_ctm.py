@@ -32,8 +32,8 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     """Recognise ``--data``; a second call goes on."""
     args = get_parser().parse_args(cmd)
+    from espnet_a2m.confidence.pocketsphinx import FS, write_ctm
     from espnet_a2m.data.chunks import read_durations
-    from espnet_a2m.scorer.pocketsphinx import FS, write_ctm
 
     data = Path(args.data)
     durations = read_durations(data, FS)

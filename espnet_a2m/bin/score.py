@@ -126,9 +126,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
         import_quietly("espnet2.tasks.asr")
     import torch
 
+    from espnet_a2m.confidence.registry import build_scorer
+    from espnet_a2m.confidence.score_set import score_set
     from espnet_a2m.data.chunks import Share, read_durations
-    from espnet_a2m.scorer.registry import build_scorer
-    from espnet_a2m.scoring import score_set
 
     logging.basicConfig(level=logging.WARNING)
     torch.set_num_threads(args.num_threads)

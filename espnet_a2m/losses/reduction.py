@@ -6,7 +6,7 @@ import dataclasses
 
 import torch
 
-from espnet_a2m.confidence import utterance_confidence
+from espnet_a2m.confidence.measures import utterance_confidence
 from espnet_a2m.core.distributed import sum_over_processes
 
 #: Weight of an utterance's loss: 1 (ATM), its confidence s_u (ATM+S, eq. 9), or

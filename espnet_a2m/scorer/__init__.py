@@ -1,1 +1,1 @@
-"""Whom we ask: recognisers that say how confident they are of every frame."""
+"""Old name of :mod:`espnet_a2m.confidence`; it goes with the next release."""

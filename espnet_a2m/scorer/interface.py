@@ -1,59 +1,13 @@
-"""What a scorer is: anything that is more or less sure of each frame of audio."""
+"""Old name of :mod:`espnet_a2m.confidence.interface`."""
 
-from __future__ import annotations
+import warnings
 
-from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from espnet_a2m.confidence.interface import Scorer
 
-import torch
+__all__ = ["Scorer"]
 
-from espnet_a2m.core.frames import FrameGrid
-
-
-class Scorer(ABC):
-    """Base of all scorers; docs/scorers.md writes one in 20 lines.
-
-    Options of the constructor are what ``--scorer_conf`` may give. A ``ValueError``
-    that it raises is shown to the user as a mistake in these.
-
-    Attributes:
-        grid: Where the frames of the confidences are in the audio, and its sampling
-            rate.
-        description: What the scores depend on besides the options, such as a file's
-            digest, in JSON's types; where it changes, a set is scored anew.
-        works_on_crops: Audio alone is enough to score any part of an utterance, as
-            scoring while training needs.
-    """
-
-    grid: FrameGrid
-    description: Mapping[str, Any] = {}
-    works_on_crops: bool = True
-
-    @abstractmethod
-    def score(
-        self,
-        speech: torch.Tensor,
-        speech_lengths: torch.Tensor,
-        utt_ids: Sequence[str] | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Confidences of a batch; those of an utterance may not depend on the others.
-
-        Args:
-            speech: (B, N) float samples in [-1, 1], on the device to compute on;
-                anything beyond the lengths.
-            speech_lengths: (B,) samples, on any device.
-            utt_ids: Of the B utterances; None while training.
-
-        Returns:
-            (B, T) confidences in [0, 1], anything beyond an utterance's frames, and
-            (B,) numbers of frames: those of ``grid``, at most one more or less; 0
-            where an utterance is too short.
-        """
-
-    def prepare(self, utt_ids: Collection[str]) -> None:  # noqa: B027  # optional
-        """Called with all utterances of a set before the first batch of it.
-
-        Raises:
-            UserError: The scorer does not know them.
-        """
+warnings.warn(
+    "espnet_a2m.scorer.interface is now espnet_a2m.confidence.interface",
+    FutureWarning,
+    stacklevel=2,
+)

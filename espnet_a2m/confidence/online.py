@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from espnet_a2m.confidence import quantise
+from espnet_a2m.confidence.measures import quantise
+from espnet_a2m.confidence.registry import build_scorer
 from espnet_a2m.core.errors import UserError
-from espnet_a2m.scorer.registry import build_scorer
 
 
 class OnlineScorer:
@@ -18,7 +18,7 @@ class OnlineScorer:
     frame would, and is no part of the model in training.
 
     Args:
-        scorer: Its name, see :mod:`espnet_a2m.scorer.registry`.
+        scorer: Its name, see :mod:`espnet_a2m.confidence.registry`.
         conf: Its options.
 
     Attributes:

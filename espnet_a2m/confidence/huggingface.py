@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
+from espnet_a2m.confidence.ctc import CTCScorer
 from espnet_a2m.core.errors import UserError
 from espnet_a2m.core.frames import FrameGrid, conv_lengths
-from espnet_a2m.scorer.ctc import CTCScorer
 
 try:
     from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForCTC
@@ -30,7 +30,7 @@ class HuggingFaceScorer(CTCScorer):
 
     Args:
         model: Folder written by ``save_pretrained``, or a name on the hub.
-        measure: Confidence of a frame, see :mod:`espnet_a2m.confidence`.
+        measure: Confidence of a frame, see :mod:`espnet_a2m.confidence.measures`.
         blank: How the blank enters the measure.
         temperature: Divides the log posteriors.
 

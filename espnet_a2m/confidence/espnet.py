@@ -16,9 +16,9 @@ from espnet_a2m.compat.batch_invariant import encode, obstacle
 from espnet_a2m.compat.encoder_hooks import input_convs
 from espnet_a2m.compat.frontend_grid import frontend_grid
 from espnet_a2m.compat.load import load_trained_model, read_config
+from espnet_a2m.confidence.ctc import CTCScorer
 from espnet_a2m.core.errors import UserError
 from espnet_a2m.core.frames import FrameGrid
-from espnet_a2m.scorer.ctc import CTCScorer
 
 
 def find_model(
@@ -53,7 +53,7 @@ class ESPnetScorer(CTCScorer):
             ESPnet's model zoo or on Hugging Face.
         config_file: Training configuration; ``config.yaml`` beside the model when
             None, and the packed one of a packed model.
-        measure: Confidence of a frame, see :mod:`espnet_a2m.confidence`.
+        measure: Confidence of a frame, see :mod:`espnet_a2m.confidence.measures`.
         blank: How the blank enters the measure.
         temperature: Divides the log posteriors.
         ctc_layer: Encoder layer, from 1, whose intermediate CTC is asked, of those in

@@ -7,16 +7,16 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from espnet_a2m.confidence.interface import Scorer
 from espnet_a2m.core.config import check_kwargs, nearest
 from espnet_a2m.core.errors import UserError
-from espnet_a2m.scorer.interface import Scorer
 
 #: Name -> module and class; imported when chosen, for some need optional packages
 SCORERS = {
-    "espnet": "espnet_a2m.scorer.espnet:ESPnetScorer",
-    "hf": "espnet_a2m.scorer.hf:HuggingFaceScorer",
-    "ctm": "espnet_a2m.scorer.ctm:CTMScorer",
-    "energy": "espnet_a2m.scorer.energy:EnergyScorer",
+    "espnet": "espnet_a2m.confidence.espnet:ESPnetScorer",
+    "hf": "espnet_a2m.confidence.huggingface:HuggingFaceScorer",
+    "ctm": "espnet_a2m.confidence.ctm:CTMScorer",
+    "energy": "espnet_a2m.confidence.energy:EnergyScorer",
 }
 
 

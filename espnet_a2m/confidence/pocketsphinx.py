@@ -23,12 +23,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from espnet_a2m.confidence.ctm import Word
 from espnet_a2m.core.errors import UserError
 from espnet_a2m.core.files import write_atomic
 from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.data.audio import read_audio, to_pcm16
 from espnet_a2m.data.tables import read_scp
-from espnet_a2m.scorer.ctm import Word
 
 try:
     from pocketsphinx import Decoder

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from espnet_a2m.confidence.interface import Scorer
 from espnet_a2m.core.errors import DataError, UserError, few
 from espnet_a2m.core.frames import FrameGrid
-from espnet_a2m.scorer.interface import Scorer
 
 
 class Word(NamedTuple):

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from espnet_a2m.confidence import check_measure, frame_confidence
-from espnet_a2m.scorer.interface import Scorer
+from espnet_a2m.confidence.interface import Scorer
+from espnet_a2m.confidence.measures import check_measure, frame_confidence
 
 
 def model_digest(model: torch.nn.Module, configuration: Mapping[str, Any]) -> str:
@@ -37,7 +37,7 @@ class CTCScorer(Scorer):
     Args:
         model: The model; it is frozen.
         configuration: What the model was built from, in JSON's types.
-        measure: See :func:`espnet_a2m.confidence.frame_confidence`, as for the next.
+        measure: See :mod:`espnet_a2m.confidence.measures`, as for the next.
         blank: How the blank enters the measure.
         temperature: Divides the log posteriors.
         blank_id: Index of CTC's blank.

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from espnet_a2m.confidence.interface import Scorer
 from espnet_a2m.core.errors import DataError, UserError
 from espnet_a2m.data.audio import read_audio
 from espnet_a2m.data.chunked_table import write_chunked_table
 from espnet_a2m.data.chunks import WHOLE, Durations, Share
 from espnet_a2m.data.tables import Keys
-from espnet_a2m.scorer.interface import Scorer
 
 #: Kaldi's one byte per value for values in [0, 1]
 COMPRESSION_METHOD = 7
