@@ -22,7 +22,7 @@ from espnet_a2m.compat.encoder_hooks import encode, tap
 from espnet_a2m.compat.load import load_trained_model
 from espnet_a2m.core.config import load_config
 from espnet_a2m.core.errors import UserError, few
-from espnet_a2m.model import A2MModel
+from espnet_a2m.model.model import A2MModel
 from espnet_a2m.task import A2MTask
 
 MODEL, CONFIG = "model.pth", "config.yaml"

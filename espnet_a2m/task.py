@@ -39,8 +39,6 @@ from espnet_a2m.confidence.online import OnlineScorer
 from espnet_a2m.core.config import ConfigError, check_kwargs
 from espnet_a2m.core.distributed import end_processes
 from espnet_a2m.core.frames import FrameGrid
-from espnet_a2m.frontend import ConfidenceFrontend
-from espnet_a2m.label_stream import LabelStream, check_num_classes
 from espnet_a2m.losses.best_rq import BestRQLoss
 from espnet_a2m.losses.contrastive import ContrastiveLoss
 from espnet_a2m.losses.feature_penalty import FeaturePenalty
@@ -49,7 +47,9 @@ from espnet_a2m.losses.masked_prediction import MaskedPredictionLoss
 from espnet_a2m.losses.objective import Objective
 from espnet_a2m.losses.quantizer import GumbelQuantizer
 from espnet_a2m.masking.guided import GuidedMasking
-from espnet_a2m.model import A2MModel
+from espnet_a2m.model.frontend import ConfidenceFrontend
+from espnet_a2m.model.label_input import LabelStream, check_num_classes
+from espnet_a2m.model.model import A2MModel
 from espnet_a2m.preprocessor import A2MPreprocessor
 from espnet_a2m.split_batches import SplitIterFactory
 from espnet_a2m.trainer import A2MTrainer

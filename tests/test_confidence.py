@@ -19,7 +19,7 @@ from espnet_a2m.confidence.measures import (
     utterance_confidence,
 )
 from espnet_a2m.core.frames import FrameGrid, conv_lengths
-from espnet_a2m.frontend import ConfidenceFrontend
+from espnet_a2m.model.frontend import ConfidenceFrontend
 
 GRID = FrameGrid(16000, 480.0, 640)  # log-mel every 10 ms, 4x subsampled
 

@@ -213,7 +213,7 @@ def test_labels_follow_the_crop_to_the_frame(batch):
 )
 def test_labels_that_do_not_fit_the_frames_are_refused(grid, message):
     from espnet_a2m.core.frames import FrameGrid
-    from espnet_a2m.label_stream import LabelStream
+    from espnet_a2m.model.label_input import LabelStream
 
     encoder_grid = build("ssl_hubert_conformer").confidence.encoder_grid
     with pytest.raises(ValueError, match=message):

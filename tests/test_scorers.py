@@ -127,7 +127,7 @@ def test_mistakes_are_explained(
 
 
 def test_stored_energy_is_what_guidance_energy_computes(data, audio, tmp_path):
-    from espnet_a2m.frontend import ConfidenceFrontend
+    from espnet_a2m.model.frontend import ConfidenceFrontend
 
     options = ["--scorer", "energy", "--batch_seconds", 60]
     stored = score(data, tmp_path, *options)

@@ -1,0 +1,1 @@
+"""The masked speech model: from audio and confidences to the loss."""
