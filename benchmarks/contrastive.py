@@ -20,9 +20,9 @@ from benchmarks import peers
 from benchmarks.report import Row
 from benchmarks.timing import interleave, user_time
 from espnet_a2m.losses.contrastive import ContrastiveLoss
+from espnet_a2m.losses.masked_frames import MaskedFrames
 from espnet_a2m.losses.objective import MaskedBatch
 from espnet_a2m.losses.quantizer import Codes, GumbelQuantizer
-from espnet_a2m.losses.reduction import MaskedFrames
 
 NUM_NEGATIVES = 100
 DIM = 256

@@ -12,15 +12,12 @@ from espnet_a2m.losses.contrastive import (
     contrastive_logits,
     sample_negatives,
 )
+from espnet_a2m.losses.masked_frames import MaskedFrames
 from espnet_a2m.losses.masked_prediction import MaskedPredictionLoss
 from espnet_a2m.losses.objective import MaskedBatch
 from espnet_a2m.losses.quantizer import Codes, GumbelQuantizer, standardise
-from espnet_a2m.losses.reduction import (
-    LossTerm,
-    MaskedFrames,
-    UtteranceWeight,
-    reduce,
-)
+from espnet_a2m.losses.reduction import LossTerm, reduce
+from espnet_a2m.losses.utterance_weight import UtteranceWeight
 
 COUNTS = torch.tensor([9, 5, 1, 0])
 START = torch.zeros((), dtype=torch.long)  # no updates so far

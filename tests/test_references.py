@@ -15,9 +15,10 @@ from espnet_a2m.losses.best_rq import BestRQLoss
 from espnet_a2m.losses.contrastive import ContrastiveLoss
 from espnet_a2m.losses.feature_penalty import FeaturePenalty
 from espnet_a2m.losses.hubert import HuBERTLoss
+from espnet_a2m.losses.masked_frames import MaskedFrames
 from espnet_a2m.losses.objective import MaskedBatch
 from espnet_a2m.losses.quantizer import Codes, GumbelQuantizer
-from espnet_a2m.losses.reduction import MaskedFrames, reduce
+from espnet_a2m.losses.reduction import reduce
 from espnet_a2m.masking.sampling import span_mask
 
 B, T, D = 3, 60, 24

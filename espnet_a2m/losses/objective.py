@@ -6,8 +6,9 @@ import dataclasses
 
 import torch
 
+from espnet_a2m.losses.masked_frames import MaskedFrames
 from espnet_a2m.losses.quantizer import Codes
-from espnet_a2m.losses.reduction import LossTerm, MaskedFrames
+from espnet_a2m.losses.reduction import LossTerm
 
 
 @dataclasses.dataclass

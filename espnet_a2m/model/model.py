@@ -23,9 +23,11 @@ from espnet_a2m.compat.encoder_hooks import (
 from espnet_a2m.confidence.measures import utterance_confidence
 from espnet_a2m.core.distributed import num_processes, sum_over_processes
 from espnet_a2m.core.frames import conv_lengths
+from espnet_a2m.losses.masked_frames import MaskedFrames
 from espnet_a2m.losses.objective import MaskedBatch, Objective
 from espnet_a2m.losses.quantizer import GumbelQuantizer
-from espnet_a2m.losses.reduction import MaskedFrames, UtteranceWeight, reduce
+from espnet_a2m.losses.reduction import reduce
+from espnet_a2m.losses.utterance_weight import UtteranceWeight
 from espnet_a2m.masking.guided import GuidedMasking
 from espnet_a2m.model.frontend import ConfidenceFrontend
 from espnet_a2m.model.label_input import LabelStream

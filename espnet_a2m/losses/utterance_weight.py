@@ -1,0 +1,66 @@
+"""ATM+S: each utterance's loss is scaled by its confidence (eq. 9, section III-C)."""
+
+from __future__ import annotations
+
+import torch
+
+from espnet_a2m.confidence.measures import utterance_confidence
+from espnet_a2m.core.distributed import sum_over_processes
+
+#: Weight of an utterance's loss: 1 (ATM), its confidence s_u (ATM+S, eq. 9), or
+#: s_u divided by the batch's mean.
+UTTERANCE_WEIGHTS = ("none", "confidence", "relative")
+
+
+class UtteranceWeight:
+    """How much an utterance's loss counts (ATM+S, section III-C).
+
+    Args:
+        kind: ``none`` (1 for all), ``confidence`` (s_u, eq. 9) or ``relative``
+            (s_u divided by the mean of the batch, over all processes, so that the
+            learning rate keeps its meaning).
+        fraction: Share of utterances, drawn at random in each batch, that are
+            weighted; the others keep 1. The paper's best scales 0.1 of them.
+        frames: Frames over which s_u is the mean: ``all`` or ``masked``.
+
+    Raises:
+        ValueError: An argument is out of its range.
+    """
+
+    def __init__(self, kind: str = "none", fraction: float = 1.0, frames: str = "all"):
+        if kind not in UTTERANCE_WEIGHTS:
+            raise ValueError(
+                f"model_conf: utterance_weight={kind!r}: choose one of "
+                + ", ".join(UTTERANCE_WEIGHTS)
+            )
+        if not 0.0 < fraction <= 1.0:
+            raise ValueError(
+                f"model_conf: utterance_weight_fraction={fraction} is not in (0, 1]"
+            )
+        if frames not in ("all", "masked"):
+            raise ValueError(
+                f"model_conf: utterance_weight_frames={frames!r}: choose all or masked"
+            )
+        self.kind = kind
+        self.fraction = fraction
+        self.frames = frames
+
+    def __call__(
+        self, confidence: torch.Tensor, lengths: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor | None:
+        """(B,) weights from (B, T) confidences and mask; None where all are 1."""
+        if self.kind == "none":
+            return None
+        if self.frames == "masked":
+            s_u = (confidence * mask).sum(1) / mask.sum(1).clamp(min=1)
+        else:
+            s_u = utterance_confidence(confidence, lengths)
+        s_u = s_u.float()
+        if self.kind == "relative":
+            present = lengths > 0
+            total = sum_over_processes((s_u * present).sum())
+            mean = total / sum_over_processes(present.sum()).clamp(min=1)
+            s_u = s_u / mean.clamp(min=1e-6)
+        if self.fraction < 1.0:
+            s_u = torch.where(torch.rand_like(s_u) < self.fraction, s_u, 1.0)
+        return s_u
