@@ -111,7 +111,7 @@ def ours(
     dim: int = DIM,
 ) -> Step:
     """This package: ``objective`` is "wav2vec 2.0" or "HuBERT"."""
-    from espnet_a2m.task import A2MTask
+    from espnet_a2m.training.task import A2MTask
 
     if objective == "HuBERT":
         conf = {"layer": LAYERS, "num_classes": NUM_CLASSES, "final_dim": DIM}

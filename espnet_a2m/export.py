@@ -23,7 +23,7 @@ from espnet_a2m.compat.load import load_trained_model
 from espnet_a2m.core.config import load_config
 from espnet_a2m.core.errors import UserError, few
 from espnet_a2m.model.model import A2MModel
-from espnet_a2m.task import A2MTask
+from espnet_a2m.training.task import A2MTask
 
 MODEL, CONFIG = "model.pth", "config.yaml"
 # What the two models share; all parameters are in these.

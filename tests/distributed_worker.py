@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from espnet_a2m import task
 from espnet_a2m.losses import contrastive, quantizer
 from espnet_a2m.masking.guided import GuidedMasking
+from espnet_a2m.training import task
 
 
 class OwnMasks(GuidedMasking):

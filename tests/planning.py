@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from espnet_a2m.plan import plan
-from espnet_a2m.plan_config import load_args
-from espnet_a2m.plan_resources import Resources
+from espnet_a2m.training.plan import plan
+from espnet_a2m.training.plan_config import load_args
+from espnet_a2m.training.plan_resources import Resources
 
 TINY = Path(__file__).resolve().parent.parent / "conf" / "tiny"
 #: Length of the utterance that is counted.

@@ -8,8 +8,8 @@ import pytest
 import torch
 import yaml
 
-from espnet_a2m.checkpoint import BACKUP, CHECKPOINT, is_whole, repair
-from espnet_a2m.update_checkpoint import set_random_state
+from espnet_a2m.training.checkpoint import BACKUP, CHECKPOINT, is_whole, repair
+from espnet_a2m.training.update_checkpoint import set_random_state
 
 
 def training(epochs: int) -> dict:
@@ -95,7 +95,7 @@ def updates_of(exp: Path, epoch: int, length: int):
     """A checkpoint between updates of a small training after three of its batches."""
     from espnet2.train.reporter import SubReporter
 
-    from espnet_a2m.update_checkpoint import UpdateCheckpoint
+    from espnet_a2m.training.update_checkpoint import UpdateCheckpoint
 
     torch.manual_seed(0)
     model = torch.nn.Linear(3, 2)

@@ -133,7 +133,7 @@ def test_crops_keep_confidences_aligned(short_utterances):
     centre. After a random crop the level of the cropped audio around the encoder's
     frames must equal the confidence that arrives there.
     """
-    from espnet_a2m.collate import A2MCollateFn
+    from espnet_a2m.training.collate import A2MCollateFn
 
     def level(audio, centres):
         return np.array(

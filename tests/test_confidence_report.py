@@ -26,7 +26,7 @@ from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.data.tables import write_table
 from espnet_a2m.plots import draw_curves, spans
 from espnet_a2m.scored_set import ScoredSet
-from espnet_a2m.training_stats import read_stats
+from espnet_a2m.training.stats import read_stats
 
 GRID = FrameGrid(fs=16000, offset=480.0, stride=640)
 PNG = b"\x89PNG"

@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from espnet_a2m.config_check import check_config
 from espnet_a2m.core.config import ConfigError, check_kwargs, load_config
+from espnet_a2m.training.validate_config import check_config
 
 CONFORMER = {"encoder": "conformer", "encoder_conf": {"output_size": 144}}
 LOSS = [{"name": "contrastive", "conf": {"layer": 2}}]

@@ -12,12 +12,12 @@ import pytest
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from espnet_a2m.bin.check_init import match_keys
-from espnet_a2m.config_check import check_config
 from espnet_a2m.core.config import load_config
-from espnet_a2m.plan_config import load_args, task_of
-from espnet_a2m.plan_resources import LIBRISPEECH_SECONDS, in_a_batch
-from espnet_a2m.step_count import build
-from espnet_a2m.watch import WatchOptions
+from espnet_a2m.training.monitor import WatchOptions
+from espnet_a2m.training.plan_config import load_args, task_of
+from espnet_a2m.training.plan_resources import LIBRISPEECH_SECONDS, in_a_batch
+from espnet_a2m.training.step_count import build
+from espnet_a2m.training.validate_config import check_config
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 #: The paper's vocabulary.

@@ -18,8 +18,8 @@ import soundfile
 import torch
 import yaml
 
-from espnet_a2m.checkpoint import UPDATE
 from espnet_a2m.data.tables import write_table
+from espnet_a2m.training.checkpoint import UPDATE
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = {

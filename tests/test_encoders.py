@@ -32,7 +32,7 @@ FRONTENDS = {
 
 def arguments(encoder: str, input_layer: str | None, frontend: str):
     """Options of a tiny w2v-BERT of these parts."""
-    from espnet_a2m.task import A2MTask
+    from espnet_a2m.training.task import A2MTask
 
     args = A2MTask.get_parser().parse_args(["--output_dir", "unused"])
     args.encoder = encoder
@@ -75,7 +75,7 @@ def batch(short_utterances) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("input_layer", INPUT_LAYERS)
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_a_step_of_real_speech(encoder, input_layer, frontend, batch):
-    from espnet_a2m.task import A2MTask
+    from espnet_a2m.training.task import A2MTask
 
     torch.manual_seed(0)
     args = arguments(encoder, input_layer, frontend)
@@ -109,7 +109,7 @@ def test_a_step_of_real_speech(encoder, input_layer, frontend, batch):
 
 
 def test_sliding_window_needs_sinc():
-    from espnet_a2m.task import A2MTask
+    from espnet_a2m.training.task import A2MTask
 
     args = arguments("conformer", "linear", "sliding_window")
     args.preencoder = None
@@ -118,7 +118,7 @@ def test_sliding_window_needs_sinc():
 
 
 def test_normalisation_over_the_batch_is_refused():
-    from espnet_a2m.task import A2MTask
+    from espnet_a2m.training.task import A2MTask
 
     args = arguments("conformer", "linear", "wav2vec_cnn")
     args.frontend_conf = {**args.frontend_conf, "normalize_audio": True}
@@ -130,7 +130,7 @@ def test_normalisation_over_the_batch_is_refused():
 def test_grids_are_where_the_features_are(frontend):
     """A click moves the features of the frames around it, and of no others."""
     from espnet_a2m.compat.frontend_grid import frontend_grid
-    from espnet_a2m.task import build_frontend
+    from espnet_a2m.training.task import build_frontend
 
     torch.manual_seed(0)
     module = build_frontend(arguments("conformer", "linear", frontend)).eval()

@@ -55,7 +55,7 @@ def exported(pretrained) -> Path:
 def test_stock_frontend_computes_the_same(data, pretrained, exported, tmp_path):
     from espnet_a2m.compat.load import load_trained_model
     from espnet_a2m.export import our_layers
-    from espnet_a2m.task import A2MTask
+    from espnet_a2m.training.task import A2MTask
 
     audio = list(read_scp(data / "wav.scp").values())[:3]
     output = tmp_path / "outputs"
@@ -133,7 +133,7 @@ def test_wrong_weights_are_not_published(pretrained, exported, tmp_path):
     from espnet_a2m.compat.load import load_trained_model
     from espnet_a2m.core.errors import UserError
     from espnet_a2m.export import check
-    from espnet_a2m.task import A2MTask
+    from espnet_a2m.training.task import A2MTask
 
     model = load_trained_model(A2MTask, pretrained, None, "")
     copy = Path(shutil.copytree(exported.parent, tmp_path / "export")) / "model.pth"

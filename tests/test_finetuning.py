@@ -138,7 +138,7 @@ def test_transducer_loss_is_the_sum_over_alignments():
 
 
 def test_configuration_may_give_the_preencoders_input_size(tmp_path):
-    from espnet_a2m.config_check import check_config
+    from espnet_a2m.training.validate_config import check_config
 
     config = tmp_path / "asr.yaml"
     config.write_text("preencoder: linear\npreencoder_conf: {input_size: 80}\n")

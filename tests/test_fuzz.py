@@ -23,7 +23,6 @@ import torch
 from espnet_a2m.compat.load import read_config, read_parameters
 from espnet_a2m.compat.packed import unpack
 from espnet_a2m.confidence.ctm import read_ctm
-from espnet_a2m.config_check import check_config
 from espnet_a2m.core.config import load_config
 from espnet_a2m.core.errors import UserError
 from espnet_a2m.core.frames import FrameGrid
@@ -36,7 +35,8 @@ from espnet_a2m.labels.kmeans import KMeans
 from espnet_a2m.labels.label_set import summarise
 from espnet_a2m.results import read_result, summary, tables
 from espnet_a2m.scored_set import ScoredSet
-from espnet_a2m.training_stats import read_stats
+from espnet_a2m.training.stats import read_stats
+from espnet_a2m.training.validate_config import check_config
 from espnet_a2m.wer import score
 
 ROOT = Path(__file__).resolve().parent.parent

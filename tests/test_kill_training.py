@@ -15,7 +15,7 @@ import torch
 from killing import KILLS, kill_and_restart, start
 from tiny_pretraining import ssl_options
 
-from espnet_a2m.checkpoint import BACKUP, CHECKPOINT, UPDATE, is_whole
+from espnet_a2m.training.checkpoint import BACKUP, CHECKPOINT, UPDATE, is_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

@@ -57,7 +57,7 @@ def ssl_model(tmp_path_factory) -> Path:
     """Checkpoint of a small model as a pre-training leaves it, not trained."""
     from espnet2.utils.yaml_no_alias_safe_dump import yaml_no_alias_safe_dump
 
-    from espnet_a2m.task import A2MTask
+    from espnet_a2m.training.task import A2MTask
 
     exp = tmp_path_factory.mktemp("ssl")
     args = A2MTask.get_parser().parse_args(

@@ -24,7 +24,7 @@ OBJECTIVES = {
 
 def build(config: str, *options: str, loss: list | None = None, small: bool = True):
     """The model of a tiny configuration with ``option_conf.key=value`` options."""
-    from espnet_a2m.task import A2MTask
+    from espnet_a2m.training.task import A2MTask
 
     parser = A2MTask.get_parser()
     command = ["--config", str(CONF / f"{config}.yaml"), "--output_dir", "unused"]
@@ -291,7 +291,7 @@ def test_a_wait_for_the_device_would_be_seen(encoder, batch):
     """ESPnet's branchformer asks for the longest length: the check can fail."""
     from torch._subclasses.fake_tensor import DataDependentOutputException
 
-    from espnet_a2m.task import encoder_choices
+    from espnet_a2m.training.task import encoder_choices
 
     model = build(OBJECTIVES["w2vbert"])
     make = encoder_choices.get_class(encoder)

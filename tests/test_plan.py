@@ -17,16 +17,16 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from espnet_a2m.bin.plan import main
-from espnet_a2m.plan import number, plan
-from espnet_a2m.plan_config import load_args
-from espnet_a2m.plan_resources import (
+from espnet_a2m.training.plan import number, plan
+from espnet_a2m.training.plan_config import load_args
+from espnet_a2m.training.plan_resources import (
     Resources,
     default_longest,
     default_seconds,
     in_a_batch,
 )
-from espnet_a2m.saved_memory import nbytes, saved_bytes
-from espnet_a2m.step_count import build, count_saved, count_step, run_ssl
+from espnet_a2m.training.saved_memory import nbytes, saved_bytes
+from espnet_a2m.training.step_count import build, count_saved, count_step, run_ssl
 
 
 def test_operations_are_those_of_a_conformer():

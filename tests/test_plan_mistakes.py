@@ -11,7 +11,7 @@ from planning import TINY, argparse_copy, figures, lines
 
 from espnet_a2m.bin.plan import main
 from espnet_a2m.core.errors import UserError
-from espnet_a2m.plan_config import load_args
+from espnet_a2m.training.plan_config import load_args
 
 
 @pytest.mark.parametrize(

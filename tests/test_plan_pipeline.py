@@ -10,9 +10,9 @@ from planning import SECONDS, conformer_flops, lines, tiny_args
 from espnet_a2m.bin.plan import SCORER
 from espnet_a2m.core.errors import UserError
 from espnet_a2m.data.archives import entry_bytes
-from espnet_a2m.plan_config import load_args
-from espnet_a2m.plan_pipeline import LABEL_MB
-from espnet_a2m.step_count import count_scoring, count_step
+from espnet_a2m.training.plan_config import load_args
+from espnet_a2m.training.plan_pipeline import LABEL_MB
+from espnet_a2m.training.step_count import count_scoring, count_step
 
 
 def plan_of(name, scoring=None):

@@ -18,8 +18,8 @@ import torch
 import yaml
 from tiny_pretraining import SMALL, ssl_options
 
-from espnet_a2m.checkpoint import BACKUP, CHECKPOINT
 from espnet_a2m.data.tables import read_scp, write_table
+from espnet_a2m.training.checkpoint import BACKUP, CHECKPOINT
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf" / "tiny"
@@ -127,7 +127,7 @@ def test_online_energy_is_guidance_energy(data, tmp_path):
 
 def test_guidance_and_weight_reach_the_loss(short_utterances):
     """In the model itself: masks go where confidence is, losses scale with s_u."""
-    from espnet_a2m.task import A2MTask
+    from espnet_a2m.training.task import A2MTask
 
     options = ["--config", str(CONF / "ssl_w2vbert_conformer.yaml"), *SMALL]
     options += ["--normalize", "utterance_mvn", "--output_dir", "unused"]
@@ -195,7 +195,7 @@ def test_print_config_and_unknown_options(tmp_path):
     assert printed.returncode == 0 and "masking_conf" in config
     assert "token_list" not in config
     # what is printed can be used: nothing in it is the task's own business
-    from espnet_a2m.task import A2MTask
+    from espnet_a2m.training.task import A2MTask
 
     args = A2MTask.get_parser().parse_args(["--output_dir", "unused"])
     for name in ("masking_conf", "model_conf", "quantizer_conf", "frontend_conf"):

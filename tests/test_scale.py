@@ -336,7 +336,7 @@ def test_training_on_splits_goes_on_where_it_was(
     from espnet2.train.dataset import ESPnetDataset
 
     from espnet_a2m.bin.ssl_train import main
-    from espnet_a2m.update_checkpoint import UpdateCheckpoint
+    from espnet_a2m.training.update_checkpoint import UpdateCheckpoint
 
     read, dataset_item = [], ESPnetDataset.__getitem__
 

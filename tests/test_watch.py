@@ -9,7 +9,7 @@ import torch
 from tiny_pretraining import ssl_options
 
 from espnet_a2m.data.tables import read_scp
-from espnet_a2m.watch import WatchOptions, collapses
+from espnet_a2m.training.monitor import WatchOptions, collapses
 
 UNIFORM = ["--masking_conf", "guidance=uniform"]
 
@@ -78,7 +78,7 @@ def test_infinite_gradient_is_named_and_stopped(
     data, tmp_path, capsys, caplog, monkeypatch
 ):
     """Of a finite loss, as float16 overflows."""
-    from espnet_a2m.task import A2MTask
+    from espnet_a2m.training.task import A2MTask
 
     build = A2MTask.build_model
 

@@ -14,7 +14,7 @@ from espnet_a2m.core.errors import main_guard
 
 def get_parser():
     """ESPnet's parser with the options of our trainer."""
-    from espnet_a2m.asr_task import SafeASRTask
+    from espnet_a2m.training.asr_task import SafeASRTask
 
     return SafeASRTask.get_parser()
 
@@ -22,7 +22,7 @@ def get_parser():
 @main_guard
 def main(cmd: Sequence[str] | None = None) -> None:
     """Train, or collect statistics with ``--collect_stats true``."""
-    from espnet_a2m.asr_task import SafeASRTask
+    from espnet_a2m.training.asr_task import SafeASRTask
 
     SafeASRTask.main(cmd=cmd)
 

@@ -28,7 +28,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Print one line for each good file; stop at the first bad one."""
     args = get_parser().parse_args(cmd)
     import_quietly("espnet2.tasks.asr")
-    from espnet_a2m.config_check import check_config
+    from espnet_a2m.training.validate_config import check_config
 
     for path in args.config:
         check_config(path, args.task)

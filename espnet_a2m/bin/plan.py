@@ -28,7 +28,7 @@ SCORER = Path(__file__).parents[2] / "conf" / "paper" / "asr_ctc_conformer_100m.
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of this command."""
-    from espnet_a2m.plan_resources import GPUS, UTILISATION
+    from espnet_a2m.training.plan_resources import GPUS, UTILISATION
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -120,8 +120,12 @@ def check_options(args: argparse.Namespace) -> None:
 def main(cmd: Sequence[str] | None = None) -> None:
     """Print the plan."""
     args = get_parser().parse_args(cmd)
-    from espnet_a2m.plan import plan
-    from espnet_a2m.plan_resources import Resources, default_longest, default_seconds
+    from espnet_a2m.training.plan import plan
+    from espnet_a2m.training.plan_resources import (
+        Resources,
+        default_longest,
+        default_seconds,
+    )
 
     check_options(args)
     given = Resources(
@@ -135,8 +139,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     )
     with quietly():
         import_quietly("espnet2.tasks.asr")
-        from espnet_a2m.plan_config import load_args
-        from espnet_a2m.step_count import count_scoring, count_step
+        from espnet_a2m.training.plan_config import load_args
+        from espnet_a2m.training.step_count import count_scoring, count_step
 
         config = load_args(args.config, args.nbpe)
         seconds = args.seconds or default_seconds(config)

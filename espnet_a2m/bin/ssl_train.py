@@ -10,7 +10,7 @@ from espnet_a2m.core.errors import main_guard
 
 def get_parser():
     """ESPnet's parser with the options of masked speech modelling."""
-    from espnet_a2m.task import A2MTask
+    from espnet_a2m.training.task import A2MTask
 
     return A2MTask.get_parser()
 
@@ -19,7 +19,7 @@ def get_parser():
 def main(cmd: Sequence[str] | None = None) -> None:
     """Train, or collect statistics with ``--collect_stats true``."""
     from espnet_a2m.data.streams import check_streams, splits
-    from espnet_a2m.task import A2MTask
+    from espnet_a2m.training.task import A2MTask
 
     args = A2MTask.get_parser().parse_args(cmd)
     # of the processes that torchrun starts on a machine, the first one looks

@@ -12,7 +12,7 @@ from espnet_a2m.compat.encoder_hooks import encode, tap
 from espnet_a2m.compat.load import load_trained_model
 from espnet_a2m.core.errors import UserError
 from espnet_a2m.core.frames import FrameGrid
-from espnet_a2m.task import A2MTask
+from espnet_a2m.training.task import A2MTask
 
 
 class LayerFeatures:

@@ -9,7 +9,7 @@ import numpy as np
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 from espnet2.iterators.multiple_iter_factory import MultipleIterFactory
 
-from espnet_a2m.steps import without_first
+from espnet_a2m.training.steps import without_first
 
 
 class SplitBatches:

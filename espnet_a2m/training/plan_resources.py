@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from espnet_a2m.core.errors import UserError
 
 if TYPE_CHECKING:  # it imports ESPnet
-    from espnet_a2m.step_count import StepCount
+    from espnet_a2m.training.step_count import StepCount
 
 
 @dataclasses.dataclass(frozen=True)

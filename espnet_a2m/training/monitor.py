@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from espnet2.train.reporter import SubReporter
 
-from espnet_a2m.checkpoint import save_whole
 from espnet_a2m.core.config import ConfigError, check_kwargs
 from espnet_a2m.core.distributed import process_rank
 from espnet_a2m.core.errors import UserError, few
-from espnet_a2m.steps import Batch
+from espnet_a2m.training.checkpoint import save_whole
+from espnet_a2m.training.steps import Batch
 
 #: Batches saved in one epoch at most
 MAX_SAVED = 10

@@ -18,8 +18,8 @@ from espnet2.train.trainer import Trainer, TrainerOptions
 from espnet2.utils.build_dataclass import build_dataclass
 from espnet2.utils.nested_dict_action import NestedDictAction
 
-from espnet_a2m.accumulation import weighted_accumulation
-from espnet_a2m.checkpoint import (
+from espnet_a2m.training.accumulation import weighted_accumulation
+from espnet_a2m.training.checkpoint import (
     BACKUP,
     CHECKPOINT,
     UPDATE,
@@ -28,9 +28,9 @@ from espnet_a2m.checkpoint import (
     is_whole,
     repair,
 )
-from espnet_a2m.steps import Steps, Throughput, without_first
-from espnet_a2m.update_checkpoint import UpdateCheckpoint, set_random_state
-from espnet_a2m.watch import Watch, WatchOptions
+from espnet_a2m.training.monitor import Watch, WatchOptions
+from espnet_a2m.training.steps import Steps, Throughput, without_first
+from espnet_a2m.training.update_checkpoint import UpdateCheckpoint, set_random_state
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -71,7 +71,7 @@ class SafeTrainer(Trainer):
             default=dict(),
             help="When to warn of a collapse or divergence and when to stop: "
             "window, start, min_code_perplexity, min_prob_perplexity, min_acc_gain, "
-            "max_collapsed, max_nonfinite (espnet_a2m/watch.py)",
+            "max_collapsed, max_nonfinite (espnet_a2m/training/monitor.py)",
         )
 
     @classmethod
@@ -204,7 +204,7 @@ class SafeTrainer(Trainer):
 
 
 class A2MTrainer(SafeTrainer):
-    """Trainer of :class:`espnet_a2m.task.A2MTask`."""
+    """Trainer of :class:`espnet_a2m.training.task.A2MTask`."""
 
     @classmethod
     @contextlib.contextmanager

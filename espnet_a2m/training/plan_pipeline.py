@@ -6,17 +6,17 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from espnet_a2m.plan import (
+from espnet_a2m.training.plan import (
     FLAC_MB,
     READING,
     Figure,
     duration,
     utilisation_basis,
 )
-from espnet_a2m.plan_resources import Resources
+from espnet_a2m.training.plan_resources import Resources
 
 if TYPE_CHECKING:  # it imports ESPnet
-    from espnet_a2m.step_count import StepCount
+    from espnet_a2m.training.step_count import StepCount
 
 #: Measured, MB an hour: confidences, a byte a frame, 25 frames a second.
 CONFIDENCE_MB = 0.121
@@ -94,7 +94,7 @@ def before(
     Args:
         args: Of ``plan_config.load_args``.
         given: What there is to train with.
-        scoring: As of :func:`~espnet_a2m.plan.plan`.
+        scoring: As of :func:`~espnet_a2m.training.plan.plan`.
     """
     if args.kind != "ssl":
         return

@@ -7,10 +7,10 @@ import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from espnet_a2m.plan_resources import Resources, Schedule, schedule
+from espnet_a2m.training.plan_resources import Resources, Schedule, schedule
 
 if TYPE_CHECKING:  # it imports ESPnet
-    from espnet_a2m.step_count import StepCount
+    from espnet_a2m.training.step_count import StepCount
 
 #: Measured, times real time: what a CPU second (AMD EPYC) of ESPnet's data loader reads
 #: of FLAC.
@@ -95,7 +95,7 @@ def plan(
     Raises:
         UserError: The configuration's batches cannot be planned.
     """
-    from espnet_a2m.plan_pipeline import before, disk
+    from espnet_a2m.training.plan_pipeline import before, disk
 
     batches = schedule(args, count, seconds, given)
     return [

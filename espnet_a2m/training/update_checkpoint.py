@@ -12,8 +12,8 @@ import torch
 import torch.distributed as dist
 from espnet2.train.reporter import SubReporter
 
-from espnet_a2m.checkpoint import UPDATE, is_whole, save_whole
 from espnet_a2m.core.distributed import num_processes, process_rank
+from espnet_a2m.training.checkpoint import UPDATE, is_whole, save_whole
 
 
 def random_state() -> dict[str, Any]:

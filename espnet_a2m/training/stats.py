@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from espnet_a2m.checkpoint import BACKUP, CHECKPOINT, is_whole
 from espnet_a2m.core.errors import UserError
+from espnet_a2m.training.checkpoint import BACKUP, CHECKPOINT, is_whole
 
 
 def read_stats(experiment: str | Path) -> dict[int, dict[str, dict[str, Any]]]:

@@ -31,7 +31,6 @@ from espnet2.train.class_choices import ClassChoices
 from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import float_or_none, str2bool, str_or_none
 
-from espnet_a2m.collate import A2MCollateFn
 from espnet_a2m.compat.encoder_hooks import input_convs
 from espnet_a2m.compat.frontend_grid import frontend_grid
 from espnet_a2m.compat.logmel import LogMelFrontend
@@ -50,9 +49,10 @@ from espnet_a2m.masking.guided import GuidedMasking
 from espnet_a2m.model.frontend import ConfidenceFrontend
 from espnet_a2m.model.label_input import LabelStream, check_num_classes
 from espnet_a2m.model.model import A2MModel
-from espnet_a2m.preprocessor import A2MPreprocessor
-from espnet_a2m.split_batches import SplitIterFactory
-from espnet_a2m.trainer import A2MTrainer
+from espnet_a2m.training.batches import SplitIterFactory
+from espnet_a2m.training.collate import A2MCollateFn
+from espnet_a2m.training.preprocessor import A2MPreprocessor
+from espnet_a2m.training.trainer import A2MTrainer
 
 # Registries of our own: ESPnet's are shared by whoever imports them.
 frontend_choices = ClassChoices(

@@ -7,7 +7,7 @@ import argparse
 from espnet2.tasks.asr import ASRTask
 
 from espnet_a2m.core.distributed import end_processes
-from espnet_a2m.trainer import SafeTrainer
+from espnet_a2m.training.trainer import SafeTrainer
 
 
 class SafeASRTask(ASRTask):

@@ -28,9 +28,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from espnet_a2m.core.errors import UserError
-from espnet_a2m.plan_config import LABEL_STRIDE, naming_config
-from espnet_a2m.saved_memory import autocast, nbytes, saved_bytes
-from espnet_a2m.task import sampling_rate
+from espnet_a2m.training.plan_config import LABEL_STRIDE, naming_config
+from espnet_a2m.training.saved_memory import autocast, nbytes, saved_bytes
+from espnet_a2m.training.task import sampling_rate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,7 +217,7 @@ def count_step(
     """Count a training step on one utterance.
 
     Args:
-        args: Of :func:`~espnet_a2m.plan_config.load_args`.
+        args: Of :func:`~espnet_a2m.training.plan_config.load_args`.
         seconds: Length of the utterance.
         tokens_per_second: Of its transcript, for a recogniser.
         longest: Length of the longest utterance, for its activations; None: all are
@@ -279,7 +279,7 @@ def count_scoring(args: argparse.Namespace, seconds: float) -> float:
     """Operations of scoring a second of audio: a recogniser's encoder and CTC.
 
     Args:
-        args: Of :func:`~espnet_a2m.plan_config.load_args`, of a recogniser.
+        args: Of :func:`~espnet_a2m.training.plan_config.load_args`, of a recogniser.
         seconds: Length of the utterance that is counted.
 
     Raises:

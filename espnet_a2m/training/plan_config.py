@@ -13,10 +13,10 @@ from espnet2.tasks.abs_task import scheduler_classes
 from espnet2.tasks.asr import ASRTask
 
 from espnet_a2m.compat.load import check_self_contained
-from espnet_a2m.config_check import check_config
 from espnet_a2m.core.config import load_config
 from espnet_a2m.core.errors import UserError
-from espnet_a2m.task import A2MTask, sampling_rate
+from espnet_a2m.training.task import A2MTask, sampling_rate
+from espnet_a2m.training.validate_config import check_config
 
 #: Labels of HuBERT for the count: a label every 20 ms.
 LABEL_STRIDE = 320

@@ -74,7 +74,7 @@ def repair(output_dir: Path) -> None:
     """Make a training directory one that ESPnet can resume from.
 
     A cut ``checkpoint.pth`` is replaced by the previous one where
-    :class:`espnet_a2m.trainer.SafeTrainer` has kept it, and removed otherwise:
+    :class:`espnet_a2m.training.trainer.SafeTrainer` has kept it, and removed otherwise:
     training then starts anew, or from the first epoch's last saved update. The model
     and links of the epoch are made if they are missing.
     """

@@ -44,7 +44,7 @@ def _get_task(name: str) -> tuple[Any, argparse.ArgumentParser]:
 
         return ASRTask, ASRTask.get_parser()
     if name == "ssl":
-        from espnet_a2m.task import A2MTask
+        from espnet_a2m.training.task import A2MTask
 
         return A2MTask, A2MTask.get_parser()
     if name == "decode":
