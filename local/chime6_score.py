@@ -24,7 +24,7 @@ from corpora.chime6 import LOCATIONS, NO_LOCATION
 from espnet_a2m.core.errors import DataError, few, main_guard
 from espnet_a2m.core.files import write_atomic
 from espnet_a2m.data.tables import read_scp, write_table
-from espnet_a2m.wer import score
+from espnet_a2m.evaluation.wer import score
 
 SAME = {"mhm": "hmm", "mm": "hmm", "mmm": "hmm"}
 
@@ -85,11 +85,11 @@ def score_set(
     Args:
         data: the set's data directory.
         hyp: what was recognised, a `text`; the scores go beside it.
-        sctk: as `espnet_a2m.wer.score`.
+        sctk: as `espnet_a2m.evaluation.wer.score`.
         own: as `find_references`.
 
     Raises:
-        UserError: a table is not complete, as `espnet_a2m.wer.score`.
+        UserError: a table is not complete, as `espnet_a2m.evaluation.wer.score`.
     """
     text = read_scp(data / "text")
     sessions, locations = (

@@ -12,7 +12,10 @@ import torch
 
 from espnet_a2m.confidence.interface import Scorer
 from espnet_a2m.confidence.score_set import score_set
-from espnet_a2m.confidence_report import (
+from espnet_a2m.core.errors import DataError, UserError
+from espnet_a2m.core.frames import FrameGrid
+from espnet_a2m.data.tables import write_table
+from espnet_a2m.evaluation.confidence_report import (
     auc,
     draw_mask,
     format_report,
@@ -21,11 +24,8 @@ from espnet_a2m.confidence_report import (
     speech_frames,
     start_divergence,
 )
-from espnet_a2m.core.errors import DataError, UserError
-from espnet_a2m.core.frames import FrameGrid
-from espnet_a2m.data.tables import write_table
-from espnet_a2m.plots import draw_curves, spans
-from espnet_a2m.scored_set import ScoredSet
+from espnet_a2m.evaluation.plots import draw_curves, spans
+from espnet_a2m.evaluation.scored_set import ScoredSet
 from espnet_a2m.training.stats import read_stats
 
 GRID = FrameGrid(fs=16000, offset=480.0, stride=640)

@@ -31,13 +31,13 @@ from espnet_a2m.data.chunked_table import is_whole
 from espnet_a2m.data.datadir import DataDir, Segment, read_segments, write_data_dir
 from espnet_a2m.data.streams import check_streams
 from espnet_a2m.data.tables import iter_counts, read_scp, write_table
+from espnet_a2m.evaluation.results import read_result, summary, tables
+from espnet_a2m.evaluation.scored_set import ScoredSet
+from espnet_a2m.evaluation.wer import score
 from espnet_a2m.labels.kmeans import KMeans
 from espnet_a2m.labels.label_set import summarise
-from espnet_a2m.results import read_result, summary, tables
-from espnet_a2m.scored_set import ScoredSet
 from espnet_a2m.training.stats import read_stats
 from espnet_a2m.training.validate_config import check_config
-from espnet_a2m.wer import score
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "local"))

@@ -12,7 +12,6 @@ import pytest
 import torch
 from tiny_pretraining import ssl_options
 
-from espnet_a2m.confidence_report import format_report, make_report
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.data import datadir
 from espnet_a2m.data.archives import read_audio_bytes
@@ -20,7 +19,8 @@ from espnet_a2m.data.chunked_table import put_together
 from espnet_a2m.data.datadir import DataDir, write_data_dir
 from espnet_a2m.data.streams import check_streams, splits
 from espnet_a2m.data.tables import Keys, outer_join, read_scp, write_table
-from espnet_a2m.scored_set import ScoredSet
+from espnet_a2m.evaluation.confidence_report import format_report, make_report
+from espnet_a2m.evaluation.scored_set import ScoredSet
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "local"))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from espnet_a2m.core.errors import main_guard
 
 if TYPE_CHECKING:
-    from espnet_a2m.scored_set import ScoredSet
+    from espnet_a2m.evaluation.scored_set import ScoredSet
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -79,8 +79,8 @@ def draw(
     scored: ScoredSet, utts: Mapping[str, tuple[float, float]], args: argparse.Namespace
 ) -> list[Path]:
     """Draw the histogram and some utterances; returns the files."""
-    from espnet_a2m.confidence_report import draw_mask
-    from espnet_a2m.plots import draw_histogram, draw_utterance
+    from espnet_a2m.evaluation.confidence_report import draw_mask
+    from espnet_a2m.evaluation.plots import draw_histogram, draw_utterance
 
     outdir = Path(args.outdir)
     by_language: dict[str, list[float]] = {}
@@ -113,10 +113,10 @@ def draw(
 def main(cmd: Sequence[str] | None = None) -> None:
     """Write and print the report, then draw."""
     args = get_parser().parse_args(cmd)
-    from espnet_a2m.confidence_report import format_report, make_report
     from espnet_a2m.core.files import write_atomic
     from espnet_a2m.data.tables import read_scp
-    from espnet_a2m.scored_set import ScoredSet
+    from espnet_a2m.evaluation.confidence_report import format_report, make_report
+    from espnet_a2m.evaluation.scored_set import ScoredSet
 
     heldout = args.heldout
     scored = ScoredSet.load(args.data, args.confidence, args.max_utts)

@@ -21,7 +21,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     """Read the statistics of each epoch and draw them."""
     args = get_parser().parse_args(cmd)
-    from espnet_a2m.plots import draw_curves
+    from espnet_a2m.evaluation.plots import draw_curves
     from espnet_a2m.training.stats import read_stats
 
     experiment = Path(args.experiment)

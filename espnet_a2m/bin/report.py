@@ -48,16 +48,16 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Run one of the commands."""
     args = get_parser().parse_args(cmd)
     if args.command == "tools":
-        from espnet_a2m.wer import describe_scorer
+        from espnet_a2m.evaluation.wer import describe_scorer
 
         print(f"scoring by {describe_scorer(args.sctk)}")
     elif args.command == "score":
-        from espnet_a2m.wer import score
+        from espnet_a2m.evaluation.wer import score
 
         row = score(args.ref, args.hyp, args.outdir, args.unit, args.sctk)
         print(f"{UNITS[args.unit]} {row['Err']:.1f} %: {args.outdir}/result.txt")
     else:
-        from espnet_a2m.results import write_results
+        from espnet_a2m.evaluation.results import write_results
 
         print(write_results(args.experiments, args.output), end="")
         print(f"written to {args.output}")

@@ -11,8 +11,8 @@ import torch
 from espnet_a2m.confidence.energy import frame_level
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.frames import FrameGrid
+from espnet_a2m.evaluation.scored_set import ScoredSet
 from espnet_a2m.masking.sampling import span_mask
-from espnet_a2m.scored_set import ScoredSet
 
 PERCENTILES = (5, 25, 50, 75, 95)
 ALL = "all"  # stands for all languages together

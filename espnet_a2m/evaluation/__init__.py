@@ -1,0 +1,1 @@
+"""Error rates, confidence reports and plots."""
