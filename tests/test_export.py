@@ -54,7 +54,7 @@ def exported(pretrained) -> Path:
 
 def test_stock_frontend_computes_the_same(data, pretrained, exported, tmp_path):
     from espnet_a2m.compat.load import load_trained_model
-    from espnet_a2m.export import our_layers
+    from espnet_a2m.publish.export import our_layers
     from espnet_a2m.training.task import A2MTask
 
     audio = list(read_scp(data / "wav.scp").values())[:3]
@@ -132,7 +132,7 @@ def test_exporting_again_replaces_only_an_export(pretrained, exported, capsys):
 def test_wrong_weights_are_not_published(pretrained, exported, tmp_path):
     from espnet_a2m.compat.load import load_trained_model
     from espnet_a2m.core.errors import UserError
-    from espnet_a2m.export import check
+    from espnet_a2m.publish.export import check
     from espnet_a2m.training.task import A2MTask
 
     model = load_trained_model(A2MTask, pretrained, None, "")
@@ -159,7 +159,7 @@ def test_wrong_weights_are_not_published(pretrained, exported, tmp_path):
 def test_what_stock_does_not_know_is_refused(option, value, message, exported):
     from espnet_a2m.core.config import load_config
     from espnet_a2m.core.errors import UserError
-    from espnet_a2m.export import stock_config
+    from espnet_a2m.publish.export import stock_config
 
     config = load_config(exported.parent.parent / "config.yaml")
     with pytest.raises(UserError, match=message):

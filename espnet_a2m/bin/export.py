@@ -31,7 +31,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Write the export after stock ESPnet has read it back with the same outputs."""
     args = get_parser().parse_args(cmd)
     import_quietly("espnet2.tasks.ssl")
-    from espnet_a2m.export import export
+    from espnet_a2m.publish.export import export
 
     model = export(args.model_file, args.output_dir)
     print(f"exported: {model}; ESPnet computes the same outputs from it")

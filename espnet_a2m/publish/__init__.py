@@ -1,0 +1,1 @@
+"""Export and pack models for others; upload them."""
