@@ -38,7 +38,6 @@ def steps(count: int) -> dict[str, list[str]]:
     """Name -> command, in the order of the stages."""
     from benchmarks.synthetic_index import CONFIDENCE, DATA, ORG, RAW
 
-    local = ROOT / "local"
     score = python("-m", "espnet_a2m.bin.score", "--scorer", "energy")
     score += ["--scorer_conf", "fs=16000", "--data", str(DATA)]
     score += ["--output_dir", str(CONFIDENCE), "--nj", str(JOBS)]
@@ -48,14 +47,30 @@ def steps(count: int) -> dict[str, list[str]]:
     split += ["--output_dir", str(SPLIT_DIR), "--log_level", "ERROR", "--scps"]
     split += [str(DATA / name) for name in ("wav.scp", "utt2num_samples")]
     split += [str(CONFIDENCE / "confidence.scp")]
-    formatting = (local / "format_wav.py", "--audio_format", "wav.ark", RAW)
-    drawing = python(local / "draw_hours.py", "--hours", 100, "--fs", 16000)
+    formatting = (
+        "-m",
+        "espnet_a2m.bin.data",
+        "format_wav",
+        "--audio_format",
+        "wav.ark",
+        RAW,
+    )
+    drawing = python(
+        "-m", "espnet_a2m.bin.data", "subsample_hours", "--hours", 100, "--fs", 16000
+    )
     drawing += ["--output_dir", "drawn", str(DATA / "utt2num_samples")]
     drawing += [str(DATA / "wav.scp"), str(CONFIDENCE / "confidence.scp")]
-    filtering = (local / "filter_lengths.py", "--max_wav_duration", 33, ORG)
+    filtering = (
+        "-m",
+        "espnet_a2m.bin.data",
+        "filter_lengths",
+        "--max_wav_duration",
+        33,
+        ORG,
+    )
     return {
         "make_index": here("make_index", count),
-        "check": python(local / "check_data_dir.py", RAW),
+        "check": python(*data, "check_data_dir", RAW),
         "format": python(*formatting, "formatted"),
         "format_again": python(*formatting, "formatted"),
         "filter": python(*filtering, DATA),

@@ -101,16 +101,16 @@ parse_options "$@"
 # --- Stages ---------------------------------------------------------------------
 if want 1 "data: local/data.sh"; then
     local/data.sh "${data_options[@]}"
-    "${python}" "${shared}/check_data_dir.py" --allow_pipes "${allow_pipes}" --need text \
+    "${python}" -m espnet_a2m.bin.data check_data_dir --allow_pipes "${allow_pipes}" --need text \
         "data/${train_set}" "data/${valid_set}" "${tests[@]/#/data/}"
-    "${python}" "${shared}/check_data_dir.py" --allow_pipes "${allow_pipes}" \
+    "${python}" -m espnet_a2m.bin.data check_data_dir --allow_pipes "${allow_pipes}" \
         "data/${pretrain_set}"
 fi
 
 if want 2 "speed perturbation of ${train_set}: ${speed_perturb_factors:-none}"; then
     need "data/${train_set}/wav.scp" 1
     [ -z "${speed_perturb_factors}" ] ||
-        "${python}" "${shared}/perturb_speed.py" --factors "${speed_perturb_factors}" \
+        "${python}" -m espnet_a2m.bin.data perturb_speed --factors "${speed_perturb_factors}" \
             --allow_pipes "${allow_pipes}" "data/${train_set}" "data/${train_set}_sp"
 fi
 
@@ -121,7 +121,7 @@ if want 3 "format audio: ${audio_format}, ${fs} Hz"; then
     for out in "${formatted[@]}"; do
         name=${out##*/}
         need "data/${name}/wav.scp" 1
-        "${python}" "${shared}/format_wav.py" --fs "${fs}" --nj "${nj}" \
+        "${python}" -m espnet_a2m.bin.data format_wav --fs "${fs}" --nj "${nj}" \
             --audio_format "${audio_format}" --allow_pipes "${allow_pipes}" "data/${name}" "${out}"
     done
 fi
@@ -130,7 +130,7 @@ if want 4 "length filter: ${min_wav_duration} to ${max_wav_duration} s"; then
     for dir in "${train_dir}" "${valid_dir}" "${pretrain_dir}"; do
         org=${raw}/org/${dir##*/}
         need "${org}/wav.scp" 3
-        "${python}" "${shared}/filter_lengths.py" --min_wav_duration "${min_wav_duration}" \
+        "${python}" -m espnet_a2m.bin.data filter_lengths --min_wav_duration "${min_wav_duration}" \
             --max_wav_duration "${max_wav_duration}" "${org}" "${dir}"
     done
 fi
@@ -138,7 +138,7 @@ fi
 if want 5 "token list: ${token_type}"; then
     need "${train_dir}/text" 4
     step "${token_dir}" "${train_dir}/text" -- \
-        "${python}" "${shared}/token_list.py" --token_type "${token_type}" \
+        "${python}" -m espnet_a2m.bin.data token_list --token_type "${token_type}" \
         --nbpe "${nbpe}" --text "${train_dir}/text" --outdir "${token_dir}"
 fi
 

@@ -16,7 +16,7 @@ prepare() {  # CORPUS DATA SET...: make DATA/SET of the corpus, as --allow_missi
     shift 2
     place=$(place_of "${corpus}")
     [ "${place}" != downloads ] || download=(--download true --download_dir downloads)
-    "${python:-python3}" "${shared}/prepare_corpus.py" "${corpus}" --data "${data}" --sets "$@" \
+    "${python:-python3}" -m espnet_a2m.bin.data prepare_corpus "${corpus}" --data "${data}" --sets "$@" \
         --corpus_dir "${place}" --allow_missing "${allow_missing:-false}" "${download[@]}"
 }
 

@@ -13,7 +13,7 @@ export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000
 # ESPnet imports the transducer's loss from a package that pip does not install
 if grep -Esq '^decoder: *transducer' "${asr_config}" "${scorer_config}" &&
     ! "${python}" -c 'import importlib.util as i; assert i.find_spec("warprnnt_pytorch")' 2>/dev/null; then
-    export PYTHONPATH=${PYTHONPATH:+${PYTHONPATH}:}${shared}/rnnt_loss
+    export PYTHONPATH=${PYTHONPATH:+${PYTHONPATH}:}${A2M_ROOT}/espnet_a2m/compat/rnnt_loss
 fi
 
 # A cluster's job has no variable but PATH: these go with its command

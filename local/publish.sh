@@ -5,7 +5,7 @@ asr_archive=${asr_exp}/${asr_tag}.zip
 ssl_archive=${ssl_exp}/${ssl_tag}_ssl.zip
 
 pack() {  # ARCHIVE TASK CONFIG MODEL: for ESPnet's unpack
-    "${python}" "${shared}/pack.py" "$2" --config "$3" --model_file "$4" --outpath "$1"
+    "${python}" -m espnet_a2m.bin.pack "$2" --config "$3" --model_file "$4" --outpath "$1"
 }
 
 if want 16 "packing: ${asr_archive}"; then
@@ -24,6 +24,6 @@ fi
 
 if want 17 "upload to the Hugging Face Hub: ${hf_repo}"; then
     need "${asr_archive}" 16
-    "${python}" "${shared}/upload_hf.py" --archive "${asr_archive}" --repo "${hf_repo}" \
+    "${python}" -m espnet_a2m.bin.upload_hf --archive "${asr_archive}" --repo "${hf_repo}" \
         --outdir "${expdir}/hf_${hf_repo//\//_}"
 fi

@@ -55,5 +55,5 @@ score_chime6() {  # ARGUMENTS...: CHiME-6 per session and location, of what is d
     take_option expdir "$@"
     take_option dumpdir "${rest[@]}"
     take_option python "${rest[@]}"
-    "${python}" "${A2M_ROOT}/local/chime6_score.py" --expdir "${expdir}" --dumpdir "${dumpdir}"
+    "${python}" -m espnet_a2m.bin.chime6_score --expdir "${expdir}" --dumpdir "${dumpdir}"
 }

@@ -113,7 +113,7 @@ make_labels() {  # NUM_CLUSTERS HOURS FEATURES...: one k-means, then both sets b
 collect_ssl_stats() {  # HOURS: of pretrain_set; 0: all
     local streams=("${pretrain_streams[@]}") drawn=${ssl_stats}.drawn i
     if [[ ! $1 =~ ^0*\.?0*$ ]]; then
-        "${python}" "${shared}/draw_hours.py" --hours "$1" --fs "${fs}" --output_dir "${drawn}" \
+        "${python}" -m espnet_a2m.bin.data subsample_hours --hours "$1" --fs "${fs}" --output_dir "${drawn}" \
             "${pretrain_lengths}" "${pretrain_streams[@]%%,*}"
         for i in "${!streams[@]}"; do
             streams[i]=${drawn}/$(basename "${streams[i]%%,*}"),${streams[i]#*,}
@@ -174,7 +174,7 @@ fine_tune() {  # CHECKPOINT OPTIONS...
 decode() {  # EXP MODEL DATA OUT OPTIONS...
     local exp=$1 model=$2 data=$3 out=$4
     shift 4
-    "${python}" "${shared}/decode.py" --nj "${inference_nj}" --outdir "${out}" \
+    "${python}" -m espnet_a2m.bin.decode --nj "${inference_nj}" --outdir "${out}" \
         --data "${data}" --type "${sound}" -- \
         --config "${inference_config}" --ngpu "$((ngpu > 0))" \
         --asr_train_config "${exp}/config.yaml" --asr_model_file "${model}" "$@"

@@ -1,4 +1,4 @@
-"""Runs the programs in local/, each in a process of its own, as the stages do."""
+"""Runs command lines, each in a process of its own, as the stages do."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def command(program: str, *arguments: object) -> list[str]:
-    """A program's command line."""
-    return [sys.executable, str(ROOT / "local" / program), *map(str, arguments)]
+    """A command line of espnet_a2m.bin, such as "data format_wav"."""
+    return [
+        sys.executable,
+        "-m",
+        *f"espnet_a2m.bin.{program}".split(),
+        *map(str, arguments),
+    ]
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 import soundfile
 
+from espnet_a2m.data import prepare_corpus
 from espnet_a2m.data.datadir import DataDir
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "local"))
-
-import prepare_corpus  # noqa: E402
 
 
 def prepare(corpus: str, folder: Path, data: Path, *sets: str, **options: str) -> None:

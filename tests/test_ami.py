@@ -206,7 +206,7 @@ def test_worn_microphones_without_arrays(copy, tmp_path, capsys):
 
 
 def test_a_missing_test_set_is_named_by_the_next_stage(tmp_path, capsys):
-    import check_data_dir
+    from espnet_a2m.data.formatting import check_data_dir
 
     with pytest.raises(SystemExit):
         check_data_dir.main([str(tmp_path / "sdm1_dev")])

@@ -72,14 +72,14 @@ def copy(tmp_path, made):
     ],
 )
 def test_text_rules(words, text):
-    from corpora.chime6 import normalise
+    from espnet_a2m.data.corpora.chime6 import normalise
 
     assert normalise(words, training=True) == text
     assert normalise(words, training=False) == text
 
 
 def test_nothing_but_tags_is_evaluated_and_not_trained_on():
-    from corpora.chime6 import normalise
+    from espnet_a2m.data.corpora.chime6 import normalise
 
     assert normalise("[laughs] [inaudible 0:00:01.00]", training=True) == ""
     assert normalise("[Laughs]", training=False) == "[laughs]"
@@ -188,8 +188,9 @@ RECORDED = {
 
 def test_arrays_of_the_complete_corpus(tmp_path, capsys):
     """Nothing is missing of a session with every array that was recorded."""
-    from corpora import chime6
     from lhotse.recipes.chime6 import DATASET_PARTS
+
+    from espnet_a2m.data.corpora import chime6
 
     sessions = {s for part in DATASET_PARTS.values() for s in part}
     assert {s: chime6.arrays_of(s) for s in sessions} == RECORDED

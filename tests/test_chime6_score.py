@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
-from conftest import ROOT
 
 from espnet_a2m.data.tables import read_scp, write_table
-
-sys.path.insert(0, str(ROOT / "local"))
 
 REFERENCES = {
     "P05_S02_U01_KITCHEN.CH1-0000000-0000100": "mm i see",
@@ -27,7 +22,7 @@ HEARD = {
 
 @pytest.mark.parametrize("sctk", ["auto", "none"])
 def test_scores_per_session_and_location(tmp_path, monkeypatch, capsys, sctk):
-    import chime6_score
+    from espnet_a2m.evaluation import chime6 as chime6_score
 
     tables = {
         "text": REFERENCES,
@@ -70,8 +65,8 @@ def test_scores_per_session_and_location(tmp_path, monkeypatch, capsys, sctk):
 
 def test_speechstew_is_scored_by_chime6s_own_references(tmp_path, monkeypatch, capsys):
     """Its transcripts are in another spelling, and a tag that is alone counts there."""
-    import chime6_score
-    import combine_data
+    from espnet_a2m.data.formatting import combine_data
+    from espnet_a2m.evaluation import chime6 as chime6_score
 
     own = tmp_path / "data" / "own" / "chime6" / "dev"
     said = REFERENCES | {min(REFERENCES): "mm the x-ray"}

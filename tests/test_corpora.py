@@ -5,25 +5,24 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import miniature_corpora as mini
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, TEST_DATA
+from conftest import TEST_DATA
 from meetings import prepare
 from meetings import refused_sets as refused
 
 from espnet_a2m.data.audio import convert
+from espnet_a2m.data.corpora import librilight
 from espnet_a2m.data.datadir import DataDir
+from espnet_a2m.data.formatting import (
+    combine_data,
+    format_wav,
+)
 from espnet_a2m.data.tables import read_scp
-
-sys.path.insert(0, str(ROOT / "local"))
-import combine_data  # noqa: E402
-import format_wav  # noqa: E402
-from corpora import librilight  # noqa: E402
 
 
 def cut(data: Path, dump: Path) -> dict[str, np.ndarray]:
@@ -353,6 +352,6 @@ def test_sets_are_put_together(tmp_path, librispeech, capsys):
 @pytest.mark.parametrize("name", ["commonvoice", "fisher", "librilight", "librispeech"])
 def test_modules_are_as_the_command_line_expects(name):
     """lhotse is imported when it is used: --help is quick."""
-    module = importlib.import_module(f"corpora.{name}")
+    module = importlib.import_module(f"espnet_a2m.data.corpora.{name}")
     assert module.WHERE.endswith(".") and set(module.PUBLISHED) <= set(module.SETS)
     assert "Recording" not in vars(module)

@@ -40,7 +40,7 @@ def test_a_truncated_sphere_file_is_named(tmp_path, capsys, corpus):
 
 
 def test_a_sphere_file_that_does_not_tell_its_size(tmp_path):
-    from corpora.reading import check_sphere
+    from espnet_a2m.data.corpora._reading import check_sphere
 
     path = mini.write(tmp_path / "a.sph", np.ones(2000, np.int16), format="NIST")
     whole = path.read_bytes()

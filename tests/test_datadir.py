@@ -166,8 +166,8 @@ def test_program_reports_every_directory(tmp_path):
         text=None,
     )
     gone = make(tmp_path / "gone")
-    ok("check_data_dir.py", "--need", "text", good)
-    result = run("check_data_dir.py", good, bad, gone, tmp_path / "none")
+    ok("data check_data_dir", "--need", "text", good)
+    result = run("data check_data_dir", good, bad, gone, tmp_path / "none")
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     messages = result.stderr.splitlines()

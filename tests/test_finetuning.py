@@ -25,7 +25,7 @@ from tiny_pretraining import pretrain as run_pretraining
 from espnet_a2m.core.errors import UserError
 from espnet_a2m.data.tables import read_scp
 
-RNNT_LOSS = ROOT / "local" / "rnnt_loss"
+RNNT_LOSS = ROOT / "espnet_a2m" / "compat" / "rnnt_loss"
 PREENCODER = ["--preencoder", "linear", "--preencoder_conf", "output_size=40"]
 PARTS = ("frontend", "preencoder", "encoder")
 DECODER = [*("--decoder_conf", "linear_units=64"), *("--decoder_conf", "num_blocks=1")]
@@ -171,7 +171,7 @@ def packed(tmp_path_factory, data, pretrained) -> Path:
 
     directory = tmp_path_factory.mktemp("asr")
     pieces = ["--token_type", "bpe", "--nbpe", 40, "--outdir", directory / "bpe"]
-    ok("token_list.py", *pieces, "--text", data / "text")
+    ok("data token_list", *pieces, "--text", data / "text")
     stats = pretrained.parent / "stats" / "train" / "feats_stats.npz"
     (directory / "stats.npz").write_bytes(stats.read_bytes())
     options = [*asr_options(data, "asr_ctc_conformer.yaml"), *SMALL, *QUICK]
@@ -185,10 +185,10 @@ def packed(tmp_path_factory, data, pretrained) -> Path:
     archive = exp / "atm.zip"
     command = ["asr", "--config", exp / "config.yaml", "--outpath", archive]
     command += ["--model_file", exp / "1epoch.pth"]
-    ok("pack.py", *command, cwd=directory)
+    ok("pack", *command, cwd=directory)
     for path in ("stats.npz", "bpe/bpe.model", "bpe/tokens.txt", "exp/1epoch.pth"):
         (directory / path).unlink()
-    assert "stats.npz" in refused("pack.py", *command, cwd=directory)
+    assert "stats.npz" in refused("pack", *command, cwd=directory)
     assert archive.exists()
     return archive
 
@@ -207,8 +207,7 @@ def test_packed_model_recognises_in_three_lines(packed, data, tmp_path):
 
 def test_a_folder_to_upload_is_whole(tmp_path, monkeypatch):
     """What cannot be unpacked to its end leaves the folder as it was."""
-    monkeypatch.syspath_prepend(str(ROOT / "local"))
-    upload_hf = importlib.import_module("upload_hf")
+    upload_hf = importlib.import_module("espnet_a2m.publish.upload_hf")
     archive, out = tmp_path / "atm.zip", tmp_path / "hf"
     with zipfile.ZipFile(archive, "w") as made:
         made.writestr("README.md", 'from_pretrained("user/name")')
@@ -238,7 +237,7 @@ def test_upload_is_made_ready_and_explains_what_it_lacks(packed, tmp_path):
 
     def upload(repo="user/atm", archive=packed, **more):
         options = ("--archive", archive, "--repo", repo, "--outdir", out)
-        return run("upload_hf.py", *options, cwd=tmp_path, **{**env, **more})
+        return run("upload_hf", *options, cwd=tmp_path, **{**env, **more})
 
     for repo in ("", "atm", "a/b/c", "user/a b"):
         failed = upload(repo)

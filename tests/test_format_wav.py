@@ -1,4 +1,4 @@
-"""format_wav.py (stage 3): what it makes, what it refuses, and how it goes on."""
+"""format_wav (stage 3): what it makes, what it refuses, and how it goes on."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_segments_are_cut_to_the_sample(tmp_path, short_utterances):
     (folder / "spk2utt").unlink()
     lines = [f"{u} rec {start} {end}\n" for u, (start, end) in cuts.items()]
     (folder / "segments").write_text("".join(lines))
-    ok("format_wav.py", "data", "dump", cwd=tmp_path)
+    ok("data format_wav", "data", "dump", cwd=tmp_path)
     scp = read_scp(tmp_path / "dump" / "wav.scp")
     assert scp["a-1"] == "dump/data/a-1.flac"
     for utt, (start, end) in cuts.items():
@@ -57,7 +57,7 @@ def test_a_channel_is_named_in_segments(tmp_path, short_utterances):
     (folder / "spk2utt").unlink()
     (folder / "utt2spk").write_text("a-0 a\na-1 a\n")
     (folder / "segments").write_text("a-0 rec 0 1 0\na-1 rec 0 1 1\n")
-    ok("format_wav.py", "data", "dump", cwd=tmp_path)
+    ok("data format_wav", "data", "dump", cwd=tmp_path)
     for utt, channel in (("a-0", left), ("a-1", right)):
         cut, _ = soundfile.read(tmp_path / "dump" / "data" / f"{utt}.flac")
         np.testing.assert_array_equal(cut, channel)
@@ -67,7 +67,7 @@ def test_a_channel_is_named_in_segments(tmp_path, short_utterances):
         ("a-0 rec 0 1 0\na-1 rec 0 1 -1\n", "a channel from 0"),
     ):
         (folder / "segments").write_text(line)
-        assert said in refused("format_wav.py", "data", "dump", cwd=tmp_path)
+        assert said in refused("data format_wav", "data", "dump", cwd=tmp_path)
 
 
 def test_formats_agree_and_espnet_reads_them(tmp_path, speech_dir):
@@ -76,7 +76,7 @@ def test_formats_agree_and_espnet_reads_them(tmp_path, speech_dir):
     read = {}
     for fmt in ("flac", "wav", "flac.ark", "wav.ark"):
         out = f"dump/{fmt}"
-        ok("format_wav.py", "--audio_format", fmt, speech_dir, out, cwd=tmp_path)
+        ok("data format_wav", "--audio_format", fmt, speech_dir, out, cwd=tmp_path)
         kind = "kaldi_ark" if fmt.endswith("ark") else "sound"
         scp = tmp_path / out / "wav.scp"
         scp.write_text(scp.read_text().replace(" dump", f" {tmp_path}/dump"))
@@ -95,7 +95,7 @@ def test_resamples(tmp_path, short_utterances):
     tone = 0.3 * np.sin(2 * np.pi * 1000 * np.arange(48000) / 48000)
     soundfile.write(tmp_path / "tone.wav", tone, 48000, "FLOAT")
     make_dir(tmp_path / "data", {"a-tone": Path("tone.wav"), "b-" + utt: path})
-    ok("format_wav.py", "--fs", 8000, "data", "dump", cwd=tmp_path)
+    ok("data format_wav", "--fs", 8000, "data", "dump", cwd=tmp_path)
     out, fs = soundfile.read(tmp_path / "dump/data/a-tone.flac")
     assert (fs, len(out)) == (8000, 8000)
     expected = 0.3 * np.sin(2 * np.pi * 1000 * np.arange(8000) / 8000)
@@ -122,7 +122,7 @@ def test_bad_audio_is_named(tmp_path, short_utterances):
     names = ["cut", "empty", "missing", "stereo", "text", "zero"]
     audio = {f"a-{n}": bad / f"{n}.wav" for n in [*names, "good"]}
     make_dir(tmp_path / "data", audio)
-    message = refused("format_wav.py", "data", "dump", cwd=tmp_path)
+    message = refused("data format_wav", "data", "dump", cwd=tmp_path)
     assert message.startswith("6 problem(s)")
     for name, reason in {
         "cut": "truncated",
@@ -148,7 +148,7 @@ def test_damage_inside_is_named_with_its_utterance(tmp_path, short_utterances):
     names = ["cut.flac", "loud.wav", "nan.wav", "good.flac"]
     audio = {f"a-{name.partition('.')[0]}": Path(name) for name in names}
     make_dir(tmp_path / "data", audio)
-    message = refused("format_wav.py", "data", "dump", cwd=tmp_path)
+    message = refused("data format_wav", "data", "dump", cwd=tmp_path)
     assert "a-nan: nan.wav: 1 samples are NaN" in message
     assert "a-cut: cut.flac: truncated or damaged" in message
     assert "a-loud: loud.wav: float samples reach" in message
@@ -158,7 +158,7 @@ def test_damage_inside_is_named_with_its_utterance(tmp_path, short_utterances):
     for name in ("nan.wav", "loud.wav"):
         soundfile.write(tmp_path / name, speech, FS)
     shutil.copy(tmp_path / "good.flac", tmp_path / "cut.flac")
-    out = ok("format_wav.py", "data", "dump", cwd=tmp_path)
+    out = ok("data format_wav", "data", "dump", cwd=tmp_path)
     assert "4 utterances, 3 of them made now" in out
     assert not (tmp_path / "dump" / "bad_audio.txt").exists()
 
@@ -168,7 +168,7 @@ def test_segment_outside_its_recording(tmp_path, short_utterances):
     (tmp_path / "data" / "utt2spk").write_text("a-1 a\n")
     (tmp_path / "data" / "spk2utt").unlink()
     (tmp_path / "data" / "segments").write_text("a-1 rec 0.5 999\n")
-    message = refused("format_wav.py", "data", "dump", cwd=tmp_path)
+    message = refused("data format_wav", "data", "dump", cwd=tmp_path)
     assert "a-1: the segment 0.5-999 s is outside" in message
 
 
@@ -188,7 +188,7 @@ def test_full_disk_is_foreseen(tmp_path):
         except OSError:
             pytest.skip("no sparse files of this size here")
     make_dir(tmp_path / "data", {"a-1": Path("huge.wav")})
-    message = refused("format_wav.py", "data", "dump", cwd=tmp_path)
+    message = refused("data format_wav", "data", "dump", cwd=tmp_path)
     assert "GB are free" in message
     assert not (tmp_path / "dump" / "data").exists()
 
@@ -225,25 +225,25 @@ def kill_in_between(formatting: list[str], journal: Path) -> int:
 def test_resumes_after_a_kill(tmp_path, short_utterances, fmt):
     audio = {utt: path for utt, path, _ in short_utterances[:80]}
     make_dir(tmp_path / "data", audio)
-    ok("perturb_speed.py", "data", "sp", cwd=tmp_path)
+    ok("data perturb_speed", "data", "sp", cwd=tmp_path)
     options = ("--audio_format", fmt, "--nj", 2, "sp")
-    ok("format_wav.py", *options, "clean/dump", cwd=tmp_path)
+    ok("data format_wav", *options, "clean/dump", cwd=tmp_path)
 
     journal = tmp_path / "dump" / ".formatted"
-    done = kill_in_between(command("format_wav.py", *options, "dump"), journal)
+    done = kill_in_between(command("data format_wav", *options, "dump"), journal)
     assert not (tmp_path / "dump" / "wav.scp").exists()
     for path in (tmp_path / "dump" / "data").glob("[!.]*.flac"):
         soundfile.read(path)  # whole
     with journal.open("a") as stream:
         stream.write("half-a-line of")  # as a kill may leave it
 
-    out = ok("format_wav.py", *options, "dump", cwd=tmp_path)
+    out = ok("data format_wav", *options, "dump", cwd=tmp_path)
     assert f"240 utterances, {240 - done} of them made now" in out
     resumed, clean = content(tmp_path / "dump"), content(tmp_path / "clean" / "dump")
     clean["wav.scp"] = clean["wav.scp"].replace(b" clean/", b" ")
     assert resumed.keys() == clean.keys()
     assert resumed == clean
-    out = ok("format_wav.py", *options, "dump", cwd=tmp_path)
+    out = ok("data format_wav", *options, "dump", cwd=tmp_path)
     assert "0 of them made now" in out
     assert content(tmp_path / "dump") == clean
 
@@ -251,7 +251,7 @@ def test_resumes_after_a_kill(tmp_path, short_utterances, fmt):
 @pytest.mark.parametrize("fmt", ["flac", "flac.ark"])
 def test_changed_input_is_made_again(tmp_path, speech_dir, fmt):
     options = ("--audio_format", fmt)
-    ok("format_wav.py", *options, speech_dir, "dump", cwd=tmp_path)
+    ok("data format_wav", *options, speech_dir, "dump", cwd=tmp_path)
     scp = read_scp(speech_dir / "wav.scp")
     text = read_scp(speech_dir / "text")
     utts = list(scp)
@@ -260,12 +260,12 @@ def test_changed_input_is_made_again(tmp_path, speech_dir, fmt):
     kept_text = {utt: text[utt] for utt in changed}
     shutil.rmtree(speech_dir)
     make_dir(speech_dir, changed, text=kept_text)
-    out = ok("format_wav.py", *options, speech_dir, "dump", cwd=tmp_path)
+    out = ok("data format_wav", *options, speech_dir, "dump", cwd=tmp_path)
     assert f"35 utterances, {1 if fmt == 'flac' else 35} of them made now" in out
-    ok("format_wav.py", *options, speech_dir, "clean/dump", cwd=tmp_path)
+    ok("data format_wav", *options, speech_dir, "clean/dump", cwd=tmp_path)
     clean = content(tmp_path / "clean" / "dump")
     clean["wav.scp"] = clean["wav.scp"].replace(b" clean/", b" ")
     assert content(tmp_path / "dump") == clean
     # Another format replaces the files.
-    ok("format_wav.py", "--audio_format", "wav", speech_dir, "dump", cwd=tmp_path)
+    ok("data format_wav", "--audio_format", "wav", speech_dir, "dump", cwd=tmp_path)
     assert {p.suffix for p in (tmp_path / "dump/data").iterdir()} == {".wav"}

@@ -8,7 +8,6 @@ import random
 import re
 import resource
 import signal
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +28,7 @@ from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.data.audio import Recording, read_audio
 from espnet_a2m.data.chunked_table import is_whole
 from espnet_a2m.data.datadir import DataDir, Segment, read_segments, write_data_dir
+from espnet_a2m.data.formatting.format_jobs import Journal
 from espnet_a2m.data.streams import check_streams
 from espnet_a2m.data.tables import iter_counts, read_scp, write_table
 from espnet_a2m.evaluation.results import read_result, summary, tables
@@ -40,8 +40,6 @@ from espnet_a2m.training.stats import read_stats
 from espnet_a2m.training.validate_config import check_config
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "local"))
-from format_jobs import Journal  # noqa: E402
 
 SECONDS = 30  # for one case; busy machines are slow
 SPARE_MEMORY = 1 << 30  # bytes; all files are below 100 kB

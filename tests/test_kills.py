@@ -78,7 +78,7 @@ def work(request, clips, tmp_path_factory) -> Work:
         command += ["--num_clusters", "16", "--max_passes", "2"]
         marker = "k-means"
     else:
-        command = [sys.executable, str(ROOT / "local" / "format_wav.py"), "--nj", "2"]
+        command = [*python, "espnet_a2m.bin.data", "format_wav", "--nj", "2"]
         command += ["--fs", "8000", "--audio_format", request.param]
         command += [str(clips / "raw"), "out"]
         marker = "out:"
@@ -155,7 +155,7 @@ def refused_for_want_of_room(command: list[str], cwd: Path) -> str:
 def test_full_disk(work, tmp_path):
     disk = tmp_path / "disk"
     # formatting looks whether there is room for it all before it begins
-    formats = "format_wav.py" in work.command[1]
+    formats = "format_wav" in work.command
     with little_room(disk, 80, disk=not formats) as limited:
         message = refused_for_want_of_room([*limited, *work.command], disk)
         assert "out/" in message and ("No space" in message or "too large" in message)
@@ -169,7 +169,14 @@ def test_full_disk(work, tmp_path):
 def test_token_list_on_a_full_disk(tmp_path, short_utterances):
     texts = {utt: text for utt, _, text in short_utterances[:300]}
     write_table(tmp_path / "text", texts)
-    command = [sys.executable, str(ROOT / "local" / "token_list.py"), "--nbpe", "60"]
+    command = [
+        sys.executable,
+        "-m",
+        "espnet_a2m.bin.data",
+        "token_list",
+        "--nbpe",
+        "60",
+    ]
     command += ["--token_type", "bpe", "--text", str(tmp_path / "text")]
     command += ["--outdir", "tokens"]
     subprocess.run(command, cwd=tmp_path, env={**os.environ, **ENV}, check=True)

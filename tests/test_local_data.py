@@ -3,42 +3,39 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 import soundfile
-from local_programs import ROOT, make_dir, ok, refused
+from local_programs import make_dir, ok, refused
 
+from espnet_a2m.data.formatting import filter_lengths
 from espnet_a2m.data.tables import read_scp
-
-sys.path.insert(0, str(ROOT / "local"))
-import filter_lengths  # noqa: E402
 
 
 # ------------------------------------------------------------------ perturb_speed.py
 def test_speeds_are_applied(tmp_path, speech_dir):
-    ok("perturb_speed.py", "--factors", "0.9 1.0 1.1", speech_dir, "sp", cwd=tmp_path)
+    ok("data perturb_speed", "--factors", "0.9 1.0 1.1", speech_dir, "sp", cwd=tmp_path)
     spk = read_scp(tmp_path / "sp" / "utt2spk")
     assert len(spk) == 120
     utt = next(iter(read_scp(speech_dir / "wav.scp")))
     assert spk[f"sp0.9-{utt}"] == "sp0.9-" + spk[utt]
     text = read_scp(tmp_path / "sp" / "text")
     assert text[f"sp1.1-{utt}"] == text[utt]
-    ok("format_wav.py", "--nj", 2, "sp", "dump/sp", cwd=tmp_path)
+    ok("data format_wav", "--nj", 2, "sp", "dump/sp", cwd=tmp_path)
     lengths = read_scp(tmp_path / "dump/sp/utt2num_samples")
     original = soundfile.info(read_scp(speech_dir / "wav.scp")[utt]).frames
     assert int(lengths[utt]) == original
     assert abs(int(lengths[f"sp0.9-{utt}"]) - original / 0.9) <= 1
     assert abs(int(lengths[f"sp1.1-{utt}"]) - original / 1.1) <= 1
-    message = refused("perturb_speed.py", "sp", "sp2", cwd=tmp_path)
+    message = refused("data perturb_speed", "sp", "sp2", cwd=tmp_path)
     assert "speed-perturbed" in message
 
 
 @pytest.mark.parametrize("factors", ["fast", "0.9 0.90", "7", ""])
 def test_bad_speeds(tmp_path, speech_dir, factors):
     arguments = ("--factors", factors, speech_dir, "sp")
-    assert "speed factor" in refused("perturb_speed.py", *arguments, cwd=tmp_path)
+    assert "speed factor" in refused("data perturb_speed", *arguments, cwd=tmp_path)
 
 
 # ----------------------------------------------------------------- filter_lengths.py
@@ -52,15 +49,15 @@ def test_filters_by_length_and_text(tmp_path):
     )
     (tmp_path / "src" / "fs").write_text("16000\n")
     options = ("--min_wav_duration", 0.1, "--max_wav_duration", 20)
-    out = ok("filter_lengths.py", *options, "src", "dst", cwd=tmp_path)
+    out = ok("data filter_lengths", *options, "src", "dst", cwd=tmp_path)
     assert list(read_scp(tmp_path / "dst" / "wav.scp")) == ["a-2", "a-3"]
     assert read_scp(tmp_path / "dst" / "text") == {"a-2": "X", "a-3": "X"}
     assert "kept 2 of 5" in out
     assert "dropped 1 (0.000 h): empty text" in out
-    message = refused("filter_lengths.py", "--max_wav_duration", 0.05, "src", "none",
+    message = refused("data filter_lengths", "--max_wav_duration", 0.05, "src", "none",
                       cwd=tmp_path)  # fmt: skip
     assert "none of 5 utterances is left" in message
-    assert "8000" in refused("filter_lengths.py", "--fs", 8000, "src", "x",
+    assert "8000" in refused("data filter_lengths", "--fs", 8000, "src", "x",
                              cwd=tmp_path)  # fmt: skip
 
 
@@ -93,13 +90,13 @@ def test_a_filtered_set_is_complete_when_it_has_its_wav_scp(tmp_path, monkeypatc
 
 
 def test_unformatted_input_is_refused(tmp_path, speech_dir):
-    message = refused("filter_lengths.py", speech_dir, "dst", cwd=tmp_path)
+    message = refused("data filter_lengths", speech_dir, "dst", cwd=tmp_path)
     assert "utt2num_samples missing" in message
 
 
 # --------------------------------------------------------------------- token_list.py
 def token_list(cwd: Path, text: Path, *options: object) -> list[str]:
-    ok("token_list.py", *options, "--text", text, "--outdir", "tokens", cwd=cwd)
+    ok("data token_list", *options, "--text", text, "--outdir", "tokens", cwd=cwd)
     return (cwd / "tokens" / "tokens.txt").read_text("utf-8").splitlines()
 
 
@@ -136,6 +133,6 @@ def test_bpe_model_and_tokens_agree(tmp_path, speech_dir):
 )
 def test_bpe_size_that_does_not_fit(tmp_path, speech_dir, nbpe, said):
     options = ("--token_type", "bpe", "--nbpe", nbpe, "--text", speech_dir / "text")
-    message = refused("token_list.py", *options, "--outdir", "t", cwd=tmp_path)
+    message = refused("data token_list", *options, "--outdir", "t", cwd=tmp_path)
     assert said in message
     assert not list((tmp_path / "t").glob("*"))

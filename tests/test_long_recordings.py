@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 
@@ -12,8 +11,6 @@ import soundfile
 
 from espnet_a2m.data.datadir import Segment, write_data_dir
 from espnet_a2m.data.tables import read_scp
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "local"))
 
 FS = 16000
 MINUTES = 30
@@ -28,7 +25,7 @@ def bytes_read() -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="counts by Linux")
 def test_stage_3_reads_what_utterances_last(tmp_path, capsys):
-    import format_wav
+    from espnet_a2m.data.formatting import format_wav
 
     recording = tmp_path / "meeting.wav"
     ramp = np.resize(np.arange(30011, dtype=np.int16), MINUTES * 60 * FS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -17,17 +16,18 @@ from espnet_a2m.data import datadir
 from espnet_a2m.data.archives import read_audio_bytes
 from espnet_a2m.data.chunked_table import put_together
 from espnet_a2m.data.datadir import DataDir, write_data_dir
+from espnet_a2m.data.formatting import (
+    filter_lengths,
+    format_jobs,
+    format_wav,
+    subsample_hours,
+)
 from espnet_a2m.data.streams import check_streams, splits
 from espnet_a2m.data.tables import Keys, outer_join, read_scp, write_table
 from espnet_a2m.evaluation.confidence_report import format_report, make_report
 from espnet_a2m.evaluation.scored_set import ScoredSet
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "local"))
-import draw_hours  # noqa: E402
-import filter_lengths  # noqa: E402
-import format_jobs  # noqa: E402
-import format_wav  # noqa: E402
 
 
 def tables(folder: Path) -> dict[str, bytes]:
@@ -260,7 +260,7 @@ def test_hours_are_drawn(tmp_path, capsys):
     def draw(hours: float, out: str) -> dict[str, dict[str, str]]:
         words = ["--hours", hours, "--fs", 16000, "--output_dir", tmp_path / out]
         words += [folder / n for n in ("utt2num_samples", "wav.scp", "other.scp")]
-        draw_hours.main([str(word) for word in words])
+        subsample_hours.main([str(word) for word in words])
         names = ("wav.scp", "other.scp")
         return {name: read_scp(tmp_path / out / name) for name in names}
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import doctest
-import sys
 
 import pytest
-from conftest import ROOT
 
-sys.path.insert(0, str(ROOT / "local"))
-from corpora import fisher, switchboard, tedlium, text, wsj  # noqa: E402
+from espnet_a2m.data.corpora import (
+    fisher,
+    switchboard,
+    tedlium,
+    wsj,
+)
+from espnet_a2m.data.formatting import spelling as text
 
 
 @pytest.mark.parametrize("module", [text, tedlium, switchboard, fisher, wsj])

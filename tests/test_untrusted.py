@@ -50,13 +50,13 @@ def make_dir(wav_scp: dict[str, object], text: str = "A") -> None:
 def test_keys_paths_and_text_are_no_commands(short_utterances, audio_format):
     Path(NASTY).symlink_to(short_utterances[0][1])
     make_dir(dict.fromkeys(KEYS, NASTY), text=f"HE SAID $(touch pwned) {RUN}")
-    ok("check_data_dir.py", "--need", "text", "data/set")
-    ok("perturb_speed.py", "--factors", "1.0 1.1", "data/set", "sp")
+    ok("data check_data_dir", "--need", "text", "data/set")
+    ok("data perturb_speed", "--factors", "1.0 1.1", "data/set", "sp")
     out = Path(f"dump {NASTY}")
-    ok("format_wav.py", "--nj", 2, "--audio_format", audio_format, "sp", out / "org")
-    ok("filter_lengths.py", out / "org", out / "set")
+    ok("data format_wav", "--nj", 2, "--audio_format", audio_format, "sp", out / "org")
+    ok("data filter_lengths", out / "org", out / "set")
     ok(
-        "token_list.py",
+        "data token_list",
         "--token_type",
         "char",
         "--text",
@@ -76,20 +76,20 @@ def test_pipes_are_run_only_when_asked_for(short_utterances):
     flag = Path("ran")
     make_dir({"a": f"touch ran; cat '{one}' |", "b": f"cat {two} | cat |"})
     for program, arguments in (
-        ("check_data_dir.py", ["data/set"]),
-        ("perturb_speed.py", ["data/set", "sp"]),
-        ("format_wav.py", ["data/set", "dump"]),
-        ("format_wav.py", ["--allow_pipes", "false", "data/set", "dump"]),
+        ("data check_data_dir", ["data/set"]),
+        ("data perturb_speed", ["data/set", "sp"]),
+        ("data format_wav", ["data/set", "dump"]),
+        ("data format_wav", ["--allow_pipes", "false", "data/set", "dump"]),
     ):
         assert "--allow_pipes true" in refused(program, *arguments)
     assert not flag.exists() and not Path("dump").exists()
 
     allowed = ("--allow_pipes", "true")
-    ok("check_data_dir.py", *allowed, "data/set")
+    ok("data check_data_dir", *allowed, "data/set")
     make_dir({"a": f"touch ran; cat '{one}' |", "b": f"cat {two} | cat |"})
-    ok("perturb_speed.py", *allowed, "--factors", "0.9 1.0", "data/set", "sp")
+    ok("data perturb_speed", *allowed, "--factors", "0.9 1.0", "data/set", "sp")
     assert not flag.exists()  # stage 3 alone runs them
-    ok("format_wav.py", *allowed, "--nj", 2, "data/set", "dump")
+    ok("data format_wav", *allowed, "--nj", 2, "data/set", "dump")
     assert flag.exists()
     assert {p.name for p in Path("dump/data").iterdir()} == {"a.flac", "b.flac"}
     for key, path in (("a", one), ("b", two)):
@@ -97,7 +97,7 @@ def test_pipes_are_run_only_when_asked_for(short_utterances):
         got, _ = soundfile.read(f"dump/data/{key}.flac", dtype="int16")
         np.testing.assert_array_equal(got, want)
     flag.unlink()
-    ok("format_wav.py", *allowed, "data/set", "dump")
+    ok("data format_wav", *allowed, "data/set", "dump")
     assert not flag.exists()  # it was done
 
 
@@ -111,7 +111,7 @@ def test_failing_pipes_are_named_and_leave_nothing(short_utterances):
         "e-good": f"cat {good} |",
     }
     make_dir(pipes)
-    message = refused("format_wav.py", "--allow_pipes", "true", "data/set", "dump")
+    message = refused("data format_wav", "--allow_pipes", "true", "data/set", "dump")
     for key, reason in {
         "a-fails": "status 3: out of tape",
         "b-silent": "no bytes",
@@ -125,8 +125,7 @@ def test_failing_pipes_are_named_and_leave_nothing(short_utterances):
 
 
 def test_pipe_that_does_not_end_is_ended(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "local"))
-    import wav_pipes
+    from espnet_a2m.data.formatting import wav_pipes
 
     monkeypatch.setattr(wav_pipes, "LIMIT_SECONDS", 0.5)
     start = time.monotonic()

@@ -34,7 +34,7 @@ combine() {  # NAME KIND: the sets of that kind of all corpora as one
         echo "ERROR: nothing is there of what $1 is made of" >&2
         exit 1
     fi
-    "${python:-python3}" "${shared}/combine_data.py" "${data}/$1" "${sources[@]}"
+    "${python:-python3}" -m espnet_a2m.bin.data combine_data "${data}/$1" "${sources[@]}"
 }
 
 prepare_pretrain "${data}" "${pretrain}"
@@ -51,7 +51,7 @@ while read -r corpus name; do
     target=${data}/$(test_name "${corpus}" "${name}")
     if [ -d "${data}/own/${corpus}/${name}" ]; then
         # test sets lose nothing, whatever its spelling
-        "${python:-python3}" "${shared}/combine_data.py" --keep_all "${target}" \
+        "${python:-python3}" -m espnet_a2m.bin.data combine_data --keep_all "${target}" \
             "${data}/own/${corpus}/${name}"
     else
         rm -rf "${target}"  # of an earlier run

@@ -1,20 +1,18 @@
-#!/usr/bin/env python3
 """Add speed-perturbed copies of every utterance to a data directory (stage 2).
 
-Usage: perturb_speed.py --factors "0.9 1.0 1.1" data/train data/train_sp
+Usage: perturb_speed --factors "0.9 1.0 1.1" data/train data/train_sp
 
 As in ESPnet, the copies and their speakers are named sp0.9-<id>; factor 1.0 keeps the
-names. No audio is written: the factors go to `utt2speed`, which format_wav.py applies.
+names. No audio is written: the factors go to `utt2speed`, which format_wav applies.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from wav_pipes import add_allow_pipes
-
 from espnet_a2m.core.errors import DataError, few, main_guard
 from espnet_a2m.data.datadir import DataDir, Segment, write_data_dir
+from espnet_a2m.data.formatting.wav_pipes import add_allow_pipes
 
 SLOWEST, FASTEST = 0.5, 2.0
 

@@ -14,10 +14,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from espnet_a2m.core.errors import DataError, few
-
-from .kaldi import Utterances
-from .reading import PARTIAL, find_corpus, read_recording
-from .text import CommonForm
+from espnet_a2m.data.corpora._kaldi import Utterances
+from espnet_a2m.data.corpora._reading import PARTIAL, find_corpus, read_recording
+from espnet_a2m.data.formatting.spelling import CommonForm
 
 WHERE = (
     "Common Voice (https://commonvoice.mozilla.org/datasets, CC0) is free, after an "

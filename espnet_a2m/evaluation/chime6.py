@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """CHiME-6 error rates per session and location, by the challenge's scoring rules.
 
-Usage: chime6_score.py [--expdir exp] [--dumpdir dump] [--references data/own/chime6]
+Usage: chime6_score [--expdir exp] [--dumpdir dump] [--references data/own/chime6]
 
 Scores every EXPDIR/<experiment>/<decoding>/<set>/text of a set with utt2session and
 utt2location in DUMPDIR/raw/<set>: mhm, mm and mmm count as hmm, and tags such as
@@ -19,10 +18,9 @@ import argparse
 import json
 from pathlib import Path
 
-from corpora.chime6 import LOCATIONS, NO_LOCATION
-
 from espnet_a2m.core.errors import DataError, few, main_guard
 from espnet_a2m.core.files import write_atomic
+from espnet_a2m.data.corpora.chime6 import LOCATIONS, NO_LOCATION
 from espnet_a2m.data.tables import read_scp, write_table
 from espnet_a2m.evaluation.wer import score
 
@@ -112,10 +110,10 @@ def score_set(
     write_table(out / "utt2spk", read_scp(data / "utt2spk"))
     score(out / "text", out / "hyp", out, "word", sctk)
     result = json.loads((out / "result.json").read_text("utf-8"))
-    table = location_table(result["utterances"], sessions, locations)
-    write_atomic(out / "locations.md", table)
+    by_location = location_table(result["utterances"], sessions, locations)
+    write_atomic(out / "locations.md", by_location)
     how = f"WER (errors/words) against {references}, by {result['scorer']}"
-    return f"{hyp}: {how}\n\n{table}"
+    return f"{hyp}: {how}\n\n{by_location}"
 
 
 @main_guard

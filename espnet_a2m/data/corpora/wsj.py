@@ -13,10 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, few
-
-from .kaldi import Utterances
-from .reading import PARTIAL, check_sphere, files_below, read_recording
-from .text import CommonForm
+from espnet_a2m.data.corpora._kaldi import Utterances
+from espnet_a2m.data.corpora._reading import (
+    PARTIAL,
+    check_sphere,
+    files_below,
+    read_recording,
+)
+from espnet_a2m.data.formatting.spelling import CommonForm
 
 WHERE = (
     "WSJ is LDC93S6A (or B) and LDC94S13A (or B), under LDC's licence "

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Upload a packed model to the Hugging Face Hub, laid out as ESPnet's downloader reads.
 
 The archive is extracted to a directory first, which is then uploaded as it is.
@@ -38,7 +37,7 @@ def extract(archive: Path, directory: Path, repo: str) -> None:
 def main() -> None:
     """Check everything that can be checked here, then upload."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--archive", type=Path, required=True, help="Made by pack.py")
+    parser.add_argument("--archive", type=Path, required=True, help="Made by pack")
     parser.add_argument("--repo", required=True, help="user/name on the Hub")
     parser.add_argument("--outdir", type=Path, required=True, help="To be uploaded")
     args = parser.parse_args()

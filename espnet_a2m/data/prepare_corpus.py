@@ -1,37 +1,29 @@
-#!/usr/bin/env python3
 """Make data directories of a corpus that is on this machine, by lhotse's recipes.
 
-Usage: prepare_corpus.py ami --corpus_dir /corpora/ami --data data --sets ihm_train
+Usage: prepare_corpus ami --corpus_dir /corpora/ami --data data --sets ihm_train
 
-Each corpus is a module in local/corpora/ with
-
-  SETS       data directory -> what it is
-  WHERE      one sentence: where the corpus is to be had, and its licence
-  PUBLISHED  data directory -> {"utterances": ..., "hours": ...}, and SOURCE of them
-  OPTIONS    optional: option of its own -> help (each takes a value)
-  prepare(corpus_dir, sets, allow_missing=False, **options)
-             yields (data directory, Utterances); `options` are those that were given
-  download(folder, sets)
-             optional, where the licence lets it: returns the corpus' directory
+The corpora are the modules of :mod:`espnet_a2m.data.corpora`.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import pkgutil
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
-from corpora.counts import compare_counts
-from corpora.kaldi import EmptySet
-
 from espnet_a2m.core.errors import DataError, UserError, few, main_guard
+from espnet_a2m.data import corpora
+from espnet_a2m.data.corpora._counts import compare_counts
+from espnet_a2m.data.corpora._kaldi import EmptySet
 
-CORPORA = (
-    *("ami", "chime6", "commonvoice", "fisher", "librilight", "librispeech"),
-    *("switchboard", "tedlium", "wsj"),
+CORPORA = sorted(
+    module.name
+    for module in pkgutil.iter_modules(corpora.__path__)
+    if not module.name.startswith("_")
 )
 FLAGS = ("true", "false")
 
@@ -101,11 +93,12 @@ def main(argv: list[str] | None = None) -> None:
     """Command line."""
     argv = sys.argv[1:] if argv is None else argv
     name = argv[0] if argv else ""
-    known = name in CORPORA
-    module: Any = importlib.import_module(f"corpora.{name}") if known else None
+    module: Any = None
+    if name in CORPORA:
+        module = importlib.import_module(f"{corpora.__name__}.{name}")
     args = get_parser(module).parse_args(argv)
     if module is None:  # the corpus was named after the options
-        raise UserError(f"name the corpus first: prepare_corpus.py {args.corpus} ...")
+        raise UserError(f"name the corpus first: prepare_corpus {args.corpus} ...")
     sets = args.sets or list(module.SETS)
     if unknown := [s for s in sets if s not in module.SETS]:
         raise UserError(

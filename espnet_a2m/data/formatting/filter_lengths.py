@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """Drop utterances that are too short, too long or have no text (stage 4).
 
-Usage: filter_lengths.py --min_wav_duration 0.1 --max_wav_duration 20 SRC DST
+Usage: filter_lengths --min_wav_duration 0.1 --max_wav_duration 20 SRC DST
 """
 
 from __future__ import annotations

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, few
-
-from .kaldi import Utterances, collect
-from .reading import PARTIAL, check_sphere, read_lines, reading
-from .telephone import call_side, call_utterance
-from .text import CommonForm
+from espnet_a2m.data.corpora._kaldi import Utterances, collect
+from espnet_a2m.data.corpora._reading import PARTIAL, check_sphere, read_lines, reading
+from espnet_a2m.data.corpora._telephone import call_side, call_utterance
+from espnet_a2m.data.formatting.spelling import CommonForm
 
 WHERE = (
     "Fisher English is LDC2004S13, LDC2005S13 (speech), LDC2004T19 and LDC2005T19 "

@@ -1,4 +1,4 @@
-"""What format_wav.py learns of recordings before it formats any."""
+"""What format_wav learns of recordings before it formats any."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from format_jobs import Job, check_segment
-
 from espnet_a2m.core.errors import DataError, Few
 from espnet_a2m.core.files import write_atomic
 from espnet_a2m.data.audio import AudioInfo, audio_info
+from espnet_a2m.data.formatting.format_jobs import Job, check_segment
 from espnet_a2m.data.tables import is_command
 
 
@@ -40,14 +39,14 @@ class Headers:
             dict.fromkeys((j.audio, j.channel) for j in jobs if not is_command(j.audio))
         )
         self.files += len(paths)
-        infos = {}
-        for path, info in zip(paths, pool.map(_info_or_error, paths, chunksize=64)):
-            if isinstance(info, str):
-                self.errors.append(info)
+        infos: dict[tuple[str, int | None], AudioInfo] = {}
+        for path, found in zip(paths, pool.map(_info_or_error, paths, chunksize=64)):
+            if isinstance(found, str):
+                self.errors.append(found)
                 continue
-            infos[path] = info
-            if info.rate < fs:
-                self.low.add(f"{path[0]} ({info.rate} Hz)")
+            infos[path] = found
+            if found.rate < fs:
+                self.low.add(f"{path[0]} ({found.rate} Hz)")
         for job in jobs:
             info = infos.get((job.audio, job.channel))
             if info is None:

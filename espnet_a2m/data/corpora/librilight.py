@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, Few, few
+from espnet_a2m.data.corpora._reading import PARTIAL
 from espnet_a2m.data.datadir import Segment, writing_data_dir
 from espnet_a2m.data.tables import check_key, sort_keys
-
-from .reading import PARTIAL
 
 WHERE = (
     "Libri-Light is free to download, in the public domain: small.tar (35 GB), "

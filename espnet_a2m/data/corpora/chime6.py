@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espnet_a2m.core.errors import DataError, Few, few
-
-from .counts import compare_counts
-from .kaldi import Utterances
-from .reading import PARTIAL, read_whole_recording
+from espnet_a2m.data.corpora._counts import compare_counts
+from espnet_a2m.data.corpora._kaldi import Utterances
+from espnet_a2m.data.corpora._reading import PARTIAL, read_whole_recording
 
 if TYPE_CHECKING:
     from lhotse import Recording

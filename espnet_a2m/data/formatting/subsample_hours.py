@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """Draw hours of a set at random, for statistics that need not be of all of it.
 
-Usage: draw_hours.py --hours 100 --fs 16000 --output_dir OUT utt2num_samples TABLE...
+Usage: subsample_hours --hours 100 --fs 16000 --output_dir OUT utt2num_samples TABLE...
 
 Writes the drawn lines of each table to OUT, under the table's own name. All lines are
 drawn of a set that is not longer.

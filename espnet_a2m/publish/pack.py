@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Pack a model for espnet2.main_funcs.pack_funcs.unpack, wherever its files lie.
 
 ESPnet's pack stores files under the paths they have here, and unpack mends only those

@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet_a2m.core.errors import DataError, UserError, few
-
-from .kaldi import Utterances
-from .reading import PARTIAL, read_whole_recording
+from espnet_a2m.data.corpora._kaldi import Utterances
+from espnet_a2m.data.corpora._reading import PARTIAL, read_whole_recording
 
 if TYPE_CHECKING:
     from lhotse.recipes.ami import AmiSegmentAnnotation

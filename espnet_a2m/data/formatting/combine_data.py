@@ -1,9 +1,8 @@
-#!/usr/bin/env python3
 """Put data directories together, transcripts in one spelling, before stage 3.
 
-Usage: combine_data.py data/train data/train_960 data/tedlium_train data/wsj_si284
+Usage: combine_data data/train data/train_960 data/tedlium_train data/wsj_si284
 
-Text is brought to A-Z, apostrophe and space (local/corpora/text.py); utterances that
+Text is brought to A-Z, apostrophe and space (spelling.py); utterances that
 cannot be are counted and left out. With --keep_all, which is for test sets, none is:
 words with other characters stay as they are, in upper case, and so does a tag that is
 alone. Audio is not touched. Ids must differ. Of other utt2* tables, those stay that all
@@ -14,10 +13,9 @@ from __future__ import annotations
 
 import argparse
 
-from corpora.text import CommonForm
-
 from espnet_a2m.core.errors import DataError, few, main_guard
 from espnet_a2m.data.datadir import DataDir, Segment, write_data_dir
+from espnet_a2m.data.formatting.spelling import CommonForm
 
 
 def merge(all_of: dict, more: dict, path: object) -> None:

@@ -1,4 +1,4 @@
-"""The work behind format_wav.py: units of work, the record of what is done, processes.
+"""The work behind format_wav: units of work, the record of what is done, processes.
 
 The unit is a chunk: a few dozen utterances, formatted by one process and noted in the
 journal when all its files have their final names. For archives a chunk is one archive.
@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from wav_pipes import open_recording
 
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.files import naming
 from espnet_a2m.data.audio import AudioInfo, Recording, convert, to_pcm16
+from espnet_a2m.data.formatting.wav_pipes import open_recording
 from espnet_a2m.data.tables import write_table
 
 FORMATS = {"wav": "WAV", "flac": "FLAC", "wav.ark": "WAV", "flac.ark": "FLAC"}

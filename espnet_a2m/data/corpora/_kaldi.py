@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from format_jobs import END_SLACK
-
 from espnet_a2m.core.errors import DataError, few
 from espnet_a2m.data.datadir import Segment, write_data_dir
+from espnet_a2m.data.formatting.format_jobs import END_SLACK
 from espnet_a2m.data.tables import check_key
 
 if TYPE_CHECKING:

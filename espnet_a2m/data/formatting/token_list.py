@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """Make the token list, and for BPE its sentencepiece model (stage 5).
 
-Usage: token_list.py --token_type bpe --nbpe 500 --text dump/raw/train/text \
+Usage: token_list --token_type bpe --nbpe 500 --text dump/raw/train/text \
            --outdir data/token_list/bpe_unigram500
 
 Writes OUTDIR/tokens.txt (<blank>, <unk>, ..., <sos/eos>) and for BPE bpe.model and

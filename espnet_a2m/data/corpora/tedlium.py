@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet_a2m.core.errors import DataError, few
-
-from .kaldi import Utterances, collect
-from .reading import PARTIAL, check_sphere, find_corpus, read_lines, reading
-from .text import CommonForm
+from espnet_a2m.data.corpora._kaldi import Utterances, collect
+from espnet_a2m.data.corpora._reading import (
+    PARTIAL,
+    check_sphere,
+    find_corpus,
+    read_lines,
+    reading,
+)
+from espnet_a2m.data.formatting.spelling import CommonForm
 
 if TYPE_CHECKING:
     from lhotse import SupervisionSegment

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Decode a set with ESPnet's asr_inference in parallel jobs.
 
 Everything after -- is given to espnet2.bin.asr_inference. Writes OUTDIR/text and
@@ -16,7 +15,9 @@ from espnet_a2m.core.files import write_atomic
 from espnet_a2m.data.tables import read_scp, write_table
 
 
-def run_job(args: argparse.Namespace, options: list[str], utt_ids: list[str], job: int):
+def run_job(
+    args: argparse.Namespace, options: list[str], utt_ids: list[str], job: int
+) -> tuple[subprocess.Popen, Path, Path]:
     """Start one job; returns its process, directory and log."""
     directory = args.outdir / "jobs" / str(job)
     directory.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """Cut segments, apply speeds and resample: one audio file per utterance (stage 3).
 
-Usage: format_wav.py --fs 16000 --audio_format flac --nj 4 data/train dump/raw/train
+Usage: format_wav --fs 16000 --audio_format flac --nj 4 data/train dump/raw/train
 
 A run that is interrupted goes on where it stopped; a run whose input or options have
 changed makes again what has changed. Both end with the same files as one clean run.
@@ -14,8 +13,13 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from format_headers import Headers, raise_all
-from format_jobs import (
+from tqdm import tqdm
+
+from espnet_a2m.core.errors import DataError, main_guard
+from espnet_a2m.core.files import write_atomic
+from espnet_a2m.data.datadir import DataDir, writing_data_dir
+from espnet_a2m.data.formatting.format_headers import Headers, raise_all
+from espnet_a2m.data.formatting.format_jobs import (
     FORMATS,
     Chunk,
     Job,
@@ -25,12 +29,7 @@ from format_jobs import (
     process_pool,
     run_chunk,
 )
-from tqdm import tqdm
-from wav_pipes import add_allow_pipes
-
-from espnet_a2m.core.errors import DataError, main_guard
-from espnet_a2m.core.files import write_atomic
-from espnet_a2m.data.datadir import DataDir, writing_data_dir
+from espnet_a2m.data.formatting.wav_pipes import add_allow_pipes
 
 NOT_COPIED = ("utt2speed", "utt2num_samples")  # applied here; made here
 

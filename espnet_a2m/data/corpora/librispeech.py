@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, few
-
-from .kaldi import Utterances, collect
-from .reading import PARTIAL, reading
+from espnet_a2m.data.corpora._kaldi import Utterances, collect
+from espnet_a2m.data.corpora._reading import PARTIAL, reading
 
 WHERE = (
     "LibriSpeech (https://www.openslr.org/12) and its small version "

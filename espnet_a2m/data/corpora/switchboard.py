@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet_a2m.core.errors import DataError, few
-
-from .kaldi import Utterances, collect
-from .reading import PARTIAL, check_sphere, files_below, read_lines, reading
-from .telephone import call_side, call_utterance
-from .text import CommonForm
+from espnet_a2m.data.corpora._kaldi import Utterances, collect
+from espnet_a2m.data.corpora._reading import (
+    PARTIAL,
+    check_sphere,
+    files_below,
+    read_lines,
+    reading,
+)
+from espnet_a2m.data.corpora._telephone import call_side, call_utterance
+from espnet_a2m.data.formatting.spelling import CommonForm
 
 if TYPE_CHECKING:
     from lhotse import SupervisionSegment

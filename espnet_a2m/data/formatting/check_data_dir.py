@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """Check data directories before hours are spent on them.
 
-Usage: check_data_dir.py [--need text] DIR...
+Usage: check_data_dir [--need text] DIR...
 """
 
 from __future__ import annotations
@@ -10,10 +9,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from wav_pipes import add_allow_pipes
-
 from espnet_a2m.core.errors import DataError, main_guard
 from espnet_a2m.data.datadir import DataDir, check_audio_exists
+from espnet_a2m.data.formatting.wav_pipes import add_allow_pipes
 
 
 def check(path: str, need: list[str], allow_pipes: bool) -> int:

@@ -1,0 +1,1 @@
+"""From a data directory to formatted audio, transcripts and token lists."""
