@@ -6,7 +6,7 @@
 # DEMO_OPTS   more options for the demo's run.sh, e.g. DEMO_OPTS="--stage 11"
 # BENCH       groups of benchmarks, e.g. BENCH="masks contrastive" (default: all)
 # WORKERS     processes of the tests (2); 0: one after the other in pytest's own
-# TESTS       what to give pytest, e.g. TESTS="tests/test_masking.py -k exact"
+# TESTS       what to give pytest, e.g. TESTS="tests/masking/test_guided.py -k exact"
 
 PYTHON ?=
 PYTHON312 ?= auto
@@ -30,7 +30,7 @@ help:
 	@echo "make clean      remove caches;  make distclean: environments too"
 
 env:
-	@local/make_env.sh $(VENV) dev $(PYTHON)
+	@tools/make_env.sh $(VENV) dev $(PYTHON)
 
 demo: env
 	@echo "Running $(RECIPE)/run.sh $(DEMO_OPTS)"
@@ -38,14 +38,14 @@ demo: env
 
 test:
 	@VENV="$(VENV)" PYTHON="$(PYTHON)" PYTHON312="$(PYTHON312)" WORKERS="$(WORKERS)" \
-		local/test.sh $(TESTS)
+		tools/test.sh $(TESTS)
 
 bench: env
-	@local/bench_env.sh .venv_bench $(VENV)
+	@tools/bench_env.sh .venv_bench $(VENV)
 	@.venv_bench/bin/python benchmarks/run.py $(BENCH)
 
 lint: env
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" local/lint.sh
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" tools/lint.sh
 
 hooks: env
 	@$(VENV)/bin/pre-commit install

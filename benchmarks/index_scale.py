@@ -47,27 +47,12 @@ def steps(count: int) -> dict[str, list[str]]:
     split += ["--output_dir", str(SPLIT_DIR), "--log_level", "ERROR", "--scps"]
     split += [str(DATA / name) for name in ("wav.scp", "utt2num_samples")]
     split += [str(CONFIDENCE / "confidence.scp")]
-    formatting = (
-        "-m",
-        "espnet_a2m.bin.data",
-        "format_wav",
-        "--audio_format",
-        "wav.ark",
-        RAW,
-    )
-    drawing = python(
-        "-m", "espnet_a2m.bin.data", "subsample_hours", "--hours", 100, "--fs", 16000
-    )
+    data = ("-m", "espnet_a2m.bin.data")
+    formatting = (*data, "format_wav", "--audio_format", "wav.ark", RAW)
+    drawing = python(*data, "subsample_hours", "--hours", 100, "--fs", 16000)
     drawing += ["--output_dir", "drawn", str(DATA / "utt2num_samples")]
     drawing += [str(DATA / "wav.scp"), str(CONFIDENCE / "confidence.scp")]
-    filtering = (
-        "-m",
-        "espnet_a2m.bin.data",
-        "filter_lengths",
-        "--max_wav_duration",
-        33,
-        ORG,
-    )
+    filtering = (*data, "filter_lengths", "--max_wav_duration", 33, ORG)
     return {
         "make_index": here("make_index", count),
         "check": python(*data, "check_data_dir", RAW),

@@ -1,6 +1,6 @@
 """The implementations that ours is compared with: their own code, never a copy.
 
-``local/bench_env.sh`` provides transformers and fairseq's sources; torchaudio and
+``tools/bench_env.sh`` provides transformers and fairseq's sources; torchaudio and
 ESPnet are in this package's environment.
 """
 

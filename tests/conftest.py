@@ -15,10 +15,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import soundfile
-from local_programs import ROOT, make_dir
-from tiny_pretraining import QUICK, SMALL, asr_options, data_options, make_data
-
-TEST_DATA = Path(os.environ.get("A2M_TEST_DATA", ROOT.parent / "shared" / "data"))
+from helpers.commands import ROOT, TEST_DATA, make_dir
+from helpers.tiny_pretraining import QUICK, SMALL, asr_options, data_options, make_data
 
 
 @pytest.fixture(scope="session")
@@ -93,14 +91,14 @@ def confidence(tmp_path_factory, data, scorer) -> Path:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with long tests first, so that none is left for the end alone."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    recipe = ROOT / "tests" / "test_recipe.py"  # the longest
+    recipe = ROOT / "tests" / "recipes" / "test_recipe.py"  # the longest
     items.sort(key=lambda item: (item.path != recipe, item.path not in slow))
 
 
 @pytest.fixture(scope="module")
 def tiny():
     """Options of the tiny w2v-BERT, as the planner reads them."""
-    from planning import tiny_args
+    from helpers.planning import tiny_args
 
     return tiny_args()
 
@@ -108,7 +106,7 @@ def tiny():
 @pytest.fixture(scope="module")
 def count(tiny):
     """A step of it."""
-    from planning import SECONDS
+    from helpers.planning import SECONDS
 
     from espnet_a2m.training.step_count import count_step
 

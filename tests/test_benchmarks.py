@@ -13,7 +13,7 @@ import pytest
 from benchmarks import contrastive, masks, peers, timing
 from benchmarks.report import Row, table
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_rows_say_whether_a_target_is_met():

@@ -1,0 +1,1 @@
+"""What tests share: speech, miniatures of corpora, processes, small models."""

@@ -1,0 +1,66 @@
+"""Runs command lines, each in a process of its own, as the stages do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from espnet_a2m.data.datadir import write_data_dir
+
+ROOT = Path(__file__).resolve().parents[2]
+TEST_DATA = Path(os.environ.get("A2M_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+
+def command(program: str, *arguments: object) -> list[str]:
+    """A command line of espnet_a2m.bin, such as "data format_wav"."""
+    return [
+        sys.executable,
+        "-m",
+        *f"espnet_a2m.bin.{program}".split(),
+        *map(str, arguments),
+    ]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """What the driver sets for it, and more."""
+    ours = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return {**os.environ, **ours, **more}
+
+
+def run(
+    program: str, *arguments: object, cwd: Path | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run it to its end, whatever that is."""
+    return subprocess.run(
+        command(program, *arguments),
+        cwd=cwd,
+        env=environment(**env),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def ok(program: str, *arguments: object, cwd: Path | None = None) -> str:
+    """Run what must work; returns what it printed."""
+    result = run(program, *arguments, cwd=cwd)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def refused(program: str, *arguments: object, cwd: Path | None = None) -> str:
+    """Run what must fail; returns its message."""
+    result = run(program, *arguments, cwd=cwd)
+    assert result.returncode == 1
+    assert "ERROR: " in result.stderr
+    assert "Traceback" not in result.stderr
+    return result.stderr.partition("ERROR: ")[2]
+
+
+def make_dir(folder: Path, audio: dict[str, Path], **tables: dict[str, str]) -> Path:
+    """A data directory; what comes before the first '-' is an utterance's speaker."""
+    speakers = {utt: utt.partition("-")[0] for utt in audio}
+    write_data_dir(folder, audio, {"utt2spk": speakers, **tables})
+    return folder

@@ -1,0 +1,305 @@
+"""Objectives, encoders and front ends in the model itself, on real speech."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+CONF = Path(__file__).resolve().parents[2] / "conf" / "tiny"
+GRID = {"fs": 16000, "offset": 480.0, "stride": 640}  # of a scorer: log-mel, conv2d
+LABEL_GRID = {"fs": 16000, "offset": 0.0, "stride": 160}  # MFCC
+SMALL = ["output_size=32", "linear_units=64", "num_blocks=2", "attention_heads=2"]
+OBJECTIVES = {
+    "wav2vec2": "ssl_wav2vec2_conformer",
+    "wav2vec2_cnn": "ssl_wav2vec2_cnn_transformer",
+    "hubert": "ssl_hubert_conformer",
+    "w2vbert": "ssl_w2vbert_conformer",
+    "best_rq": "ssl_bestrq_conformer",
+}
+
+
+def build(config: str, *options: str, loss: list | None = None, small: bool = True):
+    """The model of a tiny configuration with ``option_conf.key=value`` options."""
+    from espnet_a2m.training.task import A2MTask
+
+    parser = A2MTask.get_parser()
+    command = ["--config", str(CONF / f"{config}.yaml"), "--output_dir", "unused"]
+    if small:
+        options = (*(f"encoder_conf.{x}" for x in SMALL), *options)
+    for option in options:
+        name, value = option.split("=", 1)
+        if "." in name:
+            name, key = name.split(".", 1)
+            value = f"{key}={value}"
+        command += [f"--{name}", value]
+    args = parser.parse_args(command)
+    if args.normalize == "global_mvn":
+        args.normalize = "utterance_mvn"
+    if loss is not None:
+        args.loss = loss
+    elif small:
+        for x in args.loss:
+            if x["conf"].get("layer", 0) > 2:
+                x["conf"]["layer"] = 2
+    args.confidence_grid = dict(GRID)
+    args.label_grid = dict(LABEL_GRID)
+    torch.manual_seed(1)
+    return A2MTask.build_model(args)
+
+
+@pytest.fixture(scope="module")
+def batch(short_utterances) -> dict:
+    """Four utterances with a confidence and a label for every frame."""
+    audio = [
+        soundfile.read(p, dtype="float32")[0] for _, p, _ in short_utterances[8:12]
+    ]
+    rng = np.random.default_rng(0)
+    lengths = torch.tensor([len(x) for x in audio])
+    confidence = [
+        torch.from_numpy(rng.random(len(x) // 640, dtype="float32")) for x in audio
+    ]
+    # labels that can be learnt: of the loudness
+    labels = []
+    for x in audio:
+        level = np.log(np.square(x[: len(x) // 160 * 160]).reshape(-1, 160).mean(1))
+        edges = np.quantile(level, np.arange(1, 20) / 20)
+        labels.append(torch.from_numpy(np.searchsorted(edges, level)))
+
+    def pad(rows):
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+    return {
+        "speech": pad([torch.from_numpy(x) for x in audio]),
+        "speech_lengths": lengths,
+        "confidence": pad(confidence),
+        "confidence_lengths": torch.tensor([len(x) for x in confidence]),
+        "labels": pad(labels),
+        "labels_lengths": torch.tensor([len(x) for x in labels]),
+        "utt_id": [u for u, _, _ in short_utterances[8:12]],
+    }
+
+
+# --- Objectives -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_batch_of_real_speech_can_be_learnt(objective, batch):
+    """Masked accuracy rises far above chance and the majority class."""
+    fixed = [
+        "encoder_conf.dropout_rate=0.0",
+        "encoder_conf.positional_dropout_rate=0.0",
+    ]
+    model = build(OBJECTIVES[objective], *fixed, "masking_conf.mask_prob=0.3")
+    if objective != "wav2vec2_cnn":
+        model.encoder.embed.requires_grad_(False)  # as the configuration says
+    optimiser = torch.optim.Adam(
+        [p for p in model.parameters() if p.requires_grad], lr=3e-3
+    )
+    history = []
+    for _ in range(110):
+        loss, stats, _ = model(**batch)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimiser.step()
+        history.append({k: float(v) for k, v in stats.items()})
+    name = next(k for k in reversed(history[0]) if k.startswith("acc_"))
+    first, last = (
+        np.mean([x[name] for x in part]) for part in (history[:10], history[-10:])
+    )
+    assert last > first + 0.15
+    if f"majority{name[3:]}" in history[-1]:
+        assert last > np.mean([x[f"majority{name[3:]}"] for x in history[-10:]]) + 0.1
+    assert np.isfinite([list(x.values()) for x in history]).all()
+
+
+def test_objectives_compose_on_any_layer(batch):
+    """A sum of all of them; the loss is the weighted sum of the reported ones."""
+    loss = [
+        {"name": "contrastive", "conf": {"layer": 1, "weight": 0.5}},
+        {"name": "contrastive", "conf": {"layer": 2, "final_dim": 16}},
+        {"name": "masked_prediction", "conf": {"layer": 2, "weight": 2.0}},
+        {"name": "hubert", "conf": {"layer": 1, "num_classes": 100}},
+        {"name": "best_rq", "conf": {"layer": 2, "codebook_size": 64, "weight": 0.1}},
+    ]
+    model = build("ssl_w2vbert_conformer", loss=loss)
+    total, stats, weight = model(**batch)
+    total.backward()
+    want = (
+        0.5 * stats["loss_contrastive_1"]
+        + stats["loss_contrastive_2"]
+        + 2 * stats["loss_masked_prediction"]
+        + stats["loss_hubert"]
+        + 0.1 * stats["loss_best_rq"]
+        + 0.1 * stats["loss_diversity"]
+    )
+    torch.testing.assert_close(total, want)
+    assert {"acc_contrastive_1", "acc_contrastive_2", "majority_hubert"} <= set(stats)
+    unused = [n for n, p in model.named_parameters() if p.grad is None]
+    assert unused == []  # DDP would stop at them
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_parameter_gets_a_gradient(objective, batch):
+    model = build(OBJECTIVES[objective])
+    model(**batch)[0].backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "conf", "message"),
+    [
+        ("w2vbert_conformer", "best_rq", {"layer": 3}, "layer=3"),
+        ("w2vbert_conformer", "feature_penalty", {}, "nothing to penalise"),
+        ("wav2vec2_cnn_transformer", "best_rq", {"layer": 1}, "targets would change"),
+    ],
+)
+def test_objectives_that_cannot_work_are_refused(config, name, conf, message):
+    with pytest.raises(ValueError, match=message):
+        build(f"ssl_{config}", loss=[{"name": name, "conf": conf}])
+
+
+def test_the_same_objective_twice_on_a_layer_is_refused():
+    loss = [{"name": "best_rq", "conf": {"layer": 1}}] * 2
+    with pytest.raises(ValueError, match="best_rq_1: given 2 times"):
+        build("ssl_w2vbert_conformer", loss=loss)
+
+
+# --- Guidance off is the baseline; ATM+S -----------------------------------------
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_same_mask_gives_the_same_loss_to_the_last_bit(objective, batch):
+    """Guidance only decides where the mask is."""
+    results = []
+    for guidance in ("high", "uniform"):
+        model = build(OBJECTIVES[objective], f"masking_conf.guidance={guidance}")
+        streams = dict(batch)
+        if guidance == "uniform":  # not even asked for
+            model.confidence.scorer_grid = None
+            del streams["confidence"]
+
+        def same(lengths, num_frames, *_):
+            frames = torch.arange(num_frames)
+            return (frames % 10 < 4) & (frames < lengths[:, None])
+
+        model.masking.draw = same
+        torch.manual_seed(5)
+        loss = model(**streams)[0]
+        loss.backward()
+        results.append([loss, *(p.grad for p in model.parameters())])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_labels_follow_the_crop_to_the_frame(batch):
+    """The label at a frame of a crop is that of the same moment in the whole."""
+    model = build("ssl_hubert_conformer")
+    whole = model.labels(40, batch)
+    for start in (640 * 3, 640 * 7):
+        cropped = model.labels(20, {**batch, "speech_start": torch.full((4,), start)})
+        assert torch.equal(cropped, whole[:, start // 640 : start // 640 + 20])
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"stride": 1280}, "a label every 80 ms is too few .* every 40 ms"),
+        ({"fs": 8000}, "8000 Hz audio, but frontend_conf.fs is 16000"),
+    ],
+)
+def test_labels_that_do_not_fit_the_frames_are_refused(grid, message):
+    from espnet_a2m.core.frames import FrameGrid
+    from espnet_a2m.model.label_input import LabelStream
+
+    encoder_grid = build("ssl_hubert_conformer").confidence.encoder_grid
+    with pytest.raises(ValueError, match=message):
+        LabelStream(encoder_grid, FrameGrid(**{**LABEL_GRID, **grid}))
+
+
+# --- Precision and the device ----------------------------------------------------
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_losses_are_float32_under_amp(objective, batch):
+    model = build(OBJECTIVES[objective])
+    seen = []
+    for loss in model.losses:
+        loss.register_forward_pre_hook(lambda m, args: seen.append(args[0]))
+    model.encoder.encoders[0].register_forward_hook(lambda m, a, o: seen.append(o[0]))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss, stats, _ = model(**batch)
+    loss.backward()
+    hidden = [x for x in seen[1:] if x is not None]
+    assert all(x.dtype == torch.float32 for x in hidden)
+    assert all(x.dtype == torch.float32 for k, x in stats.items() if "loss" in k)
+    assert all(x.isfinite().all() for x in stats.values())
+
+
+def on_a_gpu_that_is_not_there(model: torch.nn.Module) -> None:
+    """Make parameters and buffers CUDA tensors without data, in a fake tensor mode."""
+    for module in model.modules():
+        for tensors in (module._parameters, module._buffers):
+            for name, x in tensors.items():
+                if x is not None:
+                    fake = torch.empty(x.shape, dtype=x.dtype, device="cuda")
+                    tensors[name] = (
+                        torch.nn.Parameter(fake)
+                        if isinstance(x, torch.nn.Parameter)
+                        else fake
+                    )
+
+
+def fake_step(model: torch.nn.Module, batch: dict) -> torch.Tensor:
+    """A step whose tensors have no data: asking for any value raises an error."""
+    from torch._subclasses import FakeTensorMode
+
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        on_a_gpu_that_is_not_there(model)
+        streams = {
+            name: torch.empty(x.shape, dtype=x.dtype, device="cuda")
+            for name, x in batch.items()
+            if isinstance(x, torch.Tensor)
+        }
+        start = torch.empty(len(batch["speech"]), dtype=torch.long, device="cuda")
+        return model(**streams, speech_start=start)[0]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        (
+            "model_conf.utterance_weight=relative",
+            "model_conf.utterance_weight_fraction=0.1",
+        ),
+        ("masking_conf.guidance=energy",),
+    ],
+)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_nothing_waits_for_the_device(objective, options, batch):
+    model = build(OBJECTIVES[objective], *options)
+    loss = fake_step(model, batch)
+    assert loss.is_cuda and loss.requires_grad
+
+
+@pytest.mark.parametrize("encoder", ["transformer", "e_branchformer", "branchformer"])
+def test_a_wait_for_the_device_would_be_seen(encoder, batch):
+    """ESPnet's branchformer asks for the longest length: the check can fail."""
+    from torch._subclasses.fake_tensor import DataDependentOutputException
+
+    from espnet_a2m.training.task import encoder_choices
+
+    model = build(OBJECTIVES["w2vbert"])
+    make = encoder_choices.get_class(encoder)
+    model.encoder = make(80, output_size=32, attention_heads=2, num_blocks=2)
+    # in training e_branchformer draws a number on the host, which is no wait
+    model.encoder.eval()
+    if encoder == "branchformer":
+        with pytest.raises(DataDependentOutputException):
+            fake_step(model, batch)
+    else:
+        assert fake_step(model, batch).is_cuda

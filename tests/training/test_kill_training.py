@@ -1,0 +1,120 @@
+"""SIGKILL at any moment of a training: it goes on to the very model of an unkilled one,
+and a full disk or a cut file costs no more than what was not saved yet."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.killing import KILLS, kill_and_restart, start
+from helpers.tiny_pretraining import ssl_options
+
+from espnet_a2m.training.checkpoint import BACKUP, CHECKPOINT, UPDATE, is_whole
+
+ROOT = Path(__file__).resolve().parents[2]
+ENV = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+EPOCHS = 3
+MARKER = "Saving the configuration"  # what any training says before its first step
+OPTIONS = [
+    *("--masking_conf", "guidance=uniform", "--max_epoch", str(EPOCHS)),
+    *("--keep_nbest_models", "2"),  # to be averaged
+    *("--batch_bins", "150000", "--save_interval_updates", "2", "--resume", "true"),
+]
+
+pytestmark = pytest.mark.slow
+
+
+def command(data: Path, exp: Path, *extra: str) -> list[str]:
+    options = ssl_options(data, None, exp, *OPTIONS, *extra)
+    return [sys.executable, "-m", "espnet_a2m.bin.ssl_train", *options]
+
+
+def result(exp: Path) -> dict:
+    """The last model, and the figures of each epoch but those of the clock."""
+    states = torch.load(exp / CHECKPOINT, weights_only=False)
+    figures = {
+        (epoch, part, name): value
+        for epoch, parts in states["reporter"]["stats"].items()
+        for part, stats in parts.items()
+        for name, value in stats.items()
+        if not name.endswith(("time", "_per_sec"))
+    }
+    model = torch.load(exp / f"{EPOCHS}epoch.pth", weights_only=True)
+    (average,) = exp.glob("*.ave_*.pth")  # the last thing that a training makes
+    averaged = torch.load(average, weights_only=True)
+    averaged = {f"{average.name} {name}": value for name, value in averaged.items()}
+    return {"figures": figures, **model, **averaged}
+
+
+def same(one: dict, other: dict) -> bool:
+    return one.keys() == other.keys() and all(
+        torch.equal(one[k], other[k])
+        if isinstance(one[k], torch.Tensor)
+        else one[k] == other[k]
+        for k in one
+    )
+
+
+def kill_often(data, tmp_path, kills: int):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    span = start(command(data, whole), MARKER, env=ENV)
+    wanted = result(whole)
+
+    def check():
+        states = [killed / name for name in (CHECKPOINT, BACKUP, UPDATE)]
+        there = [path for path in states if path.exists()]
+        # written by renaming, so always whole; ESPnet's own need not be
+        assert all(is_whole(path) for path in there if path.name != CHECKPOINT)
+        if any(killed.glob("[1-9]epoch.pth")):
+            assert any(is_whole(path) for path in there)
+
+    def finish():
+        assert same(result(killed), wanted)
+        shutil.rmtree(killed)
+
+    finished = kill_and_restart(
+        *(command(data, killed), kills, 1, check, finish),
+        marker=MARKER,
+        span=span,
+        env=ENV,
+    )
+    print(f"{kills} kills within {span:.1f} s of training, {finished} runs to the end")
+
+
+def test_training(data, tmp_path):
+    kill_often(data, tmp_path, KILLS)
+
+
+def test_cut_files_and_a_full_disk(data, tmp_path):
+    """Cut where a kill in the very moment of ESPnet's writing would cut."""
+    whole, exp = tmp_path / "whole", tmp_path / "exp"
+    start(command(data, whole), MARKER, env=ENV)
+    shutil.copytree(whole, exp, symlinks=True)
+    (average,) = (path.name for path in whole.glob("*.ave_*.pth"))
+    for name in (CHECKPOINT, f"{EPOCHS}epoch.pth", average):
+        (exp / name).write_bytes((exp / name).read_bytes()[:5000])
+    # no file may grow beyond what the update's state needs
+    limit = (exp / UPDATE).stat().st_size // 2
+
+    def full():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    done = subprocess.run(
+        command(data, exp),
+        env={**os.environ, **ENV},
+        preexec_fn=full,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert (
+        f"ERROR: {exp}: the state of the training could not be written" in done.stderr
+    )
+    start(command(data, exp), "of epoch 3 are done", env=ENV)
+    assert same(result(exp), result(whole))
