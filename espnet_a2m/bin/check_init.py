@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from espnet_a2m.bin import import_quietly
-from espnet_a2m.core.errors import UserError, few, main_guard
+from espnet_a2m.core.errors import UserError, main_guard, preview
 
 
 def match_keys(
@@ -71,7 +71,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         print(f"{init_param}: {len(matched)} matched, {len(unmatched)} not")
         if not matched or unmatched:
             raise UserError(
-                f"{init_param}: the model's {few(unmatched or target)} would stay "
+                f"{init_param}: the model's {preview(unmatched or target)} would stay "
                 "random; use the same frontend and encoder configuration, and the "
                 "same ESPnet release, as in pre-training"
             )

@@ -18,7 +18,7 @@ import torch
 from espnet2.asr.espnet_model import ESPnetASRModel
 
 from espnet_a2m.compat.encoder_hooks import input_convs, positional_encoding
-from espnet_a2m.core.frames import conv_lengths
+from espnet_a2m.core.frames import conv_lengths, padding_mask
 
 E_BRANCHFORMER = "EBranchformerEncoder"
 ENCODERS = (
@@ -214,9 +214,8 @@ def encode(
     power = real.square() + imaginary.square()
     feats, _ = model.frontend.logmel(power)
     if model.normalize is not None:
-        frames = torch.arange(feats.size(1), device=feats.device)
-        inside = (frames < feats_lengths[:, None])[..., None]
-        feats = normalise(model.normalize, feats, inside)
+        inside = ~padding_mask(feats_lengths, feats.size(1))
+        feats = normalise(model.normalize, feats, inside[..., None])
     if model.preencoder is not None:
         feats, _ = model.preencoder(feats, feats_lengths)
 
@@ -226,8 +225,7 @@ def encode(
         hidden = encoder.embed(feats)
     else:
         hidden, _ = encoder.embed(feats, None)
-    frames = torch.arange(num_frames, device=speech.device)
-    inside = frames < lengths[:, None]
+    inside = ~padding_mask(lengths, num_frames)
     mask = inside[:, None]
     with (
         convolutions_see_zeros(encoder, inside[..., None]),

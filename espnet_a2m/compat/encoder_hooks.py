@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from espnet_a2m.core.frames import TimeConv
+from espnet_a2m.core.frames import TimeConv, padding_mask
 
 
 def refuse_skipped_layers(encoder: torch.nn.Module) -> None:
@@ -124,6 +124,7 @@ def encode(
         lengths: (B,) numbers of features.
     """
     if _takes_masks(type(encoder).forward):
-        frames = torch.arange(features.size(1), device=features.device)
-        return encoder(features, lengths, masks=frames >= lengths[:, None])[0]
+        return encoder(
+            features, lengths, masks=padding_mask(lengths, features.size(1))
+        )[0]
     return encoder(features, lengths)[0]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from espnet_a2m.confidence.interface import Scorer
-from espnet_a2m.core.errors import DataError, UserError, few
+from espnet_a2m.core.errors import DataError, UserError, preview
 from espnet_a2m.core.frames import FrameGrid
 
 
@@ -128,19 +128,19 @@ class CTMScorer(Scorer):
         if len(silent) == len(utt_ids):
             raise UserError(
                 f"{self.file}: none of its {len(unknown)} utterances, such as "
-                f"{few(sorted(unknown), 1)}, is in wav.scp, which has "
-                f"{few(utt_ids, 1)}: the first column must be the utterance, not the "
-                "recording"
+                f"{preview(sorted(unknown), 1)}, is in wav.scp, which has "
+                f"{preview(utt_ids, 1)}: the first column must be the utterance, not "
+                "the recording"
             )
         if silent:
             logging.warning(
                 f"{self.file}: no words in {len(silent)} of {len(utt_ids)} utterances "
-                f"({few(silent)}): confidence {self.gap} throughout"
+                f"({preview(silent)}): confidence {self.gap} throughout"
             )
         if unknown:
             logging.warning(
                 f"{self.file}: {len(unknown)} utterances are not in wav.scp "
-                f"({few(sorted(unknown))}): their words are not used"
+                f"({preview(sorted(unknown))}): their words are not used"
             )
 
     def of_utterance(self, utt_id: str, num_samples: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from espnet_a2m.confidence.interface import Scorer
-from espnet_a2m.core.frames import FrameGrid
+from espnet_a2m.core.frames import FrameGrid, padding_mask
 
 #: Power below which a frame is digital silence: -120 dB of full scale
 FLOOR = 1e-12
@@ -29,8 +29,8 @@ def frame_level(
         (B, T) level in dB of full scale, at least -120, and (B, T) whether the
         window holds any sample.
     """
-    positions = torch.arange(speech.size(1), device=speech.device)
-    power = speech.float().square() * (positions < speech_lengths[:, None])
+    power = speech.float().square()
+    power = power * ~padding_mask(speech_lengths, speech.size(1))
     # windows follow each other without gap or overlap: cut them off the waveform
     begin = math.floor(grid.offset - grid.stride / 2)
     end = begin + num_frames * grid.stride

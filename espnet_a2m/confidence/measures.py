@@ -6,6 +6,8 @@ import math
 
 import torch
 
+from espnet_a2m.core.frames import padding_mask
+
 #: How sure the scorer is of one frame, given its posteriors.
 MEASURES = ("max_prob", "entropy", "margin")
 #: How the blank symbol enters the measure.
@@ -105,6 +107,5 @@ def utterance_confidence(
     Returns:
         (B,) mean confidences; 0 for an utterance without frames.
     """
-    frames = torch.arange(confidence.size(1), device=confidence.device)
-    inside = frames < lengths[:, None]
+    inside = ~padding_mask(lengths, confidence.size(1))
     return (confidence * inside).sum(1) / lengths.clamp(min=1)

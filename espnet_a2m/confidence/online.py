@@ -9,6 +9,7 @@ import torch
 from espnet_a2m.confidence.measures import quantise
 from espnet_a2m.confidence.registry import build_scorer
 from espnet_a2m.core.errors import UserError
+from espnet_a2m.core.frames import padding_mask
 
 
 class OnlineScorer:
@@ -53,6 +54,5 @@ class OnlineScorer:
         """
         with torch.no_grad():
             confidence, lengths = self.scorer.score(speech, speech_lengths)
-        frames = torch.arange(confidence.size(1), device=speech.device)
-        outside = frames >= lengths[:, None]
-        return quantise(confidence).masked_fill(outside, 0.0), lengths
+        padding = padding_mask(lengths, confidence.size(1))
+        return quantise(confidence).masked_fill(padding, 0.0), lengths

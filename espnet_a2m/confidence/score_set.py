@@ -66,17 +66,17 @@ def confidences_of(
     scored = {}
     values = confidence.float().cpu().numpy()
     for row, (utt_id, length) in enumerate(zip(batch, lengths.tolist(), strict=True)):
-        expected = scorer.grid.num_frames(num_samples[row])
-        if abs(length - expected) > 1 or length > values.shape[1]:
+        name = f"{type(scorer).__name__}: utterance {utt_id}"
+        fix = "correct the scorer's grid, or the lengths that it returns"
+        scorer.grid.check_num_frames(length, num_samples[row], name, fix)
+        if length > values.shape[1]:
             raise UserError(
-                f"{type(scorer).__name__}: utterance {utt_id} got {length} frames "
-                f"({values.shape[1]} columns), but its grid says {expected}: mend its "
-                "grid, or the lengths that it returns"
+                f"{name} has {length} frames in {values.shape[1]} columns: {fix}"
             )
         scored[utt_id] = values[row, :length]
         if not ((scored[utt_id] >= 0) & (scored[utt_id] <= 1)).all():
             raise UserError(
-                f"{type(scorer).__name__}: utterance {utt_id} got confidences that are "
+                f"{name} got confidences that are "
                 "NaN or outside [0, 1]: bring them there"
             )
     return scored

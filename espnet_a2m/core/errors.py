@@ -44,7 +44,7 @@ def main_guard(main: Callable[..., Any]) -> Callable[..., Any]:
     return guarded
 
 
-class Few:
+class Preview:
     """Names of which only the first `keep` are kept, however many are added."""
 
     def __init__(self, keep: int = 3) -> None:
@@ -64,9 +64,9 @@ class Few:
         return ", ".join(self.first) + (f" and {rest} more" if rest > 0 else "")
 
 
-def few(names: Iterable[str], count: int = 3) -> str:
+def preview(names: Iterable[str], count: int = 3) -> str:
     """The first `count` of `names` in words: "a, b, c and 5 more"."""
-    some = Few(count)
+    some = Preview(count)
     for name in names:
         some.add(name)
     return str(some)

@@ -23,7 +23,7 @@ def file_digest(path: PathLike) -> str:
 
 
 @contextlib.contextmanager
-def naming(path: object) -> Iterator[None]:
+def with_filename(path: object) -> Iterator[None]:
     """Have an error of the operating system name the file that was written to.
 
     It names a file that cannot be opened, but not the one for which a disk is too full.
@@ -37,7 +37,7 @@ def naming(path: object) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def writing(path: PathLike) -> Iterator[BinaryIO]:
+def atomic_writer(path: PathLike) -> Iterator[BinaryIO]:
     """Write a whole file under a temporary name beside it, then rename it.
 
     It is on the disk before it has its name, so that after a power failure, too, it is
@@ -49,7 +49,7 @@ def writing(path: PathLike) -> Iterator[BinaryIO]:
     stream = os.fdopen(descriptor, "wb")
     try:
         yield stream
-        with naming(path):
+        with with_filename(path):
             stream.flush()
             os.fsync(descriptor)
             stream.close()
@@ -65,6 +65,6 @@ def writing(path: PathLike) -> Iterator[BinaryIO]:
 
 
 def write_atomic(path: PathLike, content: str | bytes) -> None:
-    """Write a whole file as `writing` does."""
-    with writing(path) as stream, naming(path):
+    """Write a whole file as `atomic_writer` does."""
+    with atomic_writer(path) as stream, with_filename(path):
         stream.write(content.encode() if isinstance(content, str) else content)

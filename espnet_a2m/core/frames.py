@@ -62,6 +62,27 @@ class FrameGrid:
         )
         return (frames.long() + 1).clamp(min=0)
 
+    def check_num_frames(
+        self, found: int, num_samples: int, what: str, fix: str
+    ) -> None:
+        """Refuse a number of frames that is not the audio's, give or take one.
+
+        Args:
+            found: Frames of ``what``.
+            num_samples: Samples of the audio.
+            what: Whose frames they are, for the message.
+            fix: What to do about it.
+
+        Raises:
+            DataError: They do not belong together.
+        """
+        expected = self.num_frames(num_samples)
+        if abs(found - expected) > 1:
+            raise DataError(
+                f"{what} has {found} frames, but its {num_samples} samples make "
+                f"{expected}: {fix}"
+            )
+
     def save(self, path: str | Path) -> None:
         """Write as JSON, whole or not at all."""
         write_atomic(path, json.dumps(dataclasses.asdict(self)) + "\n")
@@ -118,6 +139,11 @@ def frame_positions(
     position = (centre - source.offset) / source.stride
     last = (source_lengths - 1).clamp(min=0)[:, None]
     return torch.minimum(position.clamp(min=0), last)
+
+
+def padding_mask(lengths: torch.Tensor, num_frames: int) -> torch.Tensor:
+    """(B, T) True beyond the first ``lengths`` (B,) of ``num_frames`` frames."""
+    return torch.arange(num_frames, device=lengths.device) >= lengths[:, None]
 
 
 def conv_lengths(lengths: torch.Tensor, convs: Iterable[TimeConv]) -> torch.Tensor:

@@ -28,7 +28,12 @@ import numpy as np
 from tqdm import tqdm
 
 from espnet_a2m.core.errors import DataError
-from espnet_a2m.core.files import file_digest, naming, write_atomic, writing
+from espnet_a2m.core.files import (
+    atomic_writer,
+    file_digest,
+    with_filename,
+    write_atomic,
+)
 from espnet_a2m.data.archives import entry_end, open_regular, parse_entry
 from espnet_a2m.data.chunks import WHOLE, Chunk, Durations, Share, iter_chunks
 from espnet_a2m.data.tables import read_scp, sort_keys, write_table
@@ -56,7 +61,7 @@ def write_chunk(
     # a name of its own: two jobs may be at the same chunk
     temporary = stem.with_name(f".{stem.name}.{secrets.token_hex(4)}")
     try:
-        with naming(ark):
+        with with_filename(ark):
             kaldiio.save_ark(
                 f"{temporary}.ark",
                 {utt_id: made[utt_id][0] for utt_id in sort_keys(made)},
@@ -234,7 +239,7 @@ def _write_tables(
         (output / f"utt2{value_name}", "value"),
         (output / f"{name}.scp", "scp"),
     ):
-        with writing(target) as stream, naming(target):
+        with atomic_writer(target) as stream, with_filename(target):
             for number in range(count):
                 stem = Chunk(number, {}, 0.0).stem(folder)
                 stream.write(Path(f"{stem}.{suffix}").read_bytes())

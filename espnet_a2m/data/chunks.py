@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from espnet_a2m.core.errors import DataError, Few
+from espnet_a2m.core.errors import DataError, Preview
 from espnet_a2m.data.tables import iter_counts, iter_scp, outer_join
 
 
@@ -74,7 +74,7 @@ def read_durations(data: Path, fs: int) -> SampleCounts | None:
     path = data / "utt2num_samples"
     if not path.exists():
         return None
-    lost = Few()
+    lost = Preview()
     tables = [iter_scp(data / "wav.scp"), iter_scp(path)]
     for utt_id, (source, count) in outer_join(tables):
         if source is not None and count is None:

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from espnet_a2m.core.errors import DataError, Few, few
-from espnet_a2m.core.files import PathLike, writing
+from espnet_a2m.core.errors import DataError, Preview, preview
+from espnet_a2m.core.files import PathLike, atomic_writer
 from espnet_a2m.data.archives import is_archive_entry, parse_entry
 from espnet_a2m.data.speakers import check_speakers, iter_spk2utt
 from espnet_a2m.data.tables import (
@@ -175,7 +175,7 @@ class DataDir:
         missing = [n for n in ("wav.scp", *need) if not (path / n).is_file()]
         if missing:
             raise DataError(
-                f"{path}: {few(dict.fromkeys(missing))} missing; complete the "
+                f"{path}: {preview(dict.fromkeys(missing))} missing; complete the "
                 "directory, or run the stage that makes it again"
             )
         names = {p.name for p in path.glob("utt2*") if p.is_file()}
@@ -190,14 +190,14 @@ class DataDir:
             recordings = dict(first)
             first, reference = iter_scp(path / "segments"), "segments"
 
-        lost: dict[tuple[str, str], Few] = {}
+        lost: dict[tuple[str, str], Preview] = {}
         part = cls._empty(path, recordings, columns)
         count = 0
         for utt, (source, *values) in outer_join([first, *columns.values()]):
             for name, value in zip(columns, values):
                 if (value is None) != (source is None):
                     pair = (reference, name) if value is None else (name, reference)
-                    lost.setdefault(pair, Few()).add(utt)
+                    lost.setdefault(pair, Preview()).add(utt)
             if source is None or None in values:
                 continue
             if count == (size or PART_UTTERANCES):
@@ -259,9 +259,9 @@ def writing_data_dir(
         come after those of an earlier call.
     """
     path, names = Path(path), set(names)
-    with writing(path / "wav.scp") as wav_scp:
+    with atomic_writer(path / "wav.scp") as wav_scp:
         with contextlib.ExitStack() as stack:
-            streams = {n: stack.enter_context(writing(path / n)) for n in names}
+            streams = {n: stack.enter_context(atomic_writer(path / n)) for n in names}
             streams["wav.scp"] = wav_scp
 
             def add(tables: Mapping[str, Mapping[str, object]]) -> None:
@@ -277,7 +277,7 @@ def writing_data_dir(
                 if old.name not in names:
                     old.unlink(missing_ok=True)
         if "utt2spk" in names:
-            with writing(path / "spk2utt") as stream:
+            with atomic_writer(path / "spk2utt") as stream:
                 write_lines(stream, path / "spk2utt", iter_spk2utt(path / "utt2spk"))
 
 

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from espnet_a2m.core.errors import DataError, UserError, few, main_guard
+from espnet_a2m.core.errors import DataError, UserError, main_guard, preview
 from espnet_a2m.data import corpora
 from espnet_a2m.data.corpora._counts import compare_counts
 from espnet_a2m.data.corpora._kaldi import EmptySet
@@ -102,7 +102,7 @@ def main(argv: list[str] | None = None) -> None:
     sets = args.sets or list(module.SETS)
     if unknown := [s for s in sets if s not in module.SETS]:
         raise UserError(
-            f"{name} has no set {few(unknown)}; it has {', '.join(module.SETS)}"
+            f"{name} has no set {preview(unknown)}; it has {', '.join(module.SETS)}"
         )
     corpus_dir = find_corpus(name, module, sets, args)
     options = {o: v for o in getattr(module, "OPTIONS", {}) if (v := getattr(args, o))}

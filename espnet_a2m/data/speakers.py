@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from operator import itemgetter
 from pathlib import Path
 
-from espnet_a2m.core.errors import DataError, Few
+from espnet_a2m.core.errors import DataError, Preview
 from espnet_a2m.core.files import PathLike
 from espnet_a2m.data.tables import check_key, iter_scp, outer_join
 
@@ -44,7 +44,7 @@ def check_speakers(data: Path) -> None:
     if not path.exists():
         return
     found = ((speaker, " ".join(v.split())) for speaker, v in iter_scp(path))
-    different = Few()
+    different = Preview()
     for speaker, (one, other) in outer_join([iter_spk2utt(data / "utt2spk"), found]):
         if one != other:
             different.add(speaker)

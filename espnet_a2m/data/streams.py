@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from espnet_a2m.core.errors import DataError, Few
+from espnet_a2m.core.errors import DataError, Preview
 from espnet_a2m.data.archives import checked_entries
 from espnet_a2m.data.tables import is_command, iter_scp, outer_join
 
@@ -62,8 +62,8 @@ def check_streams(streams: Iterable[Stream]) -> None:
     for path, _, kind in streams:
         table = iter_scp(path)
         tables.append(checked_entries(table) if kind == "kaldi_ark" else table)
-    lacks = [Few() for _ in streams]
-    commands = [Few() for _ in streams]
+    lacks = [Preview() for _ in streams]
+    commands = [Preview() for _ in streams]
     count = 0
     for utt_id, row in outer_join(tables):
         count += row[0] is not None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO, TypeVar
 
 from espnet_a2m.core.errors import DataError
-from espnet_a2m.core.files import PathLike, naming, writing
+from espnet_a2m.core.files import PathLike, atomic_writer, with_filename
 
 MAX_KEY_BYTES = 200  # a key becomes a file name ("<key>.flac"); most systems allow 255
 #: What check_key has nothing to say about, found quickly
@@ -208,7 +208,7 @@ def write_lines(
     stream: BinaryIO, path: PathLike, pairs: Iterable[tuple[str, object]]
 ) -> None:
     """Write "<key> <value>" lines to a stream that becomes the file `path`."""
-    with naming(path):
+    with with_filename(path):
         stream.writelines(
             f"{k} {value}".rstrip().encode() + b"\n" for k, value in pairs
         )
@@ -216,5 +216,5 @@ def write_lines(
 
 def write_table(path: PathLike, table: Mapping[str, object]) -> None:
     """Write "<key> <value>" lines sorted bytewise by key, atomically."""
-    with writing(path) as stream:
+    with atomic_writer(path) as stream:
         write_lines(stream, path, ((key, table[key]) for key in sort_keys(table)))

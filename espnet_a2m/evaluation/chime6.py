@@ -18,7 +18,7 @@ import argparse
 import json
 from pathlib import Path
 
-from espnet_a2m.core.errors import DataError, few, main_guard
+from espnet_a2m.core.errors import DataError, main_guard, preview
 from espnet_a2m.core.files import write_atomic
 from espnet_a2m.data.corpora.chime6 import LOCATIONS, NO_LOCATION
 from espnet_a2m.data.tables import read_scp, write_table
@@ -95,13 +95,15 @@ def score_set(
     )
     for name, table in (("utt2session", sessions), ("utt2location", locations)):
         if absent := [utt for utt in text if utt not in table]:
-            raise DataError(f"{data / name}: lacks {few(absent)}; run stage 1 again")
+            raise DataError(
+                f"{data / name}: lacks {preview(absent)}; run stage 1 again"
+            )
     if odd := sorted(set(locations.values()) - {*LOCATIONS, NO_LOCATION}):
-        raise DataError(f"{data}/utt2location: {few(odd)} is none of {LOCATIONS}")
+        raise DataError(f"{data}/utt2location: {preview(odd)} is none of {LOCATIONS}")
     references = find_references(data, own)
     own_text = read_scp(references)
     if absent := [utt for utt in text if utt not in own_text]:
-        raise DataError(f"{references}: lacks {few(absent)}; run stages 1-3 again")
+        raise DataError(f"{references}: lacks {preview(absent)}; run stages 1-3 again")
     text = {utt: own_text[utt] for utt in text}
     out = hyp.parent / "score_chime6"
     heard = read_scp(hyp, allow_empty=True)

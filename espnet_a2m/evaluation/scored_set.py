@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_a2m.core.errors import DataError, Few
+from espnet_a2m.core.errors import DataError, Preview
 from espnet_a2m.core.files import PathLike
 from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.data.archives import read_array
@@ -60,7 +60,7 @@ class ScoredSet:
         paths = [wav_scp, scp, data / "utt2lang", data / "utt2num_samples"]
         paths = [path for path in paths if path.exists() or path in (wav_scp, scp)]
         tables: dict[Path, dict[str, str]] = {path: {} for path in paths}
-        lacks = {path: Few() for path in paths}
+        lacks = {path: Preview() for path in paths}
         position = 0
         for utt, row in outer_join([iter_scp(path) for path in paths]):
             if row[0] is None:
@@ -112,13 +112,12 @@ class ScoredSet:
                 "score the set again (stage 8)"
             )
         if utt in self.num_samples:
-            expected = self.grid.num_frames(self.num_samples[utt])
-            if abs(len(values) - expected) > 1:
-                raise DataError(
-                    f"{source}: {utt} has {len(values)} confidences, its "
-                    f"{self.num_samples[utt]} samples give {expected}; score the set "
-                    "again (stage 8)"
-                )
+            self.grid.check_num_frames(
+                len(values),
+                self.num_samples[utt],
+                f"{source}: utterance {utt}",
+                "score the set again (stage 8)",
+            )
         return values
 
     def seconds(self, utt: str, num_frames: int) -> float:

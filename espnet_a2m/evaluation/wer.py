@@ -20,7 +20,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from espnet_a2m.core.errors import DataError, UserError, few
+from espnet_a2m.core.errors import DataError, UserError, preview
 from espnet_a2m.core.files import PathLike, write_atomic
 from espnet_a2m.data.tables import read_scp
 
@@ -97,13 +97,13 @@ def read_pair(ref: PathLike, hyp: PathLike) -> tuple[dict[str, str], dict[str, s
     if missing := [utt for utt in refs if utt not in hyps]:
         raise DataError(
             f"{hyp}: {len(missing)} of {len(refs)} utterances of {ref} have no "
-            f"hypothesis: {few(missing)}; decode them (an empty hypothesis is a line "
-            "with the utterance id alone)"
+            f"hypothesis: {preview(missing)}; decode them (an empty hypothesis is a "
+            "line with the utterance id alone)"
         )
     if extra := [utt for utt in hyps if utt not in refs]:
         raise DataError(
             f"{hyp}: {len(extra)} hypotheses are of utterances that {ref} lacks: "
-            f"{few(extra)}; decode the same set"
+            f"{preview(extra)}; decode the same set"
         )
     if not any(text.split() for text in refs.values()):
         raise DataError(f"{ref}: not one word in all its transcripts")
@@ -244,7 +244,7 @@ def score(
     ]
     if lost:
         raise UserError(
-            f"{out}: {scorer} did not score {few(lost)} in full; use --sctk none"
+            f"{out}: {scorer} did not score {preview(lost)} in full; use --sctk none"
         )
     row = percentages(counts)
     head = f"Scored by {scorer}, unit: {unit}\n\n"

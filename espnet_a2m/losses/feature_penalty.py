@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from espnet_a2m.core.frames import padding_mask
 from espnet_a2m.losses.objective import MaskedBatch, Objective
 from espnet_a2m.losses.reduction import LossTerm
 
@@ -33,7 +34,6 @@ class FeaturePenalty(Objective):
 
     def forward(self, hidden: torch.Tensor | None, batch: MaskedBatch) -> LossTerm:
         """See :meth:`Objective.forward`; counts are those of the front end's frames."""
-        frames = torch.arange(batch.feats.size(1), device=batch.feats.device)
-        inside = frames < batch.feats_lengths[:, None]
+        padding = padding_mask(batch.feats_lengths, batch.feats.size(1))
         energy = batch.feats.float().square().mean(-1)
-        return LossTerm((energy * inside).sum(1), batch.feats_lengths)
+        return LossTerm((energy * ~padding).sum(1), batch.feats_lengths)

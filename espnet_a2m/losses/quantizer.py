@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from espnet_a2m.core.distributed import sum_over_processes
+from espnet_a2m.core.frames import padding_mask
 
 
 @dataclasses.dataclass
@@ -54,8 +55,7 @@ def standardise(features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         features: (B, T, D).
         lengths: (B,) numbers of frames; what lies beyond is not looked at.
     """
-    frames = torch.arange(features.size(1), device=features.device)
-    inside = (frames < lengths[:, None])[..., None]
+    inside = ~padding_mask(lengths, features.size(1))[..., None]
     count = lengths.clamp(min=1)[:, None, None]
     features = features.float()
     mean = (features * inside).sum(1, keepdim=True) / count

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from espnet_a2m.core.frames import padding_mask
 from espnet_a2m.masking.sampling import (
     MASK_SELECTION,
     TINY,
@@ -51,8 +52,8 @@ def _require(ok: bool, problem: str) -> None:
 def shuffle_frames(score: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """``score`` (B, T) with the first ``lengths`` (B,) frames permuted at random."""
     order = torch.rand(score.shape, device=score.device)
-    outside = torch.arange(score.size(1), device=score.device) >= lengths[:, None]
-    return score.gather(1, order.masked_fill_(outside, 2.0).argsort(1))
+    padding = padding_mask(lengths, score.size(1))
+    return score.gather(1, order.masked_fill_(padding, 2.0).argsort(1))
 
 
 class GuidedMasking(torch.nn.Module):

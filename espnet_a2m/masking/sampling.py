@@ -19,6 +19,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from espnet_a2m.core.frames import padding_mask
+
 #: How long spans are: names of fairseq and ESPnet.
 MASK_SELECTION = ("static", "uniform", "normal", "poisson")
 #: Frames without confidence are drawn last, not never.
@@ -127,8 +129,7 @@ def eq3_keys(
 
 def where_start(keys: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
     """``keys`` (B, T), -inf but for the first ``starts`` (B,) of each row."""
-    frames = torch.arange(keys.size(1), device=keys.device)
-    return torch.where(frames < starts[:, None], keys, -torch.inf)
+    return keys.masked_fill(padding_mask(starts, keys.size(1)), -torch.inf)
 
 
 def cover(keys: torch.Tensor, spans: Spans) -> torch.Tensor:
@@ -163,8 +164,7 @@ def covered(starts: torch.Tensor, spans: Spans, lengths: torch.Tensor) -> torch.
     """(B, T) frames inside ``lengths`` (B,) that the spans of ``starts`` cover."""
     keys = torch.zeros(starts.shape, device=starts.device)
     keys = keys.masked_fill_(~starts, -torch.inf)
-    inside = torch.arange(starts.size(1), device=starts.device) < lengths[:, None]
-    return (cover(keys, spans) == 0) & inside
+    return (cover(keys, spans) == 0) & ~padding_mask(lengths, starts.size(1))
 
 
 def largest(values: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:

@@ -21,7 +21,7 @@ from espnet2.tasks.ssl import SSLTask
 from espnet_a2m.compat.encoder_hooks import encode, tap
 from espnet_a2m.compat.load import load_trained_model
 from espnet_a2m.core.config import load_config
-from espnet_a2m.core.errors import UserError, few
+from espnet_a2m.core.errors import UserError, preview
 from espnet_a2m.model.model import A2MModel
 from espnet_a2m.training.task import A2MTask
 
@@ -132,8 +132,8 @@ def check(model: A2MModel, model_file: Path) -> None:
     missing, unexpected = read.load_state_dict(state, strict=False)
     if missing or unexpected:
         raise UserError(
-            f"{model_file}: ESPnet would not find {few(missing) or 'nothing'} and "
-            f"ignore {few(unexpected) or 'nothing'}: not exported"
+            f"{model_file}: ESPnet would not find {preview(missing) or 'nothing'} and "
+            f"ignore {preview(unexpected) or 'nothing'}: not exported"
         )
     noise = torch.randn(2, model.fs, generator=torch.Generator().manual_seed(0))
     lengths = torch.tensor([model.fs, model.fs * 3 // 4])  # the second is padded
@@ -192,8 +192,8 @@ def export(model_file: str | Path, output_dir: str | Path) -> Path:
     others = [p.name for p in output.glob("[!.]*") if p.name not in files]
     if others:
         raise UserError(
-            f"{output}: holds {few(sorted(others))}, so it is no earlier export: give "
-            "--output_dir a new directory"
+            f"{output}: holds {preview(sorted(others))}, so it is no earlier export: "
+            "give --output_dir a new directory"
         )
     model = load_trained_model(
         A2MTask, model_file, None, "pre-train the model first (stages 10-11)"

@@ -14,7 +14,7 @@ from espnet2.train.reporter import SubReporter
 
 from espnet_a2m.core.config import ConfigError, check_kwargs
 from espnet_a2m.core.distributed import process_rank
-from espnet_a2m.core.errors import UserError, few
+from espnet_a2m.core.errors import UserError, preview
 from espnet_a2m.training.checkpoint import save_whole
 from espnet_a2m.training.steps import Batch
 
@@ -223,7 +223,7 @@ class Watch:
         utterances = [utt_id for utt_ids, _ in batches for utt_id in utt_ids]
         epoch, step = self.reporter.get_epoch(), self.reporter.count
         where = f"epoch {epoch}, batch {step}"
-        message = f"watch: {where}: {problem}; utterances {few(utterances)}"
+        message = f"watch: {where}: {problem}; utterances {preview(utterances)}"
         if not self.in_a_row[kind] and self.saved < MAX_SAVED:
             name = f"{epoch}epoch_{step}_{kind}_{process_rank()}.pt"
             path = self.output_dir / "watch" / name

@@ -40,12 +40,9 @@ def check_confidence(
             f"{name} has values in [{confidence.min():g}, {confidence.max():g}], "
             f"outside [0, 1]: {fix}"
         )
-    expected = grid.num_frames(num_samples)
-    if abs(len(confidence) - expected) > 1 or len(confidence) == 0:
-        raise DataError(
-            f"{name} has {len(confidence)} frames, but its {num_samples} samples "
-            f"make {expected}: they do not belong together; {fix}"
-        )
+    if not len(confidence):
+        raise DataError(f"{name} has no frames: {fix}")
+    grid.check_num_frames(len(confidence), num_samples, name, fix)
 
 
 def check_labels(
@@ -57,12 +54,10 @@ def check_labels(
 ) -> None:
     """Raise :class:`DataError` unless (T,) ``labels`` fit the audio and objective."""
     name = f"labels.scp: utterance {utt_id}"
-    expected = grid.num_frames(num_samples)
-    if abs(len(labels) - expected) > 1 or len(labels) == 0:
-        raise DataError(
-            f"{name} has {len(labels)} labels, but its {num_samples} samples "
-            f"make {expected}: make the labels of this set again (stage 9)"
-        )
+    fix = "make the labels of this set again (stage 9)"
+    if not len(labels):
+        raise DataError(f"{name} has no frames: {fix}")
+    grid.check_num_frames(len(labels), num_samples, name, fix)
     if labels.min() < 0 or (num_classes is not None and labels.max() >= num_classes):
         raise DataError(
             f"{name} has labels {labels.min()} to {labels.max()}, but the objective "

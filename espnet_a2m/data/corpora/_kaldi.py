@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_a2m.core.errors import DataError, few
+from espnet_a2m.core.errors import DataError, preview
 from espnet_a2m.data.datadir import Segment, write_data_dir
 from espnet_a2m.data.formatting.format_jobs import END_SLACK
 from espnet_a2m.data.tables import check_key
@@ -122,7 +122,7 @@ class Utterances:
             if some:
                 print(
                     f"WARNING: {path}: {len(some)} utterances left out {why}: "
-                    f"{few(some)}",
+                    f"{preview(some)}",
                     file=sys.stderr,
                 )
         if not self.segments:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_a2m.core.errors import DataError, few
+from espnet_a2m.core.errors import DataError, preview
 from espnet_a2m.data.audio import audio_info
 
 if TYPE_CHECKING:
@@ -112,12 +112,13 @@ def check_sphere(origin: Path, files: Iterable[Path]) -> None:
             old=shlex.quote(str(old)), new=shlex.quote(f"{old}-unpacked")
         )
         raise DataError(
-            f"{len(packed)} files are compressed by shorten: {few(packed)}; {advice}"
+            f"{len(packed)} files are compressed by shorten: {preview(packed)}; "
+            f"{advice}"
         )
     if cut:
         raise DataError(
             f"{len(cut)} files are truncated, shorter than their headers say: "
-            f"{few(cut)}; copy them again"
+            f"{preview(cut)}; copy them again"
         )
 
 

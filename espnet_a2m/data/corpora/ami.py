@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_a2m.core.errors import DataError, UserError, few
+from espnet_a2m.core.errors import DataError, UserError, preview
 from espnet_a2m.data.corpora._kaldi import Utterances
 from espnet_a2m.data.corpora._reading import PARTIAL, read_whole_recording
 
@@ -119,7 +119,7 @@ def _annotation_folder(corpus_dir: Path, given: str | None) -> Iterator[Path]:
         others = sorted(p.name for p in corpus_dir.glob("ami_public_manual_*"))
         raise DataError(
             f"{' or '.join(map(str, places))}: no such annotation (--annotations)"
-            + (f", but {few(others)} of another version" if others else "")
+            + (f", but {preview(others)} of another version" if others else "")
             + f". {WHERE}"
         )
     if found.is_dir():
@@ -284,9 +284,9 @@ def _tell(
     whole = [meeting for meeting in missing if meeting not in there]
     files = [file for m in missing if m in there for file in missing[m]]
     lacks = [
-        f"{len(whole)} meeting(s), {few(whole)}, of which {missing[whole[0]][0]} was "
-        "looked for first" if whole else "",
-        f"{len(files)} file(s) of others: {few(files, 10)}" if files else "",
+        f"{len(whole)} meeting(s), {preview(whole)}, of which {missing[whole[0]][0]} "
+        "was looked for first" if whole else "",
+        f"{len(files)} file(s) of others: {preview(files, 10)}" if files else "",
     ]  # fmt: skip
     message = f"{name} lacks {' and '.join(filter(None, lacks))}"
     if not allow_missing:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_a2m.core.errors import DataError, Few, few
+from espnet_a2m.core.errors import DataError, Preview, preview
 from espnet_a2m.data.corpora._counts import compare_counts
 from espnet_a2m.data.corpora._kaldi import Utterances
 from espnet_a2m.data.corpora._reading import PARTIAL, read_whole_recording
@@ -128,12 +128,12 @@ def _make_set(corpus_dir: Path, name: str, allow_missing: bool) -> Utterances:
     if missing and not allow_missing:
         raise DataError(
             f"{corpus_dir}: {len(missing)} file(s) of {name} are not there: "
-            f"{few(missing)}. {WHERE} {PARTIAL}"
+            f"{preview(missing)}. {WHERE} {PARTIAL}"
         )
     if missing:
         print(
             f"WARNING: {name}: {len(missing)} file(s) are not there, and what belongs "
-            f"to them is left out: {few(missing, 10)}",
+            f"to them is left out: {preview(missing, 10)}",
             file=sys.stderr,
         )
     odd.report(name)
@@ -146,8 +146,8 @@ def _make_set(corpus_dir: Path, name: str, allow_missing: bool) -> Utterances:
 class _Odd:
     """Entries of a set that lack what dev and eval are scored by."""
 
-    unplaced: Few = field(default_factory=Few)
-    unheard: Few = field(default_factory=Few)
+    unplaced: Preview = field(default_factory=Preview)
+    unheard: Preview = field(default_factory=Preview)
 
     def report(self, name: str) -> None:
         for some, what in (
@@ -199,7 +199,9 @@ def read_session(file: Path) -> list[dict[str, Any]]:
         where = f"{file}: entry {number}"
         keys = ("session_id", "speaker", "start_time", "end_time", "words")
         if absent := [key for key in keys if key not in entry]:
-            raise DataError(f"{where}: has no {few(absent)}; unpack it again. {WHERE}")
+            raise DataError(
+                f"{where}: has no {preview(absent)}; unpack it again. {WHERE}"
+            )
         if isinstance(entry["start_time"], dict):
             raise DataError(
                 f"{where}: a time for every device, as CHiME-5 has them; its audio is "

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from espnet_a2m.core.errors import DataError, few
+from espnet_a2m.core.errors import DataError, preview
 from espnet_a2m.data.corpora._kaldi import Utterances
 from espnet_a2m.data.corpora._reading import PARTIAL, find_corpus, read_recording
 from espnet_a2m.data.formatting.spelling import CommonForm
@@ -88,7 +88,7 @@ def check_clips(clips: dict[str, Path], table: Path, allow_missing: bool) -> set
         elif path.stat().st_size == 0:
             empty.append(name)
     lacks = [
-        f"{len(some)} of {len(clips)} clips of {table.name} {what}: {few(some)}"
+        f"{len(some)} of {len(clips)} clips of {table.name} {what}: {preview(some)}"
         for some, what in ((gone, "are not there"), (empty, "have no bytes"))
         if some
     ]
@@ -108,13 +108,13 @@ def read_table(path: Path) -> list[dict[str, str]]:
     """
     if not path.is_file():
         there = sorted(p.name for p in path.parent.glob("*.tsv"))
-        raise DataError(f"{path}: no such file; there is {few(there)}. {WHERE}")
+        raise DataError(f"{path}: no such file; there is {preview(there)}. {WHERE}")
     with path.open(encoding="utf-8", newline="") as stream:
         # quotation marks are part of the sentences
         table = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
         if lacks := [c for c in COLUMNS if c not in (table.fieldnames or ())]:
             raise DataError(
-                f"{path}: no column {few(lacks)}: is that Common Voice? {WHERE}"
+                f"{path}: no column {preview(lacks)}: is that Common Voice? {WHERE}"
             )
         rows = []
         for number, row in enumerate(table, 2):

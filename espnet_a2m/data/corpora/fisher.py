@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from espnet_a2m.core.errors import DataError, few
+from espnet_a2m.core.errors import DataError, preview
 from espnet_a2m.data.corpora._kaldi import Utterances, collect
 from espnet_a2m.data.corpora._reading import PARTIAL, check_sphere, read_lines, reading
 from espnet_a2m.data.corpora._telephone import call_side, call_utterance
@@ -112,7 +112,8 @@ def check_layout(corpus_dir: Path, allow_missing: bool) -> dict[str, str]:
         if alone := audio.keys() ^ texts:
             raise DataError(
                 f"{corpus_dir}: {len(alone)} conversations of {speech} and "
-                f"{transcripts} are in one of them only: {few(sorted(alone))}. {WHERE}"
+                f"{transcripts} are in one of them only: {preview(sorted(alone))}. "
+                f"{WHERE}"
             )
         check_sphere(corpus_dir, audio.values())
         check_calls(tables[0], texts)
@@ -130,7 +131,7 @@ def check_calls(table: Path, calls: Iterable[str]) -> None:
     told = {row[0] for row in rows if len(row) > 10}  # where lhotse looks for them
     if untold := sorted(call for call in calls if call.split("_")[-1] not in told):
         raise DataError(
-            f"{table}: no line, or one that is cut off, for {few(untold)}; get it "
+            f"{table}: no line, or one that is cut off, for {preview(untold)}; get it "
             f"again. {WHERE}"
         )
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from espnet_a2m.core.errors import DataError, Few, few
+from espnet_a2m.core.errors import DataError, Preview, preview
 from espnet_a2m.data.corpora._reading import PARTIAL
 from espnet_a2m.data.datadir import Segment, writing_data_dir
 from espnet_a2m.data.tables import check_key, sort_keys
@@ -78,7 +78,7 @@ class Books:
     def write(self, path: Path) -> None:
         """Write the data directory, speaker by speaker, and count what is in it."""
         folders: dict[str, list[Path]] = {}
-        odd = Few()
+        odd = Preview()
         for part in self.parts:
             for folder in (self.root / part).iterdir():
                 if folder.is_dir():
@@ -145,7 +145,7 @@ def check_order(keys: Iterable[str], path: Path, last: dict[str, str]) -> None:
 
 
 def read_speaker(
-    speaker: str, folders: list[Path], allow_missing: bool, odd: Few
+    speaker: str, folders: list[Path], allow_missing: bool, odd: Preview
 ) -> tuple[dict[str, str], dict[str, Segment]]:
     """Recordings (id -> path) and segments of a speaker's books.
 
@@ -159,8 +159,8 @@ def read_speaker(
         if (alone := flac ^ told) and not allow_missing:
             raise DataError(
                 f"{folder}: {len(alone)} recordings lack their .flac or their .json: "
-                f"{few(sorted(map(str, alone)))}; unpack the archive again. {WHERE} "
-                f"{PARTIAL}"
+                f"{preview(sorted(map(str, alone)))}; unpack the archive again. "
+                f"{WHERE} {PARTIAL}"
             )
         for base in sorted(flac & told):
             name = f"{speaker}-{base.parent.name}-{base.name}"
@@ -173,7 +173,7 @@ def read_speaker(
     return recordings, segments
 
 
-def read_activity(path: Path, odd: Few) -> list[tuple[float, float]]:
+def read_activity(path: Path, odd: Preview) -> list[tuple[float, float]]:
     """Stretches of voice activity that a recording's .json names, in seconds, in order.
 
     One that ends before it begins is left out, and the file added to `odd`.

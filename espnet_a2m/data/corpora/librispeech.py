@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from espnet_a2m.core.errors import DataError, few
+from espnet_a2m.core.errors import DataError, preview
 from espnet_a2m.data.corpora._kaldi import Utterances, collect
 from espnet_a2m.data.corpora._reading import PARTIAL, reading
 
@@ -97,7 +97,7 @@ def check_part(root: Path, part: str, allow_missing: bool) -> None:
         )
         raise DataError(
             f"{root / part}: looked for <speaker>/<chapter>/*.trans.txt and found "
-            f"none; in {root} there is {few(sorted(there)) or 'no part'}. {WHERE}"
+            f"none; in {root} there is {preview(sorted(there)) or 'no part'}. {WHERE}"
         )
     for table in () if allow_missing else tables:
         lines = table.read_text(encoding="utf-8").splitlines()
@@ -109,10 +109,10 @@ def check_part(root: Path, part: str, allow_missing: bool) -> None:
         if lost := transcribed - audio:
             raise DataError(
                 f"{table.parent}: {len(lost)} utterances have no flac file: "
-                f"{few(sorted(lost))}; unpack {part} again, or {PARTIAL}"
+                f"{preview(sorted(lost))}; unpack {part} again, or {PARTIAL}"
             )
         if untold := audio - transcribed:
             raise DataError(
                 f"{table}: {len(untold)} flac files have no transcript: "
-                f"{few(sorted(untold))}; unpack {part} again, or {PARTIAL}"
+                f"{preview(sorted(untold))}; unpack {part} again, or {PARTIAL}"
             )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_a2m.core.errors import DataError, few
+from espnet_a2m.core.errors import DataError, preview
 from espnet_a2m.data.corpora._kaldi import Utterances, collect
 from espnet_a2m.data.corpora._reading import (
     PARTIAL,
@@ -92,7 +92,7 @@ def prepare(
     if lacks and not allow_missing:
         raise DataError(
             f"{corpus_dir}: {len(lacks)} conversations have no transcript of both "
-            f"sides: {few(lacks)}. {WHERE} {PARTIAL}"
+            f"sides: {preview(lacks)}. {WHERE} {PARTIAL}"
         )
     check_sphere(corpus_dir, audio.values())
     form = CommonForm()

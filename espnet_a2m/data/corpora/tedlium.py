@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_a2m.core.errors import DataError, few
+from espnet_a2m.core.errors import DataError, preview
 from espnet_a2m.data.corpora._kaldi import Utterances, collect
 from espnet_a2m.data.corpora._reading import (
     PARTIAL,
@@ -100,7 +100,7 @@ def read_part(name: str, folder: Path, allow_missing: bool) -> Utterances:
     talks = sorted(audio.keys() & texts)
     alone = audio.keys() ^ texts.keys()
     if not talks or alone:
-        lost = few(sorted(alone)) or "all of them"
+        lost = preview(sorted(alone)) or "all of them"
         message = (
             f"{folder}: looked for sph/<talk>.sph and stm/<talk>.stm; without one of "
             f"them: {lost}"

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from espnet_a2m.core.errors import DataError, few
+from espnet_a2m.core.errors import DataError, preview
 from espnet_a2m.data.corpora._kaldi import Utterances
 from espnet_a2m.data.corpora._reading import (
     PARTIAL,
@@ -93,7 +93,7 @@ def prepare(
         lost = [key for key in keys if key not in files or _utt(key) not in texts]
         message = (
             f"{corpus_dir}: {len(lost)} of {len(keys)} recordings of {name} have "
-            f"no .wv1 file, or no line in a .dot file: {few(lost)}"
+            f"no .wv1 file, or no line in a .dot file: {preview(lost)}"
         )
         if lost and not allow_missing:
             raise DataError(f"{message}. {WHERE} {PARTIAL}")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 
-from espnet_a2m.core.errors import DataError, few, main_guard
+from espnet_a2m.core.errors import DataError, main_guard, preview
 from espnet_a2m.data.datadir import DataDir, Segment, write_data_dir
 from espnet_a2m.data.formatting.spelling import CommonForm
 
@@ -23,7 +23,7 @@ def merge(all_of: dict, more: dict, path: object) -> None:
     twice = [k for k in all_of.keys() & more.keys() if all_of[k] != more[k]]
     if twice:
         raise DataError(
-            f"{path}: {few(sorted(twice))} are in one before it, too, and differ"
+            f"{path}: {preview(sorted(twice))} are in one before it, too, and differ"
         )
     all_of.update(more)
 
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
             rows = {utt: table[utt] for utt in kept}
             merge(tables.setdefault(name, {}), rows, path)
     if not segments:
-        raise DataError(f"{args.dst}: no utterance is left of {few(args.src)}")
+        raise DataError(f"{args.dst}: no utterance is left of {preview(args.src)}")
     used = {segment.recording for segment in segments.values()}
     wav_scp = {name: path for name, path in wav_scp.items() if name in used}
     tables = {name: table for name, table in tables.items() if name in (shared or ())}

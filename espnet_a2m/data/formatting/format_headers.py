@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from espnet_a2m.core.errors import DataError, Few
+from espnet_a2m.core.errors import DataError, Preview
 from espnet_a2m.core.files import write_atomic
 from espnet_a2m.data.audio import AudioInfo, audio_info
 from espnet_a2m.data.formatting.format_jobs import Job, check_segment
@@ -31,7 +31,7 @@ class Headers:
     errors: list[str] = field(default_factory=list)
     clipped: int = 0
     files: int = 0
-    low: Few = field(default_factory=lambda: Few(1))
+    low: Preview = field(default_factory=lambda: Preview(1))
 
     def read(self, jobs: list[Job], fs: int, pool: Executor) -> None:
         """Open every recording of some jobs."""

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from espnet_a2m.core.errors import DataError
-from espnet_a2m.core.files import naming
+from espnet_a2m.core.files import with_filename
 from espnet_a2m.data.audio import AudioInfo, Recording, convert, to_pcm16
 from espnet_a2m.data.formatting.wav_pipes import open_recording
 from espnet_a2m.data.tables import write_table
@@ -142,7 +142,7 @@ class Journal:
     def add(self, done: dict[str, list[str]]) -> None:
         """Note utterances whose files have their final names."""
         self.entries.update(done)
-        with naming(self.path), self.path.open("a", encoding="utf-8") as stream:
+        with with_filename(self.path), self.path.open("a", encoding="utf-8") as stream:
             stream.writelines(f"{u} {' '.join(entry)}\n" for u, entry in done.items())
 
     def close(self, wanted: dict[str, list[str]]) -> None:
@@ -249,7 +249,7 @@ def append_entry(archive: io.BytesIO, utt: str, audio: io.BytesIO) -> int:
 def _write(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with naming(path):
+        with with_filename(path):
             temporary.write_bytes(content)
         os.replace(temporary, path)
     except OSError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 
-from espnet_a2m.core.errors import DataError, few, main_guard
+from espnet_a2m.core.errors import DataError, main_guard, preview
 from espnet_a2m.data.datadir import DataDir, Segment, write_data_dir
 from espnet_a2m.data.formatting.wav_pipes import add_allow_pipes
 
@@ -56,7 +56,7 @@ def perturb(source: DataDir, factors: list[str], target: str) -> int:
         taken = [u for u in source.utts if prefix + u in tables["utt2speed"]]
         if taken:
             raise DataError(
-                f"{source.path}: {few(prefix + u for u in taken)} is already an "
+                f"{source.path}: {preview(prefix + u for u in taken)} is already an "
                 "utterance there; is the directory speed-perturbed already?"
             )
         for utt in source.utts:

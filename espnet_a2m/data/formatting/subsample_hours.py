@@ -14,7 +14,7 @@ import random
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, main_guard
-from espnet_a2m.core.files import writing
+from espnet_a2m.core.files import atomic_writer
 from espnet_a2m.data.tables import iter_counts, iter_scp, outer_join, write_lines
 
 
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     drawn = 0
     with contextlib.ExitStack() as stack:
         targets = [args.output_dir / table.name for table in args.tables]
-        streams = [stack.enter_context(writing(target)) for target in targets]
+        streams = [stack.enter_context(atomic_writer(target)) for target in targets]
         for utt_id, row in outer_join([iter_scp(table) for table in args.tables]):
             if None in row:
                 lacking = args.tables[row.index(None)]
