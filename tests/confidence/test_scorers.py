@@ -99,7 +99,7 @@ def test_the_documented_example_runs(example, data, audio, monkeypatch, tmp_path
         (["--scorer", "energy", *conf(range_db=0)], "range_db"),
         (["--scorer", "ctm"], "needs file"),
         (["--scorer", "wrong:TooLoud"], "outside [0, 1]"),
-        (["--scorer", "wrong:TooLong"], "its grid says"),
+        (["--scorer", "wrong:TooLong"], "the scorer's grid"),
     ],
 )
 def test_mistakes_are_explained(

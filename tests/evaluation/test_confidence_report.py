@@ -161,7 +161,7 @@ def test_bad_input_is_named(scored_dirs, tmp_path):
 
     first = next(iter(scored.audio))
     scored.num_samples[first] += 16000
-    with pytest.raises(DataError, match=rf"{first} has \d+ confidences, its \d+ samp"):
+    with pytest.raises(DataError, match=rf"{first} has \d+ frames, but its \d+ samp"):
         make_report(scored)
 
     (tmp_path / "grid.json").write_text((confidence / "grid.json").read_text())
