@@ -14,17 +14,17 @@ from espnet_a2m.core.errors import main_guard
 
 def get_parser():
     """ESPnet's parser with the options of our trainer."""
-    from espnet_a2m.training.asr_task import SafeASRTask
+    from espnet_a2m.training.asr_task import A2MASRTask
 
-    return SafeASRTask.get_parser()
+    return A2MASRTask.get_parser()
 
 
 @main_guard
 def main(cmd: Sequence[str] | None = None) -> None:
     """Train, or collect statistics with ``--collect_stats true``."""
-    from espnet_a2m.training.asr_task import SafeASRTask
+    from espnet_a2m.training.asr_task import A2MASRTask
 
-    SafeASRTask.main(cmd=cmd)
+    A2MASRTask.main(cmd=cmd)
 
 
 if __name__ == "__main__":

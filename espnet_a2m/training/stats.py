@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from espnet_a2m.core.errors import UserError
-from espnet_a2m.training.checkpoint import BACKUP, CHECKPOINT, is_whole
+from espnet_a2m.training.checkpoint import BACKUP, CHECKPOINT, is_complete
 
 
 def read_stats(experiment: str | Path) -> dict[int, dict[str, dict[str, Any]]]:
@@ -25,7 +25,7 @@ def read_stats(experiment: str | Path) -> dict[int, dict[str, dict[str, Any]]]:
         UserError: There is no whole checkpoint, or it is not ESPnet's.
     """
     folder = Path(experiment)
-    path = next((p for n in (CHECKPOINT, BACKUP) if is_whole(p := folder / n)), None)
+    path = next((p for n in (CHECKPOINT, BACKUP) if is_complete(p := folder / n)), None)
     if path is None:
         raise UserError(
             f"{folder}: no {CHECKPOINT}, or it was cut off: train it first (ESPnet "
