@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from espnet_a2m.bin.check_init import match_keys
+from espnet_a2m.compat.init_param import match_keys
 from espnet_a2m.core.config import load_config
-from espnet_a2m.training.monitor import WatchOptions
+from espnet_a2m.training.monitor import MonitorOptions
 from espnet_a2m.training.plan_config import load_args, task_of
 from espnet_a2m.training.plan_resources import LIBRISPEECH_SECONDS, in_a_batch
 from espnet_a2m.training.step_count import build
@@ -271,7 +271,7 @@ def test_nothing_is_watched_for_in_the_warm_up():
     """Else a training stops at update 6,000 of 25,000: its 50 windows of 100."""
     for name in PRETRAINING:
         config = load_config(CONF / name)
-        watched = WatchOptions.from_conf(config.get("watch_conf", {}))
+        watched = MonitorOptions.from_conf(config.get("monitor_conf", {}))
         last = watched.start + watched.max_collapsed * watched.window
         assert last > config["scheduler_conf"]["warmup_steps"]
         if not name.startswith("tiny/"):
