@@ -23,8 +23,8 @@ from espnet_a2m.training.checkpoint import (
 from espnet_a2m.training.mid_epoch_checkpoint import set_random_state
 
 
-def training(epochs: int) -> dict:
-    """The state that ESPnet saves after so many epochs of ever better accuracy."""
+def states_after(epochs: int) -> dict:
+    """The states that ESPnet saves after so many epochs of ever better accuracy."""
     from espnet2.train.reporter import Reporter
 
     reporter = Reporter()
@@ -44,8 +44,8 @@ def exp(tmp_path) -> Path:
         yaml.safe_dump({"best_model_criterion": [["valid", "acc", "max"]]})
     )
     for epoch in (1, 2, 3):
-        torch.save(training(epoch)["model"], tmp_path / f"{epoch}epoch.pth")
-    torch.save(training(3), tmp_path / CHECKPOINT)
+        torch.save(states_after(epoch)["model"], tmp_path / f"{epoch}epoch.pth")
+    torch.save(states_after(3), tmp_path / CHECKPOINT)
     for name in ("latest.pth", "valid.acc.best.pth"):
         (tmp_path / name).symlink_to("3epoch.pth")
     return tmp_path
@@ -79,7 +79,7 @@ def test_truncated_checkpoint(exp, share):
     recover_checkpoint(exp)  # nothing to resume from
     assert not checkpoint.exists()
     truncate(exp / "2epoch.pth", 1.0)
-    torch.save(training(2), exp / BACKUP)
+    torch.save(states_after(2), exp / BACKUP)
     recover_checkpoint(exp)
     restored = torch.load(checkpoint, weights_only=False)
     assert restored["reporter"]["epoch"] == 2
@@ -99,7 +99,7 @@ def test_interruption_between_checkpoint_and_model(exp, share):
     recover_checkpoint(exp)
     after = state(exp)
     model = torch.load(exp / "3epoch.pth", weights_only=True)
-    assert torch.equal(model["weight"], training(3)["model"]["weight"])
+    assert torch.equal(model["weight"], states_after(3)["model"]["weight"])
     assert {k: v for k, v in after.items() if k != "3epoch.pth"} == before
 
 

@@ -62,9 +62,9 @@ def same(one: dict, other: dict) -> bool:
 
 
 def kill_often(data, tmp_path, kills: int):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    span = start(command(data, whole), MARKER, env=ENV)
-    wanted = result(whole)
+    reference, killed = tmp_path / "reference", tmp_path / "killed"
+    span = start(command(data, reference), MARKER, env=ENV)
+    wanted = result(reference)
 
     def check():
         states = [killed / name for name in (CHECKPOINT, BACKUP, UPDATE)]
@@ -93,10 +93,10 @@ def test_training(data, tmp_path):
 
 def test_truncated_files_and_a_full_disk(data, tmp_path):
     """Truncated where a SIGKILL in the very moment of ESPnet's writing would."""
-    whole, exp = tmp_path / "whole", tmp_path / "exp"
-    start(command(data, whole), MARKER, env=ENV)
-    shutil.copytree(whole, exp, symlinks=True)
-    (average,) = (path.name for path in whole.glob("*.ave_*.pth"))
+    reference, exp = tmp_path / "reference", tmp_path / "exp"
+    start(command(data, reference), MARKER, env=ENV)
+    shutil.copytree(reference, exp, symlinks=True)
+    (average,) = (path.name for path in reference.glob("*.ave_*.pth"))
     for name in (CHECKPOINT, f"{EPOCHS}epoch.pth", average):
         (exp / name).write_bytes((exp / name).read_bytes()[:5000])
     # no file may grow beyond what the update's state needs
@@ -117,4 +117,4 @@ def test_truncated_files_and_a_full_disk(data, tmp_path):
         f"ERROR: {exp}: the state of the training run could not be saved" in done.stderr
     )
     start(command(data, exp), "of epoch 3 are done", env=ENV)
-    assert same(result(exp), result(whole))
+    assert same(result(exp), result(reference))
