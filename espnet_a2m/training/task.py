@@ -36,7 +36,6 @@ from espnet_a2m.compat.frontend_grid import frontend_grid
 from espnet_a2m.compat.logmel import LogMelFrontend
 from espnet_a2m.confidence.online import OnlineScorer
 from espnet_a2m.core.config import ConfigError, check_kwargs
-from espnet_a2m.core.distributed import end_processes
 from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.losses.best_rq import BestRQLoss
 from espnet_a2m.losses.contrastive import ContrastiveLoss
@@ -225,11 +224,6 @@ class A2MTask(SSLTask):
         model_choices,
     ]
     trainer = A2MTrainer
-
-    @classmethod
-    def main_worker(cls, args: argparse.Namespace) -> None:
-        super().main_worker(args)
-        end_processes()
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:

@@ -18,6 +18,7 @@ from espnet2.train.trainer import Trainer, TrainerOptions
 from espnet2.utils.build_dataclass import build_dataclass
 from espnet2.utils.nested_dict_action import NestedDictAction
 
+from espnet_a2m.core.distributed import end_processes
 from espnet_a2m.training.accumulation import weighted_accumulation
 from espnet_a2m.training.batches import StepCallbacks, Throughput, skip_batches
 from espnet_a2m.training.checkpoint import (
@@ -116,7 +117,7 @@ class ResumableTrainer(Trainer):
         distributed_option: DistributedOption,
         **kwargs: Any,
     ) -> None:
-        """Train all epochs, from the last complete state on.
+        """Train all epochs, from the last complete state on; leave the process group.
 
         Raises:
             UserError: The disk is full, or the model has collapsed or diverged.
@@ -136,6 +137,7 @@ class ResumableTrainer(Trainer):
                 distributed_option=distributed_option,
                 **kwargs,
             )
+        end_processes()
 
     @classmethod
     def train_one_epoch(
