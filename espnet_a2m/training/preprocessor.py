@@ -1,4 +1,4 @@
-"""Checks every utterance as it is read, then ESPnet's own augmentation."""
+"""Checks every utterance as it is read, then applies ESPnet's augmentation."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ def check_speech(utt_id: str, speech: np.ndarray) -> None:
         raise DataError(f"wav.scp: utterance {utt_id} has no samples: remove it")
     if not np.isfinite(speech).all():
         raise DataError(
-            f"wav.scp: utterance {utt_id} has NaN or infinite samples: repair or "
-            "remove it"
+            f"wav.scp: utterance {utt_id} has NaN or infinite samples: fix or remove it"
         )
 
 
@@ -67,14 +66,14 @@ def check_labels(
 
 
 class A2MPreprocessor(CommonPreprocessor):
-    """ESPnet's augmentation behind checks that name the utterance.
+    """Checks that name the utterance, then ESPnet's augmentation.
 
     Args:
         train: Augment (rir, noise) or not.
         confidence_grid: Frame grid of the ``confidence`` stream, if there is one.
         label_grid: Frame grid of the ``labels`` stream, if there is one.
         num_classes: Classes of the objective that predicts the labels.
-        **kwargs: Of ESPnet's ``CommonPreprocessor``.
+        **kwargs: Arguments of ESPnet's ``CommonPreprocessor``.
     """
 
     def __init__(

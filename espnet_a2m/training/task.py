@@ -36,7 +36,6 @@ from espnet_a2m.compat.frontend_grid import frontend_grid
 from espnet_a2m.compat.logmel import LogMelFrontend
 from espnet_a2m.confidence.online import OnlineScorer
 from espnet_a2m.core.config import ConfigError, check_kwargs
-from espnet_a2m.core.distributed import end_processes
 from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.losses.best_rq import BestRQLoss
 from espnet_a2m.losses.contrastive import ContrastiveLoss
@@ -57,7 +56,7 @@ from espnet_a2m.training.trainer import A2MTrainer
 # Registries of our own: ESPnet's are shared by whoever imports them.
 frontend_choices = ClassChoices(
     "frontend",
-    classes=dict(
+    dict(
         default=LogMelFrontend,
         wav2vec_cnn=CNNFrontend,
         sliding_window=SlidingWindow,
@@ -66,29 +65,24 @@ frontend_choices = ClassChoices(
     default="default",
 )
 specaug_choices = ClassChoices(
-    "specaug",
-    classes=dict(specaug=SpecAug),
-    type_check=AbsSpecAug,
-    default=None,
-    optional=True,
+    "specaug", dict(specaug=SpecAug), type_check=AbsSpecAug, optional=True
 )
 normalize_choices = ClassChoices(
     "normalize",
-    classes=dict(global_mvn=GlobalMVN, utterance_mvn=UtteranceMVN),
+    dict(global_mvn=GlobalMVN, utterance_mvn=UtteranceMVN),
     type_check=AbsNormalize,
     default="utterance_mvn",
     optional=True,
 )
 preencoder_choices = ClassChoices(
     "preencoder",
-    classes=dict(linear=LinearProjection, sinc=LightweightSincConvs),
+    dict(linear=LinearProjection, sinc=LightweightSincConvs),
     type_check=AbsPreEncoder,
-    default=None,
     optional=True,
 )
 encoder_choices = ClassChoices(
     "encoder",
-    classes=dict(
+    dict(
         conformer=ConformerEncoder,
         transformer=TransformerEncoder,
         branchformer=BranchformerEncoder,
@@ -127,10 +121,10 @@ loss_choices = ClassChoices(
 def construct(
     cls: Any, conf: Mapping[str, Any], where: str, given: Mapping[str, Any]
 ) -> Any:
-    """Call ``cls`` with its options and those of the ``given`` parts it takes.
+    """Call ``cls`` with the options of ``conf`` and the ``given`` parts that it takes.
 
     Raises:
-        ConfigError: ``conf``, read from ``where``, has a key that the class has not.
+        ConfigError: ``conf``, read from ``where``, has a key that the class lacks.
     """
     takes = inspect.signature(cls).parameters
     given = {name: part for name, part in given.items() if name in takes}
@@ -139,7 +133,7 @@ def construct(
 
 
 def build(choices: ClassChoices, args: argparse.Namespace, **given: Any) -> Any:
-    """Make what ``--<name>`` and ``--<name>_conf`` describe, or None.
+    """Build what ``--<name>`` and ``--<name>_conf`` describe, or None.
 
     Raises:
         ConfigError: ``<name>_conf`` has a key that the class does not take.
@@ -157,11 +151,14 @@ def sampling_rate(args: argparse.Namespace) -> int:
 
 
 def load_grid(args: argparse.Namespace, option: str) -> FrameGrid | None:
-    """The frame grid that an option names, kept in ``args`` for config.yaml."""
-    if getattr(args, option) is None:
+    """Load the frame grid of ``--<option>``, or None.
+
+    Its content is kept in ``args``, thus in config.yaml, for use without the file.
+    """
+    path = getattr(args, option)
+    if path is None:
         return None
-    grid = FrameGrid.load(getattr(args, option))
-    # so that the configuration can be read without the file
+    grid = FrameGrid.load(path)
     setattr(args, option, vars(grid))
     return grid
 
@@ -173,7 +170,7 @@ def num_classes(losses: list[dict[str, Any]]) -> int | None:
 
 
 def build_frontend(args: argparse.Namespace) -> AbsFrontend:
-    """The front end of ``--frontend``.
+    """Build the front end of ``--frontend``.
 
     Raises:
         ConfigError: A key is unknown, or a setting would make an utterance's features
@@ -229,11 +226,6 @@ class A2MTask(SSLTask):
     trainer = A2MTrainer
 
     @classmethod
-    def main_worker(cls, args: argparse.Namespace) -> None:
-        super().main_worker(args)
-        end_processes()
-
-    @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
         group = parser.add_argument_group("Task related")
         group.add_argument(
@@ -241,10 +233,8 @@ class A2MTask(SSLTask):
             type=str_or_none,
             default=None,
             choices=[
-                "xavier_uniform",
-                "xavier_normal",
-                "kaiming_uniform",
-                "kaiming_normal",
+                *("xavier_uniform", "xavier_normal"),
+                *("kaiming_uniform", "kaiming_normal"),
                 None,
             ],
             help="Initialization of all parameters",
