@@ -295,6 +295,7 @@ if want 15 "scoring: RESULTS.md"; then
         done
     done
     "${python}" -m espnet_a2m.bin.report results "${results[@]}" --output RESULTS.md
+    [ ! -x local/score.sh ] || local/score.sh --expdir "${expdir}" --dumpdir "${dumpdir}"
 fi
 
 # shellcheck source=local/publish.sh
