@@ -45,7 +45,7 @@ max_wav_duration | 30.0 | longest utterance in seconds; test sets keep all
 token_type | char | char or bpe
 nbpe | 300 | number of BPE pieces
 # Scorer (stages 6-8)
-scorer | espnet | who scores: espnet, hf, ctm, pocketsphinx, energy, package.module:Class
+scorer | espnet | who scores: espnet, hf, ctm, energy, package.module:Class
 scorer_conf | | its options, such as "file=all.ctm gap=0.1" (docs/scorers.md)
 trust_checkpoint | false | read a scorer whose files can run programs
 scorer_config | conf/train_scorer.yaml | ESPnet ASR configuration with CTC
@@ -174,12 +174,6 @@ if want 8 "confidences of ${pretrain_set} and ${valid_set}: ${confidence_dir}"; 
     for dir in "${pretrain_dir}" "${valid_dir}"; do
         need "${dir}/wav.scp" 4
         out=${confidence_dir}/${dir##*/}
-        conf=("${words[@]}")
-        if [ "${scorer}" = pocketsphinx ]; then
-            "${python}" -m espnet_a2m.bin.pocketsphinx_ctm --data "${dir}" \
-                --output "${out}.ctm" --nj "${nj}"
-            conf+=("file=${out}.ctm")
-        fi
         inputs=("${dir}/wav.scp")
         for word in "${conf[@]}" "=${scorer_model}"; do
             value=${word#*=}

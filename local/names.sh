@@ -42,6 +42,8 @@ check_test_sets
 check_args
 
 own_scorer=${scorer_exp}${scorer_model}
+[ "${scorer}" != pocketsphinx ] ||
+    die "--scorer pocketsphinx is now examples/pocketsphinx_ctm.py, whose file is given to --scorer ctm"
 if [ "${scorer}" = espnet ]; then
     scorer_tag=${scorer_tag:-ctc}
     scorer_exp=${scorer_exp:-${expdir}/scorer_${scorer_tag}}
@@ -55,11 +57,9 @@ else
     own_scorer=${scorer}  # there is nothing to train
     confidence_dir=${expdir}/confidence_${scorer_tag:-${scorer//[:\/]/_}}
 fi
-score=("${python}" -m espnet_a2m.bin.score --scorer "${scorer/#pocketsphinx/ctm}")
-case ${scorer} in
-    energy | ctm | pocketsphinx) score+=(--scorer_conf "fs=${fs}") ;;
-esac
-read -ra words <<<"${scorer_conf}"
+score=("${python}" -m espnet_a2m.bin.score --scorer "${scorer}")
+[[ ${scorer} != @(energy|ctm) ]] || score+=(--scorer_conf "fs=${fs}")
+read -ra conf <<<"${scorer_conf}"
 [ "${trust_checkpoint}" = false ] || score+=(--trust_checkpoint "${trust_checkpoint}")
 if [ "${measure}" != max_prob ]; then
     confidence_dir+=_${measure}
