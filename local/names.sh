@@ -1,5 +1,5 @@
-# Where the stages of a2m.sh put things, and the options that several of them give to
-# ESPnet's programs; to be sourced there.
+# The files and directories of the stages of a2m.sh, and the options that several of them
+# give to ESPnet's programs; to be sourced there.
 # shellcheck shell=bash disable=SC2034,SC2154  # a2m.sh sets the options and reads these
 
 asr_tag=${asr_tag:-${ssl_tag}}
@@ -10,13 +10,15 @@ export OMP_NUM_THREADS=${num_threads} PYTHONUNBUFFERED=1
 # step on the CPU several times its arithmetic (glibc only)
 export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000
 
+read_configs "${scorer_config}" "${ssl_config}" "${asr_config}"
+
 # ESPnet imports the transducer's loss from a package that pip does not install
-if grep -Esq '^decoder: *transducer' "${asr_config}" "${scorer_config}" &&
+if [[ " ${config_value[${asr_config}:decoder]} ${config_value[${scorer_config}:decoder]} " == *" transducer "* ]] &&
     ! "${python}" -c 'import importlib.util as i; assert i.find_spec("warprnnt_pytorch")' 2>/dev/null; then
     export PYTHONPATH=${PYTHONPATH:+${PYTHONPATH}:}${A2M_ROOT}/espnet_a2m/compat/rnnt_loss
 fi
 
-# A cluster's job has no variable but PATH: these go with its command
+# A job on a cluster has no variable but PATH: these are part of its command
 job_env=(env)
 for name in OMP_NUM_THREADS PYTHONUNBUFFERED PYTHONPATH MALLOC_{MMAP,TRIM}_THRESHOLD_; do
     job_env+=("${name}=${!name:-}")
@@ -28,10 +30,10 @@ raw=${dumpdir}/raw
 train_dir=${raw}/${train_set}${speed_perturb_factors:+_sp}
 valid_dir=${raw}/${valid_set}
 pretrain_dir=${raw}/${pretrain_set}
-# of the training set, because the models of each set keep reading theirs
+# named after the training set, because its models keep reading it
 token_dir=data/token_list/${train_set}_${token_type}$([ "${token_type}" != bpe ] || echo "${nbpe}")
 token_list=${token_dir}/tokens.txt
-# These hold lists of words: nothing in them is expanded or run
+# Lists of words, in which nothing is expanded or run
 read -ra tests <<<"${test_sets}"
 read -ra data_options <<<"${local_data_opts}"
 read -ra scorer_options <<<"${scorer_args}"
@@ -50,11 +52,10 @@ if [ "${scorer}" = espnet ]; then
     scorer_model=${scorer_model:-${scorer_exp}/${inference_scorer_model}}
     confidence_dir=${expdir}/confidence_${own_scorer:+own_}${scorer_tag}
 elif [ -n "${own_scorer}" ]; then
-    echo "ERROR: --scorer_exp and --scorer_model are ESPnet models; name the model of" \
-        "--scorer ${scorer} by --scorer_conf" >&2
-    exit 1
+    die "--scorer_exp and --scorer_model are ESPnet models; name the model of" \
+        "--scorer ${scorer} by --scorer_conf"
 else
-    own_scorer=${scorer}  # there is nothing to train
+    own_scorer=${scorer}  # no training
     confidence_dir=${expdir}/confidence_${scorer_tag:-${scorer//[:\/]/_}}
 fi
 score=("${python}" -m espnet_a2m.bin.score --scorer "${scorer}")
@@ -113,4 +114,4 @@ if [ -n "${label_tag}" ]; then
     )
     scored_files+=("${label_dir}/"{"${pretrain_set}","${valid_set}"}/labels.json)
 fi
-pretrain_lengths=${pretrain_dir}/utt2num_samples  # stage 3 has noted them
+pretrain_lengths=${pretrain_dir}/utt2num_samples  # written by stage 3
