@@ -146,7 +146,7 @@ def test_librilight_that_is_not_whole(tmp_path, books, capsys):
         assert str(about) in message and "voice_activity" in message
     about.unlink()
     message = refused(capsys, "librilight", books, data, "librilight_600")
-    assert "1 recordings lack" in message and about.stem in message
+    assert "1 recordings have no" in message and about.stem in message
     assert list((data / "librilight_600").iterdir()) == []  # nothing half-made
     about.write_text(good)
     prepare("librilight", books, data, "librilight_600")
@@ -240,7 +240,7 @@ def test_commonvoice_that_is_not_whole(tmp_path, capsys):
     clip.write_bytes(b"")
     message = refused(capsys, "commonvoice", root, data, "commonvoice_test")
     assert f"1 of 3 clips of test.tsv have no bytes: {clip.name}" in message
-    assert "unpack the archive again" in message and "--allow_missing true" in message
+    assert "Unpack the archive again" in message and "--allow_missing true" in message
     prepare("commonvoice", root, data, "commonvoice_test", allow_missing="true")
     assert f"have no bytes: {clip.name}; they are left" in capsys.readouterr().err
     assert len(DataDir.load(data / "commonvoice_test").utts) == 2
@@ -257,7 +257,7 @@ def test_commonvoice_that_is_not_whole(tmp_path, capsys):
     assert len(DataDir.load(data / "commonvoice_test").utts) == 2
     table.write_text(good + "a1b2\tcommon_voice")
     message = refused(capsys, "commonvoice", root, data, "commonvoice_test")
-    assert f"{table}:5: the line is cut off" in message
+    assert f"{table}:5: truncated line" in message
     table.write_text(good.replace("client_id", "speaker"))
     message = refused(capsys, "commonvoice", root, data, "commonvoice_test")
     assert "no column client_id" in message
