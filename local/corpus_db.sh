@@ -16,7 +16,7 @@ train_set | |
 '
 
 parse_data_options() {
-    option_list+='data | data | where the data directories go
+    option_list+='data | data | directory of the data directories
 '
     parse_options "$@"
 }

@@ -1,4 +1,4 @@
-"""Decode G.722 prompts to 16 kHz flac files, in parallel; what is there is kept."""
+"""Decode G.722 prompts to 16 kHz flac files, in parallel; existing ones are kept."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _is_done(source: Path, target: Path) -> bool:
 
 
 def decode_all(pairs: Iterable[tuple[Path, Path]], nj: int) -> int:
-    """Decode (g722, flac) pairs that are not yet done; return how many were.
+    """Decode the (g722, flac) pairs that are not done yet; return their number.
 
     Raises:
         DataError: see `read_g722`.
