@@ -62,18 +62,14 @@ score=("${python}" -m espnet_a2m.bin.score --scorer "${scorer}")
 [[ ${scorer} != @(energy|ctm) ]] || score+=(--scorer_conf "fs=${fs}")
 read -ra conf <<<"${scorer_conf}"
 [ "${trust_checkpoint}" = false ] || score+=(--trust_checkpoint "${trust_checkpoint}")
-if [ "${measure}" != max_prob ]; then
-    confidence_dir+=_${measure}
-    score+=(--measure "${measure}")
-fi
-if [ "${blank}" != include ]; then
-    confidence_dir+=_${blank}
-    score+=(--blank "${blank}")
-fi
-if [[ ! ${score_temperature} =~ ^1(\.0*)?$ ]]; then
-    confidence_dir+=_t${score_temperature}
-    score+=(--temperature "${score_temperature}")
-fi
+score_option() {  # NAME VALUE SUFFIX: scores with another value go to another directory
+    score+=("--$1" "$2")
+    confidence_dir+=_$3
+}
+[ "${measure}" = max_prob ] || score_option measure "${measure}" "${measure}"
+[ "${blank}" = include ] || score_option blank "${blank}" "${blank}"
+[[ ${score_temperature} =~ ^1(\.0*)?$ ]] ||
+    score_option temperature "${score_temperature}" "t${score_temperature}"
 
 label_dir=${expdir}/labels_${label_tag}
 scorer_stats=${expdir}/scorer_stats

@@ -1,4 +1,4 @@
-"""AMI: what lhotse and local/corpora/ami.py make of its annotation and audio."""
+"""AMI: data directories from its annotation and audio."""
 
 from __future__ import annotations
 
@@ -136,15 +136,15 @@ def test_a_second_run_changes_nothing(corpus, data, tmp_path):
             assert same_files(tmp_path / name, data / name)
 
 
-def test_a_missing_headset_shifts_nobody(copy, data, tmp_path, capsys):
+def test_a_missing_headset_shifts_no_other(copy, data, tmp_path, capsys):
     (copy / "EN2001a" / "audio" / "EN2001a.Headset-1.wav").unlink()
     said = refused(capsys, "ami", "--corpus_dir", copy, "--sets", "ihm_train")
     assert "EN2001a.Headset-1.wav" in said and "groups.inf.ed.ac.uk/ami" in said
     prepare("ami", copy, tmp_path / "rest", "ihm_train", **PARTIAL)
     assert "EN2001a.Headset-1.wav" in capsys.readouterr().err
-    whole = DataDir.load(data / "ihm_train").tables["text"]
+    complete = DataDir.load(data / "ihm_train").tables["text"]
     rest = DataDir.load(tmp_path / "rest" / "ihm_train").tables["text"]
-    assert rest == {u: t for u, t in whole.items() if "EN2001a_H01" not in u}
+    assert rest == {u: t for u, t in complete.items() if "EN2001a_H01" not in u}
 
 
 def test_a_stereo_array_gives_its_first_channel(copy, tmp_path, capsys):

@@ -179,7 +179,7 @@ def test_far_field_is_aligned(babble, name):
     assert abs(first - 4000) <= 2  # the direct sound
 
 
-# ------------------------------------------------------------------- the whole of it
+# ------------------------------------------------------------------- all of it
 def data_sh(cwd: Path, *options: object):
     return run("bash", DATA_SH, *options, cwd=cwd)
 
@@ -309,7 +309,12 @@ def test_everything_absent_is_explained(tmp_path):
     result = data_sh(tmp_path, *options)
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
-    for part in ("could not be obtained", "Tried tarballs", "127.0.0.1:9", "--asterisk_dir"):
+    for part in (
+        "could not be obtained",
+        "Tried tarballs",
+        "127.0.0.1:9",
+        "--asterisk_dir",
+    ):
         assert part in result.stderr
     assert not (tmp_path / "data").exists()
 

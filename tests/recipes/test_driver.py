@@ -177,7 +177,7 @@ step out -- make_it 1
 
 
 def test_of_two_runs_one_waits_for_the_other(tmp_path):
-    """And then finds it made; a third one, later, too."""
+    """Then finds it complete; so does a later one."""
     command = ["bash", "-c", STEP, "bash", str(ROOT)]
     runs = [
         subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
@@ -192,7 +192,7 @@ def test_of_two_runs_one_waits_for_the_other(tmp_path):
     assert (tmp_path / "log").read_text() == "made\n"
 
 
-def test_a_killed_run_is_not_waited_for(tmp_path):
+def test_an_interrupted_run_is_not_waited_for(tmp_path):
     command = ["bash", "-c", STEP.replace("make_it 1", "make_it 30"), "bash", str(ROOT)]
     killed = subprocess.Popen(command, cwd=tmp_path, start_new_session=True)
     while not (tmp_path / "out" / ".begun").exists():

@@ -109,7 +109,7 @@ def test_second_run_makes_nothing_again(recipe):
     assert "exp/ssl_atm: up to date" in again.stdout
 
 
-def test_killed_run_goes_on(recipe):
+def test_interrupted_run_resumes(recipe):
     """SIGKILL in the middle of stage 11; the same command then ends the training."""
     epochs = f"{QUICK} --max_epoch 3"
     options = {"stage": "11", "stop_stage": "11", "ssl_tag": "killed"}

@@ -195,8 +195,8 @@ def test_speechstew(tmp_path):
     letters = set("".join(union.tables["text"].values()))
     assert letters <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ' ")
     for name, own in (("chime6_dev", "chime6/dev"), ("ami_ihm_dev", "ami/ihm_dev")):
-        whole = DataDir.load(recipe / "data" / "own" / own)
-        assert DataDir.load(recipe / "data" / name).utts == whole.utts
+        complete = DataDir.load(recipe / "data" / "own" / own)
+        assert DataDir.load(recipe / "data" / name).utts == complete.utts
     assert "[laughs]" in chime.tables["text"].values()
     nothing = copy_recipe("speechstew", tmp_path / "nothing")
     failed = run(nothing, **OPTIONS)
