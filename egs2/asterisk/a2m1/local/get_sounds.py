@@ -24,6 +24,7 @@ from archives import unpack
 from tqdm import tqdm
 
 from espnet_a2m.core.errors import DataError, main_guard
+from espnet_a2m.core.files import atomic_writer
 
 LANGUAGES = ("en", "es", "fr", "it", "ru")
 TRANSCRIPTS = ("core-sounds-en.txt", "core-sounds-en.txt.gz")
@@ -190,20 +191,15 @@ def by_tarballs(downloads: Path, base_url: str = BASE_URL) -> list[Path]:
 
 
 def download(url: str, path: Path) -> None:
-    """Download to a temporary name, then rename. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with (
-            urllib.request.urlopen(url, timeout=60) as source,
-            temporary.open("wb") as target,
-        ):
-            shutil.copyfileobj(source, target)
-            expected = source.headers.get("Content-Length")
-        if expected is not None and temporary.stat().st_size != int(expected):
+    """Download a file, atomically. Raises OSError."""
+    with (
+        urllib.request.urlopen(url, timeout=60) as source,
+        atomic_writer(path) as target,
+    ):
+        shutil.copyfileobj(source, target)
+        expected = source.headers.get("Content-Length")
+        if expected is not None and target.tell() != int(expected):
             raise OSError("the connection was interrupted")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def get_sounds(
