@@ -248,7 +248,7 @@ def test_advice_on_training_from_scratch_is_espnets():
 
 
 def test_recipes_train_the_papers_scorer_at_three_speeds():
-    text = (CONF.parent / "local" / "recipe.sh").read_text(encoding="utf-8")
+    text = (CONF.parent / "local" / "benchmark.sh").read_text(encoding="utf-8")
     options = text.partition("benchmark_options=(")[2].partition("\n)")[0]
     config = re.search(r'--scorer_config "\$\{A2M_ROOT\}/conf/(\S+)"', options)[1]
     speeds = re.search(r'--speed_perturb_factors "([\d. ]+)"', options)[1].split()
