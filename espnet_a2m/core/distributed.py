@@ -45,7 +45,7 @@ def sum_over_processes(x: torch.Tensor) -> torch.Tensor:
 def end_processes() -> None:
     """Leave the process group together, where there is one.
 
-    A process that ends while others still talk to it makes them fail.
+    If one process ended while others still communicate with it, they would fail.
     """
     if dist.is_available() and dist.is_initialized():
         dist.barrier()

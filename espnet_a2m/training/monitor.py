@@ -147,7 +147,7 @@ class CollapseMonitor:
         self.loss = loss.detach()
 
     def __call__(self, utt_ids: Sequence[str], batch: Batch) -> None:
-        """Check the step that was made on a batch.
+        """Check the step that has just finished.
 
         Raises:
             TrainingStopped: A streak of bad ones has reached its limit.

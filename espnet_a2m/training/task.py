@@ -124,7 +124,7 @@ def construct(
     """Call ``cls`` with the options of ``conf`` and the ``given`` parts that it takes.
 
     Raises:
-        ConfigError: ``conf``, read from ``where``, has a key that the class lacks.
+        ConfigError: ``conf``, read from ``where``, has a key that the class does not have.
     """
     takes = inspect.signature(cls).parameters
     given = {name: part for name, part in given.items() if name in takes}
@@ -292,15 +292,15 @@ class A2MTask(SSLTask):
     def build_multiple_iter_factory(
         cls, args: argparse.Namespace, distributed_option: Any, mode: str
     ) -> SplitIterFactory:
-        made = super().build_multiple_iter_factory(args, distributed_option, mode)
-        return SplitIterFactory(made.build_funcs, made.seed, made.shuffle)
+        stock = super().build_multiple_iter_factory(args, distributed_option, mode)
+        return SplitIterFactory(stock.build_funcs, stock.seed, stock.shuffle)
 
     @classmethod
     def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:
         conf = dict(args.collate_fn_conf)
         check_kwargs(A2MCollateFn, conf, "collate_fn_conf", given=("fs", "random_crop"))
         if args.collect_stats:
-            conf["crop_duration"] = None  # lengths are those of the whole audio
+            conf["crop_duration"] = None  # statistics are of uncropped audio
         fs = sampling_rate(args)
         return A2MCollateFn(fs=fs, random_crop=train, **conf)
 

@@ -1,4 +1,4 @@
-"""ESPnet's trainer, made to survive interruptions, full disks and collapses."""
+"""ESPnet's trainer that resumes from any update and stops after a collapse."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class WatchConfAction(NestedDictAction):
     def __call__(
         self, parser: Any, namespace: Any, values: Any, option_strings: Any = None
     ) -> None:
-        """Set ``monitor_conf``; that ``watch_conf`` exists makes build_options warn."""
+        """Set ``monitor_conf``, and ``watch_conf`` so that build_options warns."""
         renamed = NestedDictAction(self.option_strings, "monitor_conf")
         renamed(parser, namespace, values, option_strings)
         namespace.watch_conf = getattr(namespace, "watch_conf", {})
@@ -173,7 +173,7 @@ class ResumableTrainer(Trainer):
         resumed = state.restore() if options.resume else None
 
         def no_update() -> bool:
-            # ESPnet's trainer reports the norm of a gradient that it makes a step with
+            # ESPnet's trainer reports a norm only for an update
             return "grad_norm" not in reporter.stats
 
         if resumed and resumed.finished:
