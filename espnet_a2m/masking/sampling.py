@@ -13,7 +13,6 @@ Shapes: B utterances, T frames of the padded batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,8 +20,6 @@ import torch.nn.functional as F
 
 from espnet_a2m.core.frames import padding_mask
 
-#: How long spans are: names of fairseq and ESPnet.
-MASK_SELECTION = ("static", "uniform", "normal", "poisson")
 #: Frames without confidence are drawn last, not never.
 TINY = 1e-30
 
@@ -35,7 +32,7 @@ def target_counts(lengths: torch.Tensor, mask_prob: Share) -> torch.Tensor:
 
 
 def span_counts(
-    lengths: torch.Tensor, mask_prob: Share, mask_length: int | torch.Tensor
+    lengths: torch.Tensor, mask_prob: Share, mask_length: int
 ) -> torch.Tensor:
     """(B,) numbers of spans by fairseq's convention.
 
@@ -46,55 +43,12 @@ def span_counts(
     return (lengths * mask_prob / mask_length + u).long()
 
 
-def num_starts(lengths: torch.Tensor, shortest: int | torch.Tensor) -> torch.Tensor:
-    """(B,) numbers of frames where a span of ``shortest`` frames may start.
+def num_starts(lengths: torch.Tensor, mask_length: int) -> torch.Tensor:
+    """(B,) numbers of frames where a span of ``mask_length`` frames may start.
 
     An utterance that is shorter than a span has one start, its first frame.
     """
-    return (lengths - shortest + 1).clamp(min=1).minimum(lengths)
-
-
-class Spans(NamedTuple):
-    """How many frames the span of each start has."""
-
-    #: (B, T) frames, none passing the last frame; None: all have ``longest`` frames.
-    frames: torch.Tensor | None
-    longest: int
-
-
-def span_quantiles(
-    mask_length: int, mask_selection: str, mask_other: float
-) -> torch.Tensor:
-    """Distribution function of the frames of a span: 2^24 P(at most 1, 2, ... frames).
-
-    ``uniform`` from ``mask_other`` to twice ``mask_length``; ``normal`` with standard
-    deviation ``mask_other`` around ``mask_length``, rounded; ``poisson`` with mean
-    ``mask_length``. What is below one frame is one frame. The tail that 24 random
-    bits never reach is left out, so that the longest span is known.
-    """
-    from scipy import stats
-
-    if mask_selection == "uniform":
-        distribution = stats.randint(int(mask_other), 2 * mask_length + 1)
-    elif mask_selection == "normal":
-        distribution = stats.norm(mask_length, mask_other)
-    else:
-        distribution = stats.poisson(mask_length)
-    longest = max(1, round(distribution.ppf(1 - 2**-24)))
-    # half a frame more rounds what is normal, and changes nothing for the others
-    quantiles = distribution.cdf(np.arange(longest) + 1.5)
-    return torch.tensor(np.rint(quantiles * 2**24), dtype=torch.int32)
-
-
-def draw_spans(
-    lengths: torch.Tensor, max_length: int, quantiles: torch.Tensor
-) -> Spans:
-    """Spans for all frames from `span_quantiles`, cut off at ``lengths`` (B,)."""
-    shape, device = (len(lengths), max_length), lengths.device
-    u = torch.randint(2**24, shape, dtype=torch.int32, device=device)
-    frames = torch.bucketize(u, quantiles[:-1], right=True) + 1
-    left = lengths[:, None] - torch.arange(max_length, device=device)
-    return Spans(frames.minimum(left).clamp(min=1), len(quantiles))
+    return (lengths - mask_length + 1).clamp(min=1).minimum(lengths)
 
 
 def eq3_keys(
@@ -132,39 +86,22 @@ def where_start(keys: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
     return keys.masked_fill(padding_mask(starts, keys.size(1)), -torch.inf)
 
 
-def cover(keys: torch.Tensor, spans: Spans) -> torch.Tensor:
+def cover(keys: torch.Tensor, mask_length: int) -> torch.Tensor:
     """(B, T) best key of the starts that cover each frame, of (B, T) keys of starts.
 
     Where no start covers it is -inf.
     """
-    if spans.frames is None:
-        padded = F.pad(keys, (spans.longest - 1, 0), value=-torch.inf)
-        return F.max_pool1d(padded[:, None], spans.longest, stride=1)[:, 0]
-
-    # A span is the union of two spans of 2^k frames, one at each end. Level k of the
-    # table has the best key of the spans of 2^k frames that start at each frame; each
-    # such span is two of the level below.
-    batch, num_frames = keys.shape
-    frames = torch.arange(num_frames, device=keys.device)
-    # half a frame more, for no rounding error to fall below a power of 2
-    level = (spans.frames + 0.5).log2().long()
-    levels = min(spans.longest, num_frames).bit_length()
-    table = keys.new_full((batch, levels * num_frames), -torch.inf)
-    first = level * num_frames + frames
-    for index in (first, first + spans.frames - 2**level):
-        table.scatter_reduce_(1, index, keys, "amax")
-    *lower, best = table.view(batch, levels, num_frames).unbind(1)
-    for k in reversed(range(levels - 1)):
-        second_half = F.pad(best, (2**k, 0), value=-torch.inf)[:, :num_frames]
-        best = torch.maximum(lower[k], torch.maximum(best, second_half))
-    return best
+    padded = F.pad(keys, (mask_length - 1, 0), value=-torch.inf)
+    return F.max_pool1d(padded[:, None], mask_length, stride=1)[:, 0]
 
 
-def covered(starts: torch.Tensor, spans: Spans, lengths: torch.Tensor) -> torch.Tensor:
+def covered(
+    starts: torch.Tensor, mask_length: int, lengths: torch.Tensor
+) -> torch.Tensor:
     """(B, T) frames inside ``lengths`` (B,) that the spans of ``starts`` cover."""
     keys = torch.zeros(starts.shape, device=starts.device)
     keys = keys.masked_fill_(~starts, -torch.inf)
-    return (cover(keys, spans) == 0) & ~padding_mask(lengths, starts.size(1))
+    return (cover(keys, mask_length) == 0) & ~padding_mask(lengths, starts.size(1))
 
 
 def largest(values: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
@@ -240,6 +177,4 @@ def span_mask(
     """
     starts = num_starts(lengths, mask_length)
     keys = eq3_keys(starts, max_length, confidence, generator=generator)
-    return largest(
-        cover(keys, Spans(None, mask_length)), target_counts(lengths, mask_prob)
-    )
+    return largest(cover(keys, mask_length), target_counts(lengths, mask_prob))

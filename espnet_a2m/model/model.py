@@ -173,10 +173,7 @@ class A2MModel(AbsESPnetModel):
         def mask_input(features: torch.Tensor) -> torch.Tensor:
             num_frames = features.size(1)
             confidence = self.confidence(speech, speech_lengths, num_frames, streams)
-            guide = confidence
-            if self.masking.source == "energy":
-                guide = self.confidence.energy(speech, speech_lengths, num_frames)
-            mask = self.masking.draw(lengths, num_frames, guide, self.updates)
+            mask = self.masking.draw(lengths, num_frames, confidence, self.updates)
             masked.update(features=features, mask=mask, confidence=confidence)
             return self.masking.replace(features, mask, self.updates)
 

@@ -45,7 +45,8 @@ def build(config: str, *options: str, loss: list | None = None, small: bool = Tr
         for x in args.loss:
             if x["conf"].get("layer", 0) > 2:
                 x["conf"]["layer"] = 2
-    args.confidence_grid = dict(GRID)
+    if not args.online_scorer_conf:
+        args.confidence_grid = dict(GRID)
     args.label_grid = dict(LABEL_GRID)
     torch.manual_seed(1)
     return A2MTask.build_model(args)
@@ -276,7 +277,7 @@ def fake_step(model: torch.nn.Module, batch: dict) -> torch.Tensor:
             "model_conf.utterance_weight=relative",
             "model_conf.utterance_weight_fraction=0.1",
         ),
-        ("masking_conf.guidance=energy",),
+        ("online_scorer_conf.scorer=energy",),
     ],
 )
 @pytest.mark.parametrize("objective", OBJECTIVES)
