@@ -10,14 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from espnet_a2m.masking.guided import (
-    COVERAGE,
-    GUIDANCE,
-    REPLACEMENT,
-    GuidedMasking,
-    shuffle_frames,
-)
-from espnet_a2m.masking.sampling import target_counts
+from espnet_a2m.masking.guidance import GUIDANCE, shuffle_frames
+from espnet_a2m.masking.guided import COVERAGE, REPLACEMENT, GuidedMasking
+from espnet_a2m.masking.sampling import num_frames_to_mask
 
 NOW = torch.tensor(0)
 
@@ -70,9 +65,36 @@ def test_what_the_model_has_to_pass():
         GuidedMasking(4).draw(torch.tensor([5]), 5, None, NOW)
 
 
+def test_a_function_of_the_users_own(tmp_path, monkeypatch):
+    (tmp_path / "own_guidance.py").write_text(
+        "NUMBER = 3\n"
+        "def late(confidence, lengths, options):\n"
+        "    return [(confidence.cumsum(1), 1.0)]\n"
+        "def mean(confidence, lengths, options):\n"
+        "    return [(confidence.mean(1, keepdim=True), 1.0)]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    masking = GuidedMasking(4, 0.2, 3, guidance="own_guidance:late")
+    assert masking.needs_confidence
+    mask = masking.draw(torch.tensor([30, 20]), 30, torch.ones(2, 30), NOW)
+    assert mask[0].nonzero()[:, 0].tolist() == list(range(24, 30))
+    assert mask[1].nonzero()[:, 0].tolist() == list(range(16, 20))
+    for name, message in (
+        ("own_guidance:early", "own_guidance has no early"),
+        ("own_guidances:late", "PYTHONPATH"),
+        ("own_guidance:NUMBER", "no function"),
+        ("own_guidance:", "not of the form"),
+    ):
+        with pytest.raises(ValueError, match=f"masking_conf: guidance=.*{message}"):
+            GuidedMasking(4, guidance=name)
+    wrong = GuidedMasking(4, guidance="own_guidance:mean")
+    with pytest.raises(ValueError, match=r"shape \(2, 1\) for \(2, 30\) frames"):
+        wrong.draw(torch.tensor([30, 20]), 30, torch.ones(2, 30), NOW)
+
+
 @settings(max_examples=300, deadline=None)
 @given(
-    guidance=st.sampled_from(GUIDANCE),
+    guidance=st.sampled_from(list(GUIDANCE)),
     coverage=st.sampled_from(COVERAGE),
     min_masks=st.sampled_from([0, 0, 2]),
     lengths=st.lists(st.integers(0, 70), min_size=1, max_size=6),
@@ -114,7 +136,7 @@ def test_every_row_is_masked_exactly(
     mask = masking.draw(lens, frames, scores, NOW)
     assert not mask[torch.arange(frames) >= lens[:, None]].any()
     assert mask.sum(1).max() <= masking.max_count(frames)
-    target = target_counts(lens, mask_prob)
+    target = num_frames_to_mask(lens, mask_prob)
     if coverage == "exact" and not min_masks:
         assert mask.sum(1).tolist() == target.tolist()
         assert masking.max_count(int(lens.max())) == max(1, int(target.max()))

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import chi2_contingency, chisquare
 
 from espnet_a2m.masking.guided import GuidedMasking
-from espnet_a2m.masking.sampling import span_mask, target_counts
+from espnet_a2m.masking.sampling import num_frames_to_mask, span_mask
 
 NOW = torch.tensor(0)
 SCORES = [0.9, 0.1, 0.5, 0.3, 0.8, 0.2]
@@ -89,7 +89,7 @@ def draw_many(scores, draws=60_000, seed=1, **conf):
 )
 def test_starts_follow_eq_3(scores, span, mask_prob):
     frames = len(scores)
-    target = int(target_counts(torch.tensor(frames), mask_prob))
+    target = int(num_frames_to_mask(torch.tensor(frames), mask_prob))
     exact = sequential(scores[: frames - span + 1], span, frames, target)
     mask = draw_many(scores, mask_prob=mask_prob, mask_length=span)
     assert_drawn_from(mask, exact)

@@ -169,6 +169,23 @@ def test_guidance_and_weight_reach_the_loss(short_utterances):
     assert atm_s["loss_diversity"] == atm["loss_diversity"]
 
 
+def test_guidance_of_the_users_own_in_a_configuration(
+    data, confidence, tmp_path, monkeypatch
+):
+    (tmp_path / "hard_frames.py").write_text(
+        "def lowest(confidence, lengths, options):\n    return [(-confidence, 1.0)]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    config = (CONF / "ssl_w2vbert_conformer.yaml").read_text()
+    own = config.replace("guidance: high", "guidance: hard_frames:lowest")
+    assert own != config
+    (tmp_path / "own.yaml").write_text(own)
+    options = ("--config", tmp_path / "own.yaml", "--max_epoch", "1")
+    train = pretrain(data, confidence, tmp_path / "exp", *options)["train"]
+    assert train["masked_fraction"] == pytest.approx(0.4, abs=0.01)
+    assert train["confidence_masked"] < train["confidence_all"]
+
+
 def test_missing_stream_is_refused(data, confidence, tmp_path, capsys):
     """A grid alone is not enough: guidance would silently be off."""
     options = ssl_options(data, None, tmp_path)
