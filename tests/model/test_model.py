@@ -221,6 +221,14 @@ def test_labels_that_do_not_fit_the_frames_are_refused(grid, message):
         LabelStream(encoder_grid, FrameGrid(**{**LABEL_GRID, **grid}))
 
 
+def test_a_batch_of_utterances_that_are_too_short_is_named(batch):
+    model = build("ssl_hubert_conformer")
+    short = {**batch, "speech": batch["speech"][:, :800]}
+    short["speech_lengths"] = torch.full((4,), 800)
+    with pytest.raises(ValueError, match=f"{batch['utt_id'][0]}.*min_wav_duration"):
+        model(**short)
+
+
 # --- Precision and the device ----------------------------------------------------
 
 
