@@ -32,7 +32,7 @@ from espnet_a2m.losses.reduction import reduce
 from espnet_a2m.losses.utterance_weight import UtteranceWeight
 from espnet_a2m.masking.guided import GuidedMasking
 from espnet_a2m.model.frontend import ConfidenceFrontend
-from espnet_a2m.model.label_input import LabelStream
+from espnet_a2m.model.label_input import LabelInput
 
 
 class A2MModel(AbsESPnetModel):
@@ -76,7 +76,7 @@ class A2MModel(AbsESPnetModel):
         quantizer: GumbelQuantizer | None,
         losses: list[Objective],
         confidence: ConfidenceFrontend,
-        labels: LabelStream | None,
+        labels: LabelInput | None,
         accum_grad: int,
         utterance_weight: str = "none",
         utterance_weight_fraction: float = 1.0,
@@ -97,10 +97,11 @@ class A2MModel(AbsESPnetModel):
                 "confidence, or --online_scorer_conf, or choose guidance: uniform, "
                 "utterance_weight: none"
             )
-        if labels is None and any(loss.needs_labels for loss in losses):
+        on_labels = [loss.name for loss in losses if loss.needs_labels]
+        if labels is None and on_labels:
             raise ValueError(
-                "the objective hubert needs labels: make them (stage 9) and give "
-                "--label_grid and a stream named labels"
+                f"the objective {on_labels[0]} needs labels: make them (stage 9) and "
+                "give --label_grid and a stream named labels"
             )
         self.frontend = frontend
         self.specaug = specaug
