@@ -133,7 +133,7 @@ class GuidedMasking(torch.nn.Module):
         )
         self.mask_length = mask_length
         self.guidance = guidance
-        self.guide = guidance_function(guidance)
+        self.order_starts = guidance_function(guidance)
         self.coverage = coverage
         self.min_masks = min_masks
         self.mask_channel_length = mask_channel_length
@@ -144,7 +144,7 @@ class GuidedMasking(torch.nn.Module):
     @property
     def needs_confidence(self) -> bool:
         """Whether `draw` needs confidences."""
-        return self.guide is not uniform
+        return self.order_starts is not uniform
 
     @torch.no_grad()
     def draw(
@@ -207,7 +207,7 @@ class GuidedMasking(torch.nn.Module):
         options = GuidanceOptions(
             at("power", updates), temperature, at("high_share", updates)
         )
-        orders = self.guide(confidence, lengths, options)
+        orders = self.order_starts(confidence, lengths, options)
         for priorities, _ in orders:
             if priorities.shape != confidence.shape:
                 raise ValueError(
