@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from espnet_a2m.confidence.energy import energy_confidence
 from espnet_a2m.confidence.online import OnlineScorer
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.frames import FrameGrid, frame_positions
@@ -101,9 +100,3 @@ class ConfidenceFrontend:
             confidence.gather(1, right.long()),
             (position - left).to(confidence),
         )
-
-    def energy(
-        self, speech: torch.Tensor, speech_lengths: torch.Tensor, num_frames: int
-    ) -> torch.Tensor:
-        """(B, T') energy in place of a scorer's confidence; needs none."""
-        return energy_confidence(speech, speech_lengths, self.encoder_grid, num_frames)

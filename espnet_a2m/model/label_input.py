@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import torch
 
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.frames import FrameGrid, frame_positions
+from espnet_a2m.losses.objective import Objective
 
 
-class LabelStream:
+class LabelInput:
     """The label nearest in time to each of the encoder's frames.
 
     Args:
@@ -73,27 +74,28 @@ class LabelStream:
         return streams["labels"].long().gather(1, position.round().long())
 
 
-def check_num_classes(label_grid: object, num_classes: int | None) -> None:
-    """Refuse labels of fewer or more classes than the objective has.
+def check_num_classes(label_grid: object, losses: Iterable[Objective]) -> None:
+    """Refuse labels of fewer or more classes than an objective has.
 
     Args:
         label_grid: Path of stage 9's grid.json, with labels.json beside it. Labels of
             other programs have none, and a trained model has the grid itself: then
             labels are looked at one by one.
-        num_classes: Of the objective on labels, if there is one.
+        losses: The objectives.
 
     Raises:
         DataError: They differ.
     """
-    if not isinstance(label_grid, str) or num_classes is None:
+    if not isinstance(label_grid, str):
         return
     summary = Path(label_grid).with_name("labels.json")
     if not summary.exists():
         return
-    made = json.loads(summary.read_text())["num_classes"]
-    if made != num_classes:
-        raise DataError(
-            f"{summary.parent}: labels of {made} classes, but hubert has num_classes: "
-            f"{num_classes}: make labels with --num_clusters {num_classes} (stage 9), "
-            "or change the configuration"
-        )
+    found = json.loads(summary.read_text())["num_classes"]
+    for loss in losses:
+        if loss.num_classes not in (None, found):
+            raise DataError(
+                f"{summary.parent}: labels of {found} classes, but {loss.name} has "
+                f"num_classes: {loss.num_classes}: make labels with --num_clusters "
+                f"{loss.num_classes} (stage 9), or change the configuration"
+            )

@@ -60,7 +60,7 @@ def check_labels(
     if labels.min() < 0 or (num_classes is not None and labels.max() >= num_classes):
         raise DataError(
             f"{name} has labels {labels.min()} to {labels.max()}, but the objective "
-            f"hubert has num_classes: {num_classes}: give it the number of clusters "
+            f"on labels has num_classes: {num_classes}: give it the number of clusters "
             "of stage 9"
         )
 

@@ -46,7 +46,7 @@ from espnet_a2m.losses.objective import Objective
 from espnet_a2m.losses.quantizer import GumbelQuantizer
 from espnet_a2m.masking.guided import GuidedMasking
 from espnet_a2m.model.frontend import ConfidenceFrontend
-from espnet_a2m.model.label_input import LabelStream, check_num_classes
+from espnet_a2m.model.label_input import LabelInput, check_num_classes
 from espnet_a2m.model.model import A2MModel
 from espnet_a2m.training.batches import SplitIterFactory
 from espnet_a2m.training.collate import A2MCollateFn
@@ -165,8 +165,13 @@ def load_grid(args: argparse.Namespace, option: str) -> FrameGrid | None:
 
 def num_classes(losses: list[dict[str, Any]]) -> int | None:
     """Classes that every objective on labels has, or None without such."""
-    sizes = [x["conf"].get("num_classes", 0) for x in losses if x["name"] == "hubert"]
-    return min(sizes, default=None)
+    sizes = []
+    for loss in losses:
+        loss_cls = loss_choices.get_class(loss["name"])
+        if loss_cls.needs_labels:
+            conf = loss.get("conf", {})
+            sizes.append(conf.get("num_classes", loss_cls.num_classes))
+    return min((size for size in sizes if size is not None), default=None)
 
 
 def build_frontend(args: argparse.Namespace) -> AbsFrontend:
@@ -363,7 +368,7 @@ class A2MTask(SSLTask):
         confidence = ConfidenceFrontend(
             encoder_grid, load_grid(args, "confidence_grid"), scorer
         )
-        check_num_classes(args.label_grid, num_classes(args.loss))
+        check_num_classes(args.label_grid, losses)
         label_grid = load_grid(args, "label_grid")
         model = build(
             model_choices,
@@ -377,7 +382,7 @@ class A2MTask(SSLTask):
             quantizer=quantizer,
             losses=losses,
             confidence=confidence,
-            labels=label_grid and LabelStream(encoder_grid, label_grid),
+            labels=label_grid and LabelInput(encoder_grid, label_grid),
             accum_grad=args.accum_grad,
         )
         if args.init is not None:
