@@ -82,7 +82,7 @@ class ESPnetScorer(CTCScorer):
             ASRTask,
             model_path,
             config,
-            "train the scorer (stages 6-7), or name your own by --scorer_exp or "
+            "train the scorer (bin.asr_train), or name your own by --scorer_exp or "
             "--scorer_model",
             trust_checkpoint,
         )

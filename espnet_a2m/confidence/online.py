@@ -34,7 +34,7 @@ class OnlineScorer:
         if not self.scorer.works_on_crops:
             raise UserError(
                 f"online_scorer_conf: scorer={scorer} knows whole utterances only, but "
-                "training crops them: score the sets ahead (bin.score, stage 8) and "
+                "training crops them: score the sets ahead (bin.score) and "
                 "give their confidences as a stream"
             )
         self.grid = self.scorer.grid

@@ -106,7 +106,7 @@ class FrameGrid:
         except (OSError, ValueError, TypeError, OverflowError, RecursionError) as e:
             raise DataError(
                 f"{source}: not a frame grid ({e}). It is written beside "
-                "confidence.scp (stage 8) and labels.scp (stage 9): make them again"
+                "confidence.scp (bin.score) and labels.scp (bin.labels): run them again"
             ) from e
         return grid
 

@@ -1,4 +1,4 @@
-"""Brings pseudo-labels (stage 9) to the frames that the encoder predicts them at."""
+"""Brings pseudo-labels (bin.labels) to the frames that the encoder predicts them at."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class LabelInput:
             raise ValueError(
                 f"the labels were made from {label_grid.fs} Hz audio, but "
                 f"frontend_conf.fs is {encoder_grid.fs}: make them from the audio that "
-                "is trained on (stage 9)"
+                "is trained on (bin.labels)"
             )
         if label_grid.stride > encoder_grid.stride:
             per_ms = encoder_grid.fs / 1000
             raise ValueError(
                 f"a label every {label_grid.stride / per_ms:g} ms is too few for "
                 f"an encoder with a frame every {encoder_grid.stride / per_ms:g} ms: "
-                "make labels from features of a higher rate (stage 9), or let the "
-                "encoder subsample more (encoder_conf.input_layer)"
+                "make labels from features of a higher rate (bin.labels), or let "
+                "the encoder subsample more (encoder_conf.input_layer)"
             )
         self.encoder_grid = encoder_grid
         self.label_grid = label_grid
@@ -78,7 +78,7 @@ def check_num_classes(label_grid: object, losses: Iterable[Objective]) -> None:
     """Refuse labels of fewer or more classes than an objective has.
 
     Args:
-        label_grid: Path of stage 9's grid.json, with labels.json beside it. Labels of
+        label_grid: Path of bin.labels' grid.json, with labels.json beside it. Labels of
             other programs have none, and a trained model has the grid itself: then
             labels are looked at one by one.
         losses: The objectives.
@@ -97,5 +97,5 @@ def check_num_classes(label_grid: object, losses: Iterable[Objective]) -> None:
             raise DataError(
                 f"{summary.parent}: labels of {found} classes, but {loss.name} has "
                 f"num_classes: {loss.num_classes}: make labels with --num_clusters "
-                f"{loss.num_classes} (stage 9), or change the configuration"
+                f"{loss.num_classes} (bin.labels), or change the configuration"
             )

@@ -100,7 +100,7 @@ class A2MModel(AbsESPnetModel):
         on_labels = [loss.name for loss in losses if loss.needs_labels]
         if labels is None and on_labels:
             raise ValueError(
-                f"the objective {on_labels[0]} needs labels: make them (stage 9) and "
+                f"the objective {on_labels[0]} needs labels: run bin.labels and "
                 "give --label_grid and a stream named labels"
             )
         self.frontend = frontend

@@ -16,7 +16,7 @@ def check_speech(utt_id: str, speech: np.ndarray) -> None:
     if speech.ndim != 1:
         raise DataError(
             f"wav.scp: utterance {utt_id} has {speech.shape[1]} channels; "
-            "pre-training takes one: format the audio again (stage 3)"
+            "pre-training takes one: format the audio again (bin.data format_wav)"
         )
     if len(speech) == 0:
         raise DataError(f"wav.scp: utterance {utt_id} has no samples: remove it")
@@ -30,7 +30,7 @@ def check_confidence(
     utt_id: str, confidence: np.ndarray, num_samples: int, grid: FrameGrid
 ) -> None:
     """Raise :class:`DataError` unless (T,) ``confidence`` fits the audio."""
-    fix = "score the set again (stage 8)"
+    fix = "score the set again (bin.score)"
     name = f"confidence.scp: utterance {utt_id}"
     if not np.isfinite(confidence).all():
         raise DataError(f"{name} has NaN or infinite values: {fix}")
@@ -53,7 +53,7 @@ def check_labels(
 ) -> None:
     """Raise :class:`DataError` unless (T,) ``labels`` fit the audio and objective."""
     name = f"labels.scp: utterance {utt_id}"
-    fix = "make the labels of this set again (stage 9)"
+    fix = "label this set again (bin.labels)"
     if not len(labels):
         raise DataError(f"{name} has no frames: {fix}")
     grid.check_num_frames(len(labels), num_samples, name, fix)
@@ -61,7 +61,7 @@ def check_labels(
         raise DataError(
             f"{name} has labels {labels.min()} to {labels.max()}, but the objective "
             f"on labels has num_classes: {num_classes}: give it the number of clusters "
-            "of stage 9"
+            "of the labels"
         )
 
 

@@ -124,7 +124,7 @@ def construct(
     """Call ``cls`` with the options of ``conf`` and the ``given`` parts that it takes.
 
     Raises:
-        ConfigError: ``conf``, read from ``where``, has a key that the class does not have.
+        ConfigError: ``conf``, read from ``where``, has a key that the class lacks.
     """
     takes = inspect.signature(cls).parameters
     given = {name: part for name, part in given.items() if name in takes}
@@ -256,7 +256,7 @@ class A2MTask(SSLTask):
         group.add_argument(
             "--confidence_grid",
             default=None,
-            help="grid.json that was written beside confidence.scp (stage 8)",
+            help="grid.json that was written beside confidence.scp by bin.score",
         )
         group.add_argument(
             "--online_scorer_conf",
@@ -268,7 +268,7 @@ class A2MTask(SSLTask):
         group.add_argument(
             "--label_grid",
             default=None,
-            help="grid.json that was written beside labels.scp (stage 9)",
+            help="grid.json that was written beside labels.scp by bin.labels",
         )
         group.add_argument(
             "--collate_fn_conf",
