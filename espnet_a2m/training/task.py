@@ -124,7 +124,7 @@ def construct(
     """Call ``cls`` with the options of ``conf`` and the ``given`` parts that it takes.
 
     Raises:
-        ConfigError: ``conf``, read from ``where``, has a key that the class lacks.
+        ConfigError: ``conf``, read from ``where``, has a key that is not an option.
     """
     takes = inspect.signature(cls).parameters
     given = {name: part for name, part in given.items() if name in takes}
