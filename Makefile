@@ -1,12 +1,12 @@
-# The project's commands. `make` alone lists them.
+# The project's commands; `make` lists them.
 #
 # PYTHON      the interpreter of the environment (default: python3, if it is 3.10-3.13)
 # PYTHON312   the interpreter of the second environment, with the newer ESPnet, for
 #             the short tests (default: found if there; empty: leave them out)
 # DEMO_OPTS   more options for the demo's run.sh, e.g. DEMO_OPTS="--stage 11"
 # BENCH       groups of benchmarks, e.g. BENCH="masks contrastive" (default: all)
-# WORKERS     processes of the tests (2); 0: one after the other in pytest's own
-# TESTS       what to give pytest, e.g. TESTS="tests/masking/test_guided.py -k exact"
+# WORKERS     test processes (2); 0: in pytest's own process
+# TESTS       arguments for pytest, e.g. TESTS="tests/masking/test_guided.py -k exact"
 
 PYTHON ?=
 PYTHON312 ?= auto
@@ -21,11 +21,11 @@ RECIPE := egs2/asterisk/a2m1
 .PHONY: help demo test bench lint env hooks clean distclean
 
 help:
-	@echo "make demo       the whole path on real speech, ending in a table of error rates"
+	@echo "make demo       all stages on real speech, up to a table of error rates"
 	@echo "make test       lint, then the tests (PYTHON312= leaves out the second ESPnet)"
 	@echo "make bench      speed and memory beside other implementations, half an hour"
 	@echo "make lint       ruff, mypy, shellcheck"
-	@echo "make env        only make the environment, $(VENV) (PYTHON=... chooses Python)"
+	@echo "make env        only create the environment, $(VENV) (PYTHON=... chooses Python)"
 	@echo "make hooks      run lint before every git commit"
 	@echo "make clean      remove caches;  make distclean: environments too"
 

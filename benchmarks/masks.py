@@ -70,13 +70,13 @@ def candidates(batch: int, frames: int) -> dict[str, Callable[[], torch.Tensor]]
     lengths[0] = frames
     padding = torch.arange(frames) >= lengths[:, None]
     confidence = smooth_confidence(batch, frames, rng)
-    score = torch.from_numpy(confidence).float()
+    given = torch.from_numpy(confidence).float()
     masking = GuidedMasking(1, mask_prob=COVERAGE, mask_length=SPAN, guidance="high")
     updates = torch.zeros(())
     shape = (batch, frames)
 
     runs: dict[str, Callable[[], torch.Tensor]] = {
-        "ours": lambda: masking.draw(lengths, frames, score, updates),
+        "ours": lambda: masking.draw(lengths, frames, given, updates),
         "espnet": lambda: espnet_masks(
             shape, padding, lengths.device, START_PROB, SPAN, min_masks=2
         ),

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Ask2Mask from a corpus to RESULTS.md: the stages that all recipes share. Run by
+# Ask2Mask from a corpus to RESULTS.md: the stages of all recipes. Run by
 # egs2/<corpus>/a2m1/run.sh in its own directory; --help lists the options.
-# shellcheck disable=SC2154  # parse_options sets them
+# shellcheck disable=SC2154  # parse_options sets the options
 set -euo pipefail
 
 shared=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)  # this directory
@@ -14,76 +14,76 @@ option_list='
 # Stages
 stage | 1 | first stage to run
 stop_stage | 17 | last stage to run
-skip_stages | | stages to leave out, such as "2 9"
-skip_data_prep | false | leave out stages 1-5
-skip_train | false | leave out stages 6-13
-skip_eval | false | leave out stages 14-15
-skip_packing | true | leave out stage 16
-skip_upload_hf | true | leave out stage 17
+skip_stages | | stages to skip, such as "2 9"
+skip_data_prep | false | skip stages 1-5
+skip_train | false | skip stages 6-13
+skip_eval | false | skip stages 14-15
+skip_packing | true | skip stage 16
+skip_upload_hf | true | skip stage 17
 # Machine
-ngpu | 0 | GPUs of the training stages; 0 trains on the CPU
-num_nodes | 1 | machines of a training, each with ngpu GPUs; cuda_cmd names the cluster
-nj | 2 | parallel jobs of the data stages
+ngpu | 0 | GPUs per machine for training; 0: CPU
+num_nodes | 1 | machines for training, each with ngpu GPUs; cuda_cmd names the cluster
+nj | 2 | parallel jobs of data preparation
 inference_nj | 2 | parallel jobs of decoding
-scoring_nj | 1 | jobs of scoring and of labelling, each on a machine that cuda_cmd (without a GPU, train_cmd) finds
-num_threads | 2 | CPU threads of training and scoring
+scoring_nj | 1 | parallel jobs of confidence scoring and labelling, run by cuda_cmd, without GPUs by train_cmd
+num_threads | 2 | CPU threads of training and confidence scoring
 python | python3 | Python interpreter
-dumpdir | dump | formatted audio
-expdir | exp | models and results
+dumpdir | dump | directory of formatted audio
+expdir | exp | directory of models and results
 # Data (stages 1-5)
-train_set | train_sup | transcribed training set: the scorer, fine-tuning
-valid_set | dev | validation set of every training
-pretrain_set | pretrain | pre-training audio; transcripts are not read
-test_sets | test | sets to decode
+train_set | train_sup | transcribed training set, for the scorer and for fine-tuning
+valid_set | dev | validation set
+pretrain_set | pretrain | pre-training set; transcripts are not read
+test_sets | test | test sets
 local_data_opts | | options for local/data.sh
-speed_perturb_factors | | such as "0.9 1.0 1.1", of train_set only
-allow_pipes | false | run the commands ("sph2pipe a.sph |") that a wav.scp holds
+speed_perturb_factors | | such as "0.9 1.0 1.1", for train_set only
+allow_pipes | false | run commands in wav.scp, such as "sph2pipe a.sph |"
 audio_format | flac | flac, wav, flac.ark or wav.ark
 fs | 16000 | sampling rate in Hz
-min_wav_duration | 0.1 | shortest utterance in seconds
-max_wav_duration | 30.0 | longest utterance in seconds; test sets keep all
+min_wav_duration | 0.1 | minimum utterance length in seconds
+max_wav_duration | 30.0 | maximum utterance length in seconds; test sets are not filtered
 token_type | char | char or bpe
-nbpe | 300 | number of BPE pieces
+nbpe | 300 | BPE vocabulary size
 # Scorer (stages 6-8)
-scorer | espnet | who scores: espnet, hf, ctm, pocketsphinx, energy, package.module:Class
+scorer | espnet | confidence model: espnet, hf, ctm, energy or package.module:Class
 scorer_conf | | its options, such as "file=all.ctm gap=0.1" (docs/scorers.md)
-trust_checkpoint | false | read a scorer whose files can run programs
+trust_checkpoint | false | load checkpoints that can run programs
 scorer_config | conf/train_scorer.yaml | ESPnet ASR configuration with CTC
 scorer_args | | options for espnet_a2m.bin.asr_train
-scorer_tag | | names the experiment; ctc, or the scorer, when empty
-scorer_exp | | directory of an ESPnet ASR model of your own: leaves out 6-7
-scorer_model | | its checkpoint, or one beside its config.yaml, packed, or a name on a hub
+scorer_tag | | experiment name; default: ctc, or the scorer
+scorer_exp | | directory of a trained ESPnet ASR model; skips stages 6-7
+scorer_model | | its checkpoint; also one beside its config.yaml, a packed model or a name on a hub
 inference_scorer_model | valid.loss.ave.pth | checkpoint of scorer_exp
-measure | max_prob | confidence of a frame: max_prob (eq. 2), entropy, margin
-blank | include | blank in the measure: include, exclude, renormalise
+measure | max_prob | frame confidence: max_prob (eq. 2), entropy or margin
+blank | include | the blank in the measure: include, exclude or renormalise
 score_temperature | 1.0 | divides the log posteriors; above 1 flattens a peaky scorer
-target_lang | | utt2lang value to tell from the others in the report
-num_plots | 4 | utterances whose confidences are drawn
+target_lang | | utt2lang value of the target domain, for the report
+num_plots | 4 | number of utterances in the plots
 # Pseudo-labels for HuBERT (stage 9)
-label_tag | | names the labels; without it there are none and stage 9 is left out
-label_features | mfcc | mfcc, or the directory of a pre-training, for a layer of it
-label_model | | its checkpoint; the best one when empty
+label_tag | | label set name; default: no labels, and stage 9 is skipped
+label_features | mfcc | mfcc, or the directory of a pre-trained model
+label_model | | its checkpoint; default: the best one
 label_layer | 6 | its encoder layer, from 1
-num_clusters | 500 | classes of the k-means
-km_hours | 100.0 | hours of pretrain_set, drawn at random, that the k-means is fitted on; 0: all
+num_clusters | 500 | k-means clusters
+km_hours | 100.0 | hours of pretrain_set, sampled at random, for the k-means; 0: all
 # Pre-training (stages 10-11)
 ssl_config | conf/train_ssl.yaml | configuration of espnet_a2m.bin.ssl_train
 ssl_args | | options for espnet_a2m.bin.ssl_train
-ssl_tag | atm | names the experiment
-stats_hours | 100.0 | hours of pretrain_set, drawn at random, for the statistics of features; 0: all
-num_splits_ssl | 0 | parts of pretrain_set, of which a process holds one at a time; 0: of half a million utterances
-inference_ssl_model | | checkpoint to fine-tune; the best one when empty
+ssl_tag | atm | experiment name
+stats_hours | 100.0 | hours of pretrain_set, sampled at random, for the feature statistics; 0: all
+num_splits_ssl | 0 | splits of pretrain_set, of which a process loads one at a time; 0: of half a million utterances
+inference_ssl_model | | checkpoint to fine-tune; default: the best one
 # Fine-tuning (stages 12-13)
 asr_config | conf/train_asr.yaml | ESPnet ASR configuration
 asr_args | | options for espnet_a2m.bin.asr_train
-asr_tag | | names the experiment; ssl_tag when empty
+asr_tag | | experiment name; default: ssl_tag
 # Decoding (stages 14-15)
 inference_config | conf/decode.yaml | configuration of espnet2.bin.asr_inference
 inference_args | | options for espnet2.bin.asr_inference
 inference_asr_model | valid.loss.ave.pth | checkpoint to decode with
-eval_scorer | true | decode with the scorer too: the model trained from scratch
+eval_scorer | true | also decode with the scorer, which is trained from scratch
 # Publishing (stages 16-17)
-pack_ssl | true | export and pack the pre-trained model too; not every encoder can be
+pack_ssl | true | also export and pack the pre-trained model; not every encoder can be exported
 hf_repo | | user/name on the Hugging Face Hub
 '
 parse_options "$@"
@@ -91,6 +91,7 @@ parse_options "$@"
 . "${shared}/names.sh"
 # shellcheck source=local/training.sh
 . "${shared}/training.sh"
+trap report_failure EXIT
 
 [ "${stage}" -gt 15 ] || [ "${stop_stage}" -lt 15 ] || [ "${skip_eval}" = true ] ||
     "${python}" -m espnet_a2m.bin.report tools  # before hours are spent
@@ -99,30 +100,30 @@ parse_options "$@"
     refuse hf_repo "is no user/name for stage 17 to upload to"
 
 # --- Stages ---------------------------------------------------------------------
+data_tool() { "${python}" -m espnet_a2m.bin.data "$@"; }
+pipes=(--allow_pipes "${allow_pipes}")
+
 if want 1 "data: local/data.sh"; then
     local/data.sh "${data_options[@]}"
-    "${python}" -m espnet_a2m.bin.data check_data_dir --allow_pipes "${allow_pipes}" --need text \
+    data_tool check_data_dir "${pipes[@]}" --need text \
         "data/${train_set}" "data/${valid_set}" "${tests[@]/#/data/}"
-    "${python}" -m espnet_a2m.bin.data check_data_dir --allow_pipes "${allow_pipes}" \
-        "data/${pretrain_set}"
+    data_tool check_data_dir "${pipes[@]}" "data/${pretrain_set}"
 fi
 
 if want 2 "speed perturbation of ${train_set}: ${speed_perturb_factors:-none}"; then
     need "data/${train_set}/wav.scp" 1
     [ -z "${speed_perturb_factors}" ] ||
-        "${python}" -m espnet_a2m.bin.data perturb_speed --factors "${speed_perturb_factors}" \
-            --allow_pipes "${allow_pipes}" "data/${train_set}" "data/${train_set}_sp"
+        data_tool perturb_speed --factors "${speed_perturb_factors}" "${pipes[@]}" \
+            "data/${train_set}" "data/${train_set}_sp"
 fi
 
 if want 3 "format audio: ${audio_format}, ${fs} Hz"; then
-    # test sets are not length-filtered: they go straight to their place
-    formatted=("${raw}/org/${train_dir##*/}" "${raw}/org/${valid_set}" "${raw}/org/${pretrain_set}")
-    for name in "${tests[@]}"; do formatted+=("${raw}/${name}"); done
-    for out in "${formatted[@]}"; do
+    # test sets are not filtered by length: they have their final place already
+    for out in "${raw}/org/"{"${train_dir##*/}","${valid_set}","${pretrain_set}"} "${tests[@]/#/${raw}/}"; do
         name=${out##*/}
         need "data/${name}/wav.scp" 1
-        "${python}" -m espnet_a2m.bin.data format_wav --fs "${fs}" --nj "${nj}" \
-            --audio_format "${audio_format}" --allow_pipes "${allow_pipes}" "data/${name}" "${out}"
+        data_tool format_wav --fs "${fs}" --nj "${nj}" --audio_format "${audio_format}" \
+            "${pipes[@]}" "data/${name}" "${out}"
     done
 fi
 
@@ -130,7 +131,7 @@ if want 4 "length filter: ${min_wav_duration} to ${max_wav_duration} s"; then
     for dir in "${train_dir}" "${valid_dir}" "${pretrain_dir}"; do
         org=${raw}/org/${dir##*/}
         need "${org}/wav.scp" 3
-        "${python}" -m espnet_a2m.bin.data filter_lengths --min_wav_duration "${min_wav_duration}" \
+        data_tool filter_lengths --min_wav_duration "${min_wav_duration}" \
             --max_wav_duration "${max_wav_duration}" "${org}" "${dir}"
     done
 fi
@@ -138,12 +139,12 @@ fi
 if want 5 "token list: ${token_type}"; then
     need "${train_dir}/text" 4
     step "${token_dir}" "${train_dir}/text" -- \
-        "${python}" -m espnet_a2m.bin.data token_list --token_type "${token_type}" \
-        --nbpe "${nbpe}" --text "${train_dir}/text" --outdir "${token_dir}"
+        data_tool token_list --token_type "${token_type}" --nbpe "${nbpe}" \
+        --text "${train_dir}/text" --outdir "${token_dir}"
 fi
 
 if [ -n "${own_scorer}" ]; then
-    echo "Stages 6-7 left out: the scorer is ${scorer_model:-${scorer}}"
+    echo "Stages 6-7 skipped: the scorer is ${scorer_model:-${scorer}}"
 else
     if want 6 "scorer statistics"; then
         need "${token_list}" 5
@@ -174,17 +175,11 @@ if want 8 "confidences of ${pretrain_set} and ${valid_set}: ${confidence_dir}"; 
     for dir in "${pretrain_dir}" "${valid_dir}"; do
         need "${dir}/wav.scp" 4
         out=${confidence_dir}/${dir##*/}
-        conf=("${words[@]}")
-        if [ "${scorer}" = pocketsphinx ]; then
-            "${python}" -m espnet_a2m.bin.pocketsphinx_ctm --data "${dir}" \
-                --output "${out}.ctm" --nj "${nj}"
-            conf+=("file=${out}.ctm")
-        fi
         inputs=("${dir}/wav.scp")
         for word in "${conf[@]}" "=${scorer_model}"; do
             value=${word#*=}
             [ -n "${value}" ] || continue
-            for file in "${value}" "${value}"/*; do  # a file, or a model's folder
+            for file in "${value}" "${value}"/*; do  # a file, or the files of a model's directory
                 [ ! -f "${file}" ] || inputs+=("${file}")
             done
         done
@@ -201,14 +196,14 @@ fi
 
 if want 9 "pseudo-labels${label_tag:+ of ${pretrain_set} and ${valid_set}: ${label_dir}}"; then
     if [ -z "${label_tag}" ]; then
-        echo "Left out: only HuBERT needs labels. --label_tag mfcc makes them."
+        echo "Skipped: only HuBERT needs labels (--label_tag mfcc)."
     else
         need "${pretrain_dir}/wav.scp" 4
         need "${valid_dir}/wav.scp" 4
         features=(--fs "${fs}")
         inputs=("${pretrain_dir}/wav.scp" "${valid_dir}/wav.scp")
         if [ "${label_features}" != mfcc ]; then
-            model=$(best_model "${label_features}" "${label_model}")
+            find_model "${label_features}" "${label_model}"
             features=(--ssl_model_file "${model}" --layer "${label_layer}")
             inputs+=("${model}")
         fi
@@ -250,7 +245,7 @@ fi
 if want 13 "fine-tuning: ${asr_exp}/train.log"; then
     need "${ssl_exp}/.made" 11
     need "${asr_stats}/train/speech_shape" 12
-    model=$(best_model "${ssl_exp}" "${inference_ssl_model}")
+    find_model "${ssl_exp}" "${inference_ssl_model}"
     training_inputs "${asr_stats}" "${asr_config}"
     step "${asr_exp}" "${model}" "${inputs[@]}" -- \
         fine_tune "${model}" "${asr_options[@]}"
@@ -275,15 +270,14 @@ if want 14 "decoding"; then
     done
 fi
 
-if want 15 "scoring: RESULTS.md"; then
+if want 15 "evaluation: RESULTS.md"; then
     for exp in "${evaluated[@]}"; do
         for name in "${tests[@]}"; do
             out=${exp}/${inference_tag}/${name}
             need "${out}/text" 14
-            for unit in word char; do  # WER, CER
+            for unit in word:wer char:cer; do
                 "${python}" -m espnet_a2m.bin.report score --ref "${raw}/${name}/text" \
-                    --hyp "${out}/text" --unit "${unit}" \
-                    --outdir "${out}/score_$([ ${unit} = word ] && echo wer || echo cer)"
+                    --hyp "${out}/text" --unit "${unit%:*}" --outdir "${out}/score_${unit#*:}"
             done
         done
     done
@@ -295,6 +289,7 @@ if want 15 "scoring: RESULTS.md"; then
         done
     done
     "${python}" -m espnet_a2m.bin.report results "${results[@]}" --output RESULTS.md
+    [ ! -x local/score.sh ] || local/score.sh --expdir "${expdir}" --dumpdir "${dumpdir}"
 fi
 
 # shellcheck source=local/publish.sh

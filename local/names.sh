@@ -1,5 +1,5 @@
-# Where the stages of a2m.sh put things, and the options that several of them give to
-# ESPnet's programs; to be sourced there.
+# The files and directories of the stages of a2m.sh, and the options that several of them
+# give to ESPnet's programs; to be sourced there.
 # shellcheck shell=bash disable=SC2034,SC2154  # a2m.sh sets the options and reads these
 
 asr_tag=${asr_tag:-${ssl_tag}}
@@ -10,13 +10,15 @@ export OMP_NUM_THREADS=${num_threads} PYTHONUNBUFFERED=1
 # step on the CPU several times its arithmetic (glibc only)
 export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000
 
+read_configs "${scorer_config}" "${ssl_config}" "${asr_config}"
+
 # ESPnet imports the transducer's loss from a package that pip does not install
-if grep -Esq '^decoder: *transducer' "${asr_config}" "${scorer_config}" &&
+if [[ " ${config_value[${asr_config}:decoder]} ${config_value[${scorer_config}:decoder]} " == *" transducer "* ]] &&
     ! "${python}" -c 'import importlib.util as i; assert i.find_spec("warprnnt_pytorch")' 2>/dev/null; then
     export PYTHONPATH=${PYTHONPATH:+${PYTHONPATH}:}${A2M_ROOT}/espnet_a2m/compat/rnnt_loss
 fi
 
-# A cluster's job has no variable but PATH: these go with its command
+# A job on a cluster has no variable but PATH: these are part of its command
 job_env=(env)
 for name in OMP_NUM_THREADS PYTHONUNBUFFERED PYTHONPATH MALLOC_{MMAP,TRIM}_THRESHOLD_; do
     job_env+=("${name}=${!name:-}")
@@ -28,10 +30,10 @@ raw=${dumpdir}/raw
 train_dir=${raw}/${train_set}${speed_perturb_factors:+_sp}
 valid_dir=${raw}/${valid_set}
 pretrain_dir=${raw}/${pretrain_set}
-# of the training set, because the models of each set keep reading theirs
+# named after the training set, because its models keep reading it
 token_dir=data/token_list/${train_set}_${token_type}$([ "${token_type}" != bpe ] || echo "${nbpe}")
 token_list=${token_dir}/tokens.txt
-# These hold lists of words: nothing in them is expanded or run
+# Lists of words, in which nothing is expanded or run
 read -ra tests <<<"${test_sets}"
 read -ra data_options <<<"${local_data_opts}"
 read -ra scorer_options <<<"${scorer_args}"
@@ -42,37 +44,32 @@ check_test_sets
 check_args
 
 own_scorer=${scorer_exp}${scorer_model}
+[ "${scorer}" != pocketsphinx ] ||
+    die "--scorer pocketsphinx is now examples/pocketsphinx_ctm.py, whose file is given to --scorer ctm"
 if [ "${scorer}" = espnet ]; then
     scorer_tag=${scorer_tag:-ctc}
     scorer_exp=${scorer_exp:-${expdir}/scorer_${scorer_tag}}
     scorer_model=${scorer_model:-${scorer_exp}/${inference_scorer_model}}
     confidence_dir=${expdir}/confidence_${own_scorer:+own_}${scorer_tag}
 elif [ -n "${own_scorer}" ]; then
-    echo "ERROR: --scorer_exp and --scorer_model are ESPnet models; name the model of" \
-        "--scorer ${scorer} by --scorer_conf" >&2
-    exit 1
+    die "--scorer_exp and --scorer_model are ESPnet models; name the model of" \
+        "--scorer ${scorer} by --scorer_conf"
 else
-    own_scorer=${scorer}  # there is nothing to train
+    own_scorer=${scorer}  # no training
     confidence_dir=${expdir}/confidence_${scorer_tag:-${scorer//[:\/]/_}}
 fi
-score=("${python}" -m espnet_a2m.bin.score --scorer "${scorer/#pocketsphinx/ctm}")
-case ${scorer} in
-    energy | ctm | pocketsphinx) score+=(--scorer_conf "fs=${fs}") ;;
-esac
-read -ra words <<<"${scorer_conf}"
+score=("${python}" -m espnet_a2m.bin.score --scorer "${scorer}")
+[[ ${scorer} != @(energy|ctm) ]] || score+=(--scorer_conf "fs=${fs}")
+read -ra conf <<<"${scorer_conf}"
 [ "${trust_checkpoint}" = false ] || score+=(--trust_checkpoint "${trust_checkpoint}")
-if [ "${measure}" != max_prob ]; then
-    confidence_dir+=_${measure}
-    score+=(--measure "${measure}")
-fi
-if [ "${blank}" != include ]; then
-    confidence_dir+=_${blank}
-    score+=(--blank "${blank}")
-fi
-if [[ ! ${score_temperature} =~ ^1(\.0*)?$ ]]; then
-    confidence_dir+=_t${score_temperature}
-    score+=(--temperature "${score_temperature}")
-fi
+score_option() {  # NAME VALUE SUFFIX: scores with another value go to another directory
+    score+=("--$1" "$2")
+    confidence_dir+=_$3
+}
+[ "${measure}" = max_prob ] || score_option measure "${measure}" "${measure}"
+[ "${blank}" = include ] || score_option blank "${blank}" "${blank}"
+[[ ${score_temperature} =~ ^1(\.0*)?$ ]] ||
+    score_option temperature "${score_temperature}" "t${score_temperature}"
 
 label_dir=${expdir}/labels_${label_tag}
 scorer_stats=${expdir}/scorer_stats
@@ -113,4 +110,4 @@ if [ -n "${label_tag}" ]; then
     )
     scored_files+=("${label_dir}/"{"${pretrain_set}","${valid_set}"}/labels.json)
 fi
-pretrain_lengths=${pretrain_dir}/utt2num_samples  # stage 3 has noted them
+pretrain_lengths=${pretrain_dir}/utt2num_samples  # written by stage 3

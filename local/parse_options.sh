@@ -1,16 +1,22 @@
-# Command-line options from one list, to be sourced.
+# Command-line options from one list; to be sourced.
 # shellcheck shell=bash disable=SC2154  # the caller sets option_list
 #
-#   option_list='name | default | help
-#   ...'
+#   option_list='
+#   # heading
+#   name | default | help
+#   '
 #   parse_options "$@"
 #
-# sets a variable for each name, prints the list for --help, takes --a-b v,
-# --a_b v and --a_b=v, and dies on an unknown option with the nearest name, and on a
-# value that is no number, true or false where the default is one.
-# Lines that start with # are headings.
+# sets a variable for each option from --name VALUE or --name=VALUE; a dash in a name
+# counts as an underscore. --help lists the options that have a help text. An unknown
+# option is an error, and so is a value of another kind where the default is a number,
+# true or false.
+#
+#   parse_known_options "$@"
+#
+# leaves what the list does not have, and --help, in the array `rest`.
 
-each_option() {  # calls $1 with name, default, help of each option
+each_option() {  # FUNCTION: call it with name, default and help of each option
     local name default help
     while IFS='|' read -r name default help; do
         read -r name <<<"${name}"
@@ -20,82 +26,89 @@ each_option() {  # calls $1 with name, default, help of each option
     done <<<"${option_list}"
 }
 
-option_default() {
+set_default() {
     [ "${1:0:1}" != "#" ] || return 0
     printf -v "$1" '%s' "$2"
-    option_names+=("$1")
     option_defaults[$1]=$2
 }
 
-option_help() {
-    case "$1" in
+show_option() {
+    case "$1:$3" in
         \#*) printf '\n%s\n' "${1#\# }" ;;
+        *:) ;;
         *) printf '  --%-24s %s%s\n' "$1" "$3" "${!1:+ [${!1}]}" ;;
     esac
 }
 
-unknown_option() {
-    local nearest
-    nearest=$(python3 -c 'import difflib, sys
-print(*difflib.get_close_matches(sys.argv[1], sys.argv[2:], 1))' \
-        "$1" "${option_names[@]}")
-    echo "ERROR: unknown option --$1${nearest:+; did you mean --${nearest}?}" \
-        "(--help lists them all)" >&2
+die() {
+    echo "ERROR: $*" >&2
     exit 1
 }
 
-# Shell arithmetic would run the commands in a value that is no number.
+# Shell arithmetic would run the commands in a value that is not a number.
 check_value() {  # NAME VALUE
-    local default=${option_defaults[$1]} problem='' whole='^[0-9]+$' number='^[0-9]+(\.[0-9]*)?(e-?[0-9]+)?$'
+    local default=${option_defaults[$1]} problem=''
+    local integer='^[0-9]+$' number='^[0-9]+(\.[0-9]*)?(e-?[0-9]+)?$' flag='^(true|false)$'
     if [[ $2 == *[[:cntrl:]]* ]]; then
         problem="has a line break or another control character"
-    elif [[ ${default} =~ ${whole} ]] && ! [[ $2 =~ ${whole} ]]; then
+    elif [[ ${default} =~ ${integer} ]] && ! [[ $2 =~ ${integer} ]]; then
         problem="is not a whole number"
     elif [[ ${default} =~ ${number} ]] && ! [[ $2 =~ ${number} ]]; then
         problem="is not a number"
-    elif [[ ${default} =~ ^(true|false)$ ]] && ! [[ $2 =~ ^(true|false)$ ]]; then
+    elif [[ ${default} =~ ${flag} ]] && ! [[ $2 =~ ${flag} ]]; then
         problem="is neither true nor false"
     fi
-    if [ -n "${problem}" ]; then
-        echo "ERROR: the value of --$1 ${problem}: $(printf '%q' "$2")" >&2
-        exit 1
-    fi
+    [ -z "${problem}" ] || die "the value of --$1 ${problem}: $(printf '%q' "$2")"
 }
 
-parse_options() {
-    option_names=()
+parse_known_options() {
     declare -gA option_defaults=()
-    each_option option_default
-    local name value
+    rest=()
+    each_option set_default
+    local name value words
     while [ $# -gt 0 ]; do
         case "$1" in
             -h | --help)
-                echo "Usage: $0 [--option value]..."
-                each_option option_help
-                printf '%s' "${A2M_RECIPE_OPTIONS:+
-Of this recipe (local/data.sh --help says more)
-${A2M_RECIPE_OPTIONS}}"
-                exit 0
+                echo "Options of $0 (--name value):"
+                each_option show_option
+                rest+=(--help)
+                shift
+                continue
                 ;;
-            --*=*) name=${1%%=*} value=${1#*=} ; shift ;;
+            --*=*) name=${1%%=*} value=${1#*=} words=1 ;;
             --*)
-                name=$1
-                if [ $# -lt 2 ]; then
-                    echo "ERROR: $1 needs a value" >&2
-                    exit 1
-                fi
-                value=$2 ; shift 2
+                [ $# -gt 1 ] || die "$1 needs a value"
+                name=$1 value=$2 words=2
                 ;;
-            *)
-                echo "ERROR: $1 is not an option (--help lists them)" >&2
-                exit 1
-                ;;
+            *) name='' words=1 ;;
         esac
         name=${name#--}
         name=${name//-/_}
-        [[ ${name} != *[!a-z0-9_]* && " ${option_names[*]} " == *" ${name} "* ]] ||
-            unknown_option "${name}"
-        check_value "${name}" "${value}"
-        printf -v "${name}" '%s' "${value}"
+        if [[ ${name} =~ ^[a-z0-9_]+$ && -n ${option_defaults[${name}]+set} ]]; then
+            check_value "${name}" "${value}"
+            printf -v "${name}" '%s' "${value}"
+        else
+            rest+=("${@:1:words}")
+        fi
+        shift "${words}"
     done
+}
+
+parse_options() {
+    local name nearest
+    parse_known_options "$@"
+    [ "${#rest[@]}" -gt 0 ] || return 0
+    case "${rest[0]}" in
+        --help) exit 0 ;;
+        --*) ;;
+        *) die "${rest[0]} is not an option (--help lists them)" ;;
+    esac
+    name=${rest[0]#--}
+    name=${name%%=*}
+    name=${name//-/_}
+    nearest=$(python3 -c 'import difflib, sys
+print(*difflib.get_close_matches(sys.argv[1], sys.argv[2:], 1))' \
+        "${name}" "${!option_defaults[@]}")
+    die "unknown option --${name}${nearest:+; did you mean --${nearest}?}" \
+        "(--help lists them all)"
 }

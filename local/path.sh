@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# What a recipe needs to find; sourced by its path.sh.
-A2M_ROOT=${A2M_ROOT:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}
+# What a recipe needs to find. Each recipe's path.sh is a link to this file and is sourced
+# in the recipe's directory.
+A2M_ROOT=${A2M_ROOT:-$(cd ../../.. && pwd)}
 export A2M_ROOT
 export PYTHONPATH=${A2M_ROOT}${PYTHONPATH:+:${PYTHONPATH}}
 # the environment that `make env` makes, unless one is active

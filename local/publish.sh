@@ -1,4 +1,4 @@
-# Stages 16-17 of a2m.sh, to be sourced there: what others can use.
+# Stages 16-17 of a2m.sh, to be sourced there: packed models and their upload.
 # shellcheck shell=bash disable=SC2154  # a2m.sh sets the names
 
 asr_archive=${asr_exp}/${asr_tag}.zip
@@ -15,7 +15,7 @@ fi
 
 if [ "${pack_ssl}" = true ] && want 16 "export and packing: ${ssl_archive}"; then
     need "${ssl_exp}/.made" 11
-    model=$(best_model "${ssl_exp}" "${inference_ssl_model}")
+    find_model "${ssl_exp}" "${inference_ssl_model}"
     step "${ssl_exp}/export" "${model}" "${ssl_exp}/config.yaml" -- \
         "${python}" -m espnet_a2m.bin.export --model_file "${model}" \
         --output_dir "${ssl_exp}/export"

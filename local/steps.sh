@@ -1,25 +1,33 @@
-# What the stages of a2m.sh are made of, to be sourced.
+# What the stages of a2m.sh are made of: which of them run, checks, steps that are done
+# once; to be sourced there.
 # shellcheck shell=bash disable=SC2154  # a2m.sh sets the options
 
-want() {  # NUMBER TITLE: is this stage to be run? says so if it is
-    local n=$1
-    [ "${n}" -ge "${stage}" ] && [ "${n}" -le "${stop_stage}" ] || return 1
-    [[ " ${skip_stages} " != *" ${n} "* ]] || return 1
-    if [ "${n}" -le 5 ]; then
-        [ "${skip_data_prep}" != true ] || return 1
-    elif [ "${n}" -le 13 ]; then
-        [ "${skip_train}" != true ] || return 1
-    elif [ "${n}" -le 15 ]; then
-        [ "${skip_eval}" != true ] || return 1
-    elif [ "${n}" -le 16 ]; then
-        [ "${skip_packing}" != true ] || return 1
-    else
-        [ "${skip_upload_hf}" != true ] || return 1
-    fi
-    echo "$(date '+%F %T') stage ${n}: $2"
+want() {  # NUMBER TITLE: whether this stage is to run; prints its title if so
+    local skip
+    case $1 in
+        [1-5]) skip=skip_data_prep ;;
+        [6-9] | 1[0-3]) skip=skip_train ;;
+        14 | 15) skip=skip_eval ;;
+        16) skip=skip_packing ;;
+        *) skip=skip_upload_hf ;;
+    esac
+    [ "$1" -ge "${stage}" ] && [ "$1" -le "${stop_stage}" ] && [ "${!skip}" != true ] &&
+        [[ " ${skip_stages} " != *" $1 "* ]] || return 1
+    current_stage="$1 (${2%%:*})" resume_stage=$1
+    echo "$(date '+%F %T') stage $1: $2"
 }
 
-# Refuse names that some program would take apart, before hours are spent.
+report_failure() {  # trap for EXIT: the stage that failed, after the program's own message
+    [ $? -eq 0 ] || [ -z "${current_stage:-}" ] ||
+        echo "ERROR: stage ${current_stage} failed; after fixing it, resume with" \
+            "./run.sh --stage ${resume_stage} and your other options" >&2
+}
+
+refuse() {  # OPTION REASON
+    die "--$1 '${!1}' $2: choose another"
+}
+
+# Refuse names that some program would split or interpret, before hours are spent.
 check_names() {
     local name value
     for name in dumpdir expdir {train,valid,pretrain}_set test_sets {scorer,label,ssl,asr}_tag; do
@@ -38,7 +46,7 @@ check_names() {
     [[ ${skip_stages} =~ ^[0-9\ ]*$ ]] || refuse skip_stages "is no list such as '2 9'"
 }
 
-# The length filter leaves whole what is tested on, so it needs a directory of its own.
+# Test sets are not filtered by length, so they need directories of their own.
 check_test_sets() {
     local name other
     for name in "${tests[@]}"; do
@@ -49,51 +57,43 @@ check_test_sets() {
     done
 }
 
-uses_statistics() {  # CONFIG: are features normalised by those of the training set?
-    grep -Esq '^normalize: *global_mvn' "$1"
+# Values of configurations that stages depend on: config_value[FILE:KEY], ESPnet's default
+# where FILE does not have KEY.
+declare -A config_value=()
+read_configs() {  # FILE...
+    local lines key value
+    lines=$("${python}" -m espnet_a2m.bin.config_values --keys normalize preencoder decoder -- "$@") || exit
+    while read -r value key; do config_value[${key}]=${value}; done <<<"${lines}"
 }
 
-# The statistics are made from the configuration alone.
+# Feature statistics are computed with the configuration alone.
 check_args() {
     local name config args
     for name in scorer ssl; do
         config=${name}_config args=${name}_args
-        [[ " ${!args}" != *" --frontend"* ]] || ! uses_statistics "${!config}" ||
-            refuse "${args}" "changes the features, of which --${config} makes the statistics"
+        [[ " ${!args}" != *" --frontend"* || ${config_value[${!config}:normalize]} != global_mvn ]] ||
+            refuse "${args}" "changes the features, whose statistics --${config} alone determines"
     done
 }
 
-refuse() {  # OPTION REASON
-    echo "ERROR: --$1 '${!1}' $2: choose another" >&2
-    exit 1
+need() {  # FILE STAGE: the file that an earlier stage writes is there
+    [ ! -e "$1" ] || return 0
+    resume_stage=$2
+    die "$1 is missing: run stage $2 first (--stage $2)"
 }
 
-need() {  # FILE STAGE: the file that an earlier stage makes is there
-    if [ ! -e "$1" ]; then
-        echo "ERROR: $1 is missing: run stage $2 first (--stage $2)" >&2
-        exit 1
-    fi
-}
-
-best_model() {  # EXP NAME: path of the checkpoint NAME, or of the best one
-    local exp=$1 name=$2 best
-    if [ -z "${name}" ]; then
-        best=("${exp}"/valid.*.best.pth)
-        if [ "${#best[@]}" -gt 1 ]; then
-            echo "ERROR: ${exp} has several best checkpoints: name one (--*_model):" \
-                "${best[*]}" >&2
-            exit 1
-        fi
-        name=${best[0]##*/}
-    fi
-    need "${exp}/${name}" 11
-    echo "${exp}/${name}"
+find_model() {  # EXP NAME: sets model, the checkpoint NAME of EXP, or the best one
+    local best=("$1"/valid.*.best.pth)
+    [ -n "$2" ] || [ "${#best[@]}" -eq 1 ] ||
+        die "$1 has several best checkpoints: name one (--*_model): ${best[*]}"
+    model=$1/${2:-${best[0]##*/}}
+    need "${model}" 11
 }
 
 # step OUT INPUT... -- COMMAND...
-# Runs the command unless it has made OUT already from inputs of this content.
-# A training that was begun by another command or from other inputs is not gone on
-# with: that would mix the two. Of two runs at the same time one waits for the other.
+# Runs the command unless it has completed OUT from inputs of this content. A training run
+# is only resumed by the same command and from the same inputs. Of two runs at the same
+# time one waits for the other.
 step() {
     local out=$1 inputs=() made=$1/.made begun=$1/.begun state input lock
     shift
@@ -109,30 +109,34 @@ step() {
     mkdir -p "$(dirname "${out}")"
     exec {lock}>>"$(dirname "${out}")/.$(basename "${out}").lock"
     if command -v flock >/dev/null && ! flock -n "${lock}"; then  # not on every system
-        echo "${out}: waiting for another run, which is making it"
+        echo "${out}: waiting for another run, which is writing it"
         flock "${lock}"
     fi
     if [ -e "${made}" ] && [ "$(cat "${made}")" = "${state}" ]; then
         exec {lock}>&-
-        echo "${out}: up to date (remove ${made} to make it again)"
+        echo "${out}: up to date (remove ${made} to run it again)"
         return
     fi
     if { [ -e "${out}/checkpoint.pth" ] || [ -e "${out}/checkpoint.update.pth" ]; } &&
         [ "$(cat "${begun}" 2>/dev/null)" != "${state}" ]; then
-        echo "ERROR: ${out} was trained from other data, options or configuration:" \
-            "remove it, or name a new experiment (--*_tag)" >&2
-        exit 1
+        die "${out} was trained from other data, options or configuration:" \
+            "remove it, or name a new experiment (--*_tag)"
     fi
     rm -f "${made}"
     mkdir -p "${out}"
-    note "${begun}" "${state}"
+    write_note "${begun}" "${state}"
     "$@"
     mkdir -p "${out}"
-    note "${made}" "${state}"
+    write_note "${made}" "${state}"
     exec {lock}>&-
 }
 
-show_failed() {  # LOG [N]: the end of LOG or, of its JOB 1 to N, of the first that failed
+write_note() {  # FILE TEXT: after an interruption FILE is old or new, never partial
+    printf '%s\n' "$2" >"$1.tmp"
+    mv "$1.tmp" "$1"
+}
+
+show_failed() {  # LOG [N]: the end of LOG or, with JOB from 1 to N, of the first that failed
     local log job
     for ((job = 1; job <= ${2:-1}; job++)); do
         log=${1//JOB/${job}}
@@ -143,9 +147,4 @@ show_failed() {  # LOG [N]: the end of LOG or, of its JOB 1 to N, of the first t
         tail -n 15 "${log}" | sed 's/^/    /' >&2
         return
     done
-}
-
-note() {  # FILE TEXT: the file is whole, or what it was
-    printf '%s\n' "$2" >"$1.tmp"
-    mv "$1.tmp" "$1"
 }

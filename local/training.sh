@@ -1,8 +1,8 @@
-# How a2m.sh starts its trainings and the passes over the data before them, here or on a
-# cluster; to be sourced there.
+# Training, decoding and the passes over the data before them, on this machine or on a
+# cluster; to be sourced by a2m.sh.
 # shellcheck shell=bash disable=SC2034,SC2154  # a2m.sh and names.sh set the names
 
-# Kaldi's queue.pl and slurm.pl name the log of what failed: here its end is shown.
+# Kaldi's queue.pl and slurm.pl name the log of a job that failed; this shows its end.
 in_job() {  # run_cpu|run_gpu [--gpu N] [JOB=1:N] LOG COMMAND...
     local -n runner=$1
     local options=() log jobs=1
@@ -24,14 +24,14 @@ in_job() {  # run_cpu|run_gpu [--gpu N] [JOB=1:N] LOG COMMAND...
     }
 }
 
-training_inputs() {  # STATS CONFIG: sets inputs, what a training with transcripts reads
+training_inputs() {  # STATS CONFIG: sets inputs, the files that supervised training reads
     inputs=("$1"/{train,valid}/speech_shape "${train_dir}/text" "${valid_dir}/text"
         "${token_list}" "$2")
 }
 
 set_normalize() {  # CONFIG STATS: ESPnet's options, if the configuration wants them
     normalize=()
-    ! uses_statistics "$1" ||
+    [ "${config_value[$1:normalize]}" != global_mvn ] ||
         # ESPnet reads the value as YAML: in quotes, it is a string whatever it holds
         normalize=(--normalize global_mvn --normalize_conf "stats_file='${2//\'/\'\'}'")
 }
@@ -61,8 +61,8 @@ train_asr() {  # STATS EXP CONFIG NORMALIZE_STATS OPTIONS...
         "${normalize[@]}" --resume true --output_dir "${exp}" "$@"
 }
 
-# Reads every utterance once, so this is where bad audio is found: in the program's own
-# process, because an error that a worker process passes on loses the file's name.
+# Reads every utterance once and so finds unreadable audio: in the program's own process,
+# because an error from a worker process does not name the file.
 collect_stats() {  # MODULE OUT CONFIG OPTIONS...
     local module=$1 out=$2 config=$3
     shift 3
@@ -124,7 +124,8 @@ collect_ssl_stats() {  # HOURS: of pretrain_set; 0: all
     rm -rf "${drawn}"
 }
 
-# ESPnet holds the tables of what it trains on: of millions of utterances, a part.
+# ESPnet keeps the tables of a training set in memory: those of millions of utterances are
+# split.
 split_pretrain_data() {  # sets pretrain_data
     local parts=${num_splits_ssl} tables=("${pretrain_lengths}") lengths=${pretrain_lengths} splits i
     [ "${parts}" -gt 0 ] || parts=$(($(wc -l <"${pretrain_lengths}") / 500000 + 1))
@@ -145,7 +146,7 @@ split_pretrain_data() {  # sets pretrain_data
 }
 
 train_ssl() {  # OPTIONS...
-    # with the experiment: its encoder knows no other normalisation
+    # a copy in the experiment: its encoder is valid with this normalisation only
     if [ -e "${ssl_stats}/train/feats_stats.npz" ]; then
         cp "${ssl_stats}/train/feats_stats.npz" "${ssl_exp}/feats_stats.npz.tmp"
         mv "${ssl_exp}/feats_stats.npz.tmp" "${ssl_exp}/feats_stats.npz"
@@ -159,8 +160,7 @@ train_ssl() {  # OPTIONS...
 
 fine_tune() {  # CHECKPOINT OPTIONS...
     local init=(--init_param "$1:frontend:frontend" "$1:encoder:encoder")
-    ! grep -Eq '^preencoder: *[a-z]+' "${asr_config}" ||
-        grep -Eq '^preencoder: *(null|none)' "${asr_config}" ||
+    [ "${config_value[${asr_config}:preencoder]}" = none ] ||
         init+=("$1:preencoder:preencoder")
     shift
     set_normalize "${asr_config}" "${ssl_exp}/feats_stats.npz"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Style and types: ruff, mypy on the package, shellcheck on every shell script.
+# Style and types: ruff, mypy as pyproject.toml says, shellcheck on every shell script.
 # The tools are those on PATH (`make lint` puts the environment's first).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -1,8 +1,8 @@
-"""ESPnet's ``asr_train`` that loses little to a kill: scorer and fine-tuning.
+"""ESPnet's ``asr_train`` with a trainer that resumes: scorer and fine-tuning.
 
-The same options, models and files as ``espnet2.bin.asr_train``, which goes on with its
-trainings and decodes with its models; beside these --save_interval_updates and
---watch_conf.
+The same options, models and files as ``espnet2.bin.asr_train``, which can resume its
+runs and decode with its models. Further options are --save_interval_updates and
+--monitor_conf.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from espnet_a2m.core.errors import main_guard
 
 
 def get_parser():
-    """ESPnet's parser with the options of our trainer."""
-    from espnet_a2m.training.asr_task import SafeASRTask
+    """Return ESPnet's parser with the options of our trainer."""
+    from espnet_a2m.training.asr_task import A2MASRTask
 
-    return SafeASRTask.get_parser()
+    return A2MASRTask.get_parser()
 
 
 @main_guard
 def main(cmd: Sequence[str] | None = None) -> None:
     """Train, or collect statistics with ``--collect_stats true``."""
-    from espnet_a2m.training.asr_task import SafeASRTask
+    from espnet_a2m.training.asr_task import A2MASRTask
 
-    SafeASRTask.main(cmd=cmd)
+    A2MASRTask.main(cmd=cmd)
 
 
 if __name__ == "__main__":

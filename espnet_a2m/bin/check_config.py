@@ -7,16 +7,17 @@ from collections.abc import Sequence
 
 from espnet_a2m.bin import import_quietly
 from espnet_a2m.core.errors import main_guard
+from espnet_a2m.training.validate_config import TASKS, check_config
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options of this command."""
+    """Return the options of this command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--task",
         required=True,
-        choices=["asr", "ssl", "decode"],
-        help="What will read them: espnet2.bin.asr_train, espnet_a2m.bin.ssl_train "
+        choices=TASKS,
+        help="What will read them: espnet_a2m.bin.asr_train, espnet_a2m.bin.ssl_train "
         "or espnet2.bin.asr_inference",
     )
     parser.add_argument("config", nargs="+", help="YAML files, as given to --config")
@@ -28,8 +29,6 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Print one line for each good file; stop at the first bad one."""
     args = get_parser().parse_args(cmd)
     import_quietly("espnet2.tasks.asr")
-    from espnet_a2m.training.validate_config import check_config
-
     for path in args.config:
         check_config(path, args.task)
         print(f"{path}: all keys are known")

@@ -10,7 +10,7 @@ from espnet_a2m.core.errors import UserError, main_guard
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The options of this command."""
+    """Return the options of this command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("experiment", metavar="EXPDIR", help="Has checkpoint.pth")
     parser.add_argument("--output", help="PNG to write instead")
@@ -27,7 +27,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     experiment = Path(args.experiment)
     output = Path(args.output or experiment / "images" / "curves.png")
     if draw_curves(output, read_stats(experiment), experiment.name) is None:
-        raise UserError(f"{experiment}: no epoch is done yet; train it first")
+        raise UserError(f"{experiment}: no epoch is complete yet: train it first")
     print(f"drawn: {output}")
 
 

@@ -9,7 +9,7 @@ from espnet_a2m.core.errors import main_guard
 
 
 def get_parser():
-    """ESPnet's parser with the options of masked speech modelling."""
+    """Return ESPnet's parser with the options of masked speech modelling."""
     from espnet_a2m.training.task import A2MTask
 
     return A2MTask.get_parser()
@@ -22,7 +22,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from espnet_a2m.training.task import A2MTask
 
     args = A2MTask.get_parser().parse_args(cmd)
-    # of the processes that torchrun starts on a machine, the first one looks
+    # of the processes that torchrun starts on a machine, the first one checks
     if os.environ.get("LOCAL_RANK", "0") == "0":
         train = args.train_data_path_and_name_and_type
         for streams in splits(train) if args.multiple_iterator else [train]:

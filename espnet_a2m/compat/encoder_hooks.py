@@ -8,11 +8,11 @@ subsampling and masked frames keep their positions.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import torch
 
@@ -64,47 +64,6 @@ def input_convs(encoder: torch.nn.Module) -> list[TimeConv]:
     ]
 
 
-@contextmanager
-def tap(
-    encoder: torch.nn.Module,
-    mask_input: Callable[[torch.Tensor], torch.Tensor],
-    layers: Iterable[int],
-) -> Iterator[dict[int, torch.Tensor]]:
-    """While open, the encoder's forward masks its input and shows its layers.
-
-    Args:
-        encoder: Any ESPnet encoder with ``embed`` and ``encoders``.
-        mask_input: Gets the subsampled features (B, T, D), returns what the
-            encoder shall see in their place.
-        layers: Layers to record, counted from 1.
-
-    Yields:
-        A dictionary, filled by the forward pass: layer -> (B, T, D) output.
-    """
-    outputs: dict[int, torch.Tensor] = {}
-
-    def replace(module, args):
-        return (mask_input(args[0]), *args[1:])
-
-    def record(layer):
-        def hook(module, args, output):
-            hidden = output[0]  # (x, mask), where x may be (x, positions)
-            outputs[layer] = hidden[0] if isinstance(hidden, tuple) else hidden
-
-        return hook
-
-    stack: torch.nn.ModuleList = encoder.encoders  # type: ignore[assignment]
-    handles = [positional_encoding(encoder).register_forward_pre_hook(replace)]
-    handles += [
-        stack[layer - 1].register_forward_hook(record(layer)) for layer in layers
-    ]
-    try:
-        yield outputs
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 @functools.cache
 def _takes_masks(forward: Callable[..., Any]) -> bool:
     return "masks" in inspect.signature(forward).parameters
@@ -128,3 +87,59 @@ def encode(
             features, lengths, masks=padding_mask(lengths, features.size(1))
         )[0]
     return encoder(features, lengths)[0]
+
+
+class Captured(NamedTuple):
+    """What an encoder's forward gives, and what it sees on the way.
+
+    Attributes:
+        embedded: (B, T, D) features after the encoder's subsampling.
+        layers: Layer, counted from 1 -> (B, T, D) its output.
+        output: (B, T, D) of the encoder: the last layer after the final norm.
+    """
+
+    embedded: torch.Tensor
+    layers: dict[int, torch.Tensor]
+    output: torch.Tensor
+
+
+def capture_layers(
+    encoder: torch.nn.Module,
+    features: torch.Tensor,
+    lengths: torch.Tensor,
+    layers: Iterable[int],
+    replace: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> Captured:
+    """Encode, and keep outputs of layers.
+
+    Args:
+        encoder: Any ESPnet encoder with ``embed`` and ``encoders``.
+        features: (B, S, F).
+        lengths: (B,) numbers of features.
+        layers: Layers to keep, counted from 1.
+        replace: Gets ``embedded`` and returns what the encoder's layers get.
+    """
+    embedded = features
+    outputs: dict[int, torch.Tensor] = {}
+
+    def before_positions(module, args):
+        nonlocal embedded
+        embedded = args[0]
+        return (embedded if replace is None else replace(embedded), *args[1:])
+
+    def keep_output(layer):
+        def after_layer(module, args, output):
+            hidden = output[0]  # (x, mask), where x may be (x, positions)
+            outputs[layer] = hidden[0] if isinstance(hidden, tuple) else hidden
+
+        return after_layer
+
+    stack: torch.nn.ModuleList = encoder.encoders  # type: ignore[assignment]
+    with contextlib.ExitStack() as handles:
+        positions = positional_encoding(encoder)
+        handles.enter_context(positions.register_forward_pre_hook(before_positions))
+        for i in layers:
+            hook = stack[i - 1].register_forward_hook(keep_output(i))
+            handles.enter_context(hook)
+        output = encode(encoder, features, lengths)
+    return Captured(embedded, outputs, output)

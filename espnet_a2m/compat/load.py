@@ -1,4 +1,4 @@
-"""Reads a model that one of ESPnet's tasks has trained."""
+"""Loads a model that one of ESPnet's tasks has trained."""
 
 from __future__ import annotations
 
@@ -30,22 +30,10 @@ SELF_CONTAINED = {
     },
 }
 UNPICKLING = (
-    "reading it can run any program that its maker put into it, with your rights. "
-    "If you trust the maker, set trust_checkpoint to true (--trust_checkpoint true of "
+    "reading it can run any program that its author put into it, with your rights. "
+    "If you trust the author, set trust_checkpoint to true (--trust_checkpoint true of "
     "bin.score and of the recipe, trust_checkpoint=true in a scorer_conf)"
 )
-
-
-def read_config(path: str | Path) -> dict[str, Any]:
-    """Read a training configuration.
-
-    Raises:
-        UserError: It is not plain YAML, or holds no options.
-    """
-    try:
-        return load_config(path)
-    except UserError as e:
-        raise UserError(f"{path}: not a training configuration of ESPnet: {e}") from e
 
 
 def check_self_contained(config: Mapping[str, Any], where: str) -> None:
@@ -66,7 +54,7 @@ def check_self_contained(config: Mapping[str, Any], where: str) -> None:
 def find_statistics(config: dict[str, Any], where: Path) -> dict[str, Any]:
     """Have a model find its feature statistics from another recipe's directory.
 
-    ESPnet notes their path as it was given, relative to the recipe of the training: one
+    ESPnet notes their path as it was given, relative to the recipe that trained it: one
     of the directories above its configuration `where`.
     """
     conf = config.get("normalize_conf") or {}
@@ -133,7 +121,7 @@ def load_trained_model(
         if not path.is_file():
             raise UserError(f"{path}: no such file; {remedy}")
     if not isinstance(config, Mapping):
-        config = find_statistics(read_config(where), Path(where))
+        config = find_statistics(load_config(where), Path(where))
     if not trust_checkpoint:
         check_self_contained(config, where)
     state = read_parameters(model_path, trust_checkpoint)

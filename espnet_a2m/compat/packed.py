@@ -14,7 +14,7 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from espnet_a2m.compat.load import read_config
+from espnet_a2m.core.config import load_config
 from espnet_a2m.core.errors import UserError
 
 META = "meta.yaml"
@@ -53,7 +53,7 @@ def check_members(archive: Path, members: Collection[zipfile.ZipInfo]) -> None:
 
 
 def unpack(archive: Path) -> Path:
-    """Unpack an archive, once for its content, whole or not at all.
+    """Unpack an archive atomically, once for its content.
 
     Returns:
         The folder.
@@ -117,7 +117,7 @@ def read_packed(folder: Path) -> tuple[Path, dict[str, Any]]:
     Raises:
         UserError: ``meta.yaml`` does not name both, or names what is not there.
     """
-    meta = read_config(folder / META)
+    meta = load_config(folder / META)
     members = {
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
@@ -134,4 +134,4 @@ def read_packed(folder: Path) -> tuple[Path, dict[str, Any]]:
             )
         found.append(folder / name)
     config, model_file = found
-    return model_file, resolve(read_config(config), folder, members)
+    return model_file, resolve(load_config(config), folder, members)

@@ -77,9 +77,7 @@ def energy_confidence(
 class EnergyScorer(Scorer):
     """Level below the utterance's loudest frame, from 1 there to 0 at ``range_db``.
 
-    The default grid is that of ESPnet's log-mel every 10 ms behind ``conv2d``; on the
-    grid of the encoder that is trained, stored confidences are those of
-    ``masking_conf.guidance: energy``.
+    The default grid is that of ESPnet's log-mel every 10 ms behind ``conv2d``.
 
     Args:
         range_db: How far below the loudest frame confidence reaches 0, in dB.

@@ -15,8 +15,9 @@ from espnet_a2m.compat import packed, zoo
 from espnet_a2m.compat.batch_invariant import encode, obstacle
 from espnet_a2m.compat.encoder_hooks import input_convs
 from espnet_a2m.compat.frontend_grid import frontend_grid
-from espnet_a2m.compat.load import load_trained_model, read_config
+from espnet_a2m.compat.load import load_trained_model
 from espnet_a2m.confidence.ctc import CTCScorer
+from espnet_a2m.core.config import load_config
 from espnet_a2m.core.errors import UserError
 from espnet_a2m.core.frames import FrameGrid
 
@@ -81,7 +82,7 @@ class ESPnetScorer(CTCScorer):
             ASRTask,
             model_path,
             config,
-            "train the scorer (stages 6-7), or name your own by --scorer_exp or "
+            "train the scorer (bin.asr_train), or name your own by --scorer_exp or "
             "--scorer_model",
             trust_checkpoint,
         )
@@ -102,7 +103,7 @@ class ESPnetScorer(CTCScorer):
                 f"their own (encoder_conf.interctc_layer_idx) are: {layers or 'none'}"
             )
         if not isinstance(config, Mapping):
-            config = read_config(config)
+            config = load_config(config)
         super().__init__(
             model,
             {"config": config, "ctc_layer": ctc_layer},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from espnet_a2m.confidence.interface import Scorer
 from espnet_a2m.core.config import check_kwargs, nearest
 from espnet_a2m.core.errors import UserError
+from espnet_a2m.core.registry import load_object
 
 #: Name -> module and class; imported when chosen, for some need optional packages
 SCORERS = {
@@ -30,24 +30,12 @@ def scorer_class(name: str) -> type[Scorer]:
         UserError: There is none of this name, or it is no scorer.
     """
     path = SCORERS.get(name, name)
-    module_name, _, class_name = path.partition(":")
-    if not (module_name and class_name):
+    if ":" not in path:
         raise UserError(
             f"--scorer {name}: {nearest(name, SCORERS)}; your own is given as "
             "package.module:Class"
         )
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as e:
-        raise UserError(
-            f"--scorer {name}: {e}; is the folder that holds it in PYTHONPATH?"
-        ) from e
-    cls = getattr(module, class_name, None)
-    if cls is None:
-        raise UserError(
-            f"--scorer {name}: {module.__file__} has no {class_name}: "
-            f"{nearest(class_name, vars(module))}"
-        )
+    cls = load_object(path, f"--scorer {name}")
     if not (isinstance(cls, type) and issubclass(cls, Scorer)):
         raise UserError(
             f"--scorer {name}: it is no scorer: derive it from "

@@ -13,7 +13,7 @@ import yaml
 
 from espnet_a2m.core.errors import UserError
 
-MAX_NODES = 1_000_000  # of a configuration; more only aliases make
+MAX_ALIASES = 100  # of a configuration
 # YAML 1.1 takes a number with an exponent for a string unless it has a dot.
 FLOAT_WITHOUT_DOT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
@@ -73,10 +73,34 @@ def _with_dot(number: str) -> str:
     return f"{mantissa}e{exponent if exponent[0] in '+-' else '+' + exponent}"
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML would keep the last."""
+class _Loader(yaml.SafeLoader):
+    """Refuses repeated keys, of which YAML would keep the last, and piled-up aliases.
+
+    A few lines of aliases inside of what other aliases name can fill any memory.
+    """
+
+    num_aliases = 0
+    open_anchors = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Refuse an alias inside an anchored value, and more than 100 aliases."""
+        event = self.peek_event()
+        is_alias = isinstance(event, yaml.AliasEvent)
+        self.num_aliases += is_alias
+        if is_alias and (self.open_anchors or self.num_aliases > MAX_ALIASES):
+            problem = (
+                f"the alias *{event.anchor} is inside of a value with a name (&name), "
+                f"or there are more than {MAX_ALIASES}: write the value out"
+            )
+            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
+        is_anchor = not is_alias and event.anchor is not None
+        self.open_anchors += is_anchor
+        node = super().compose_node(parent, index)
+        self.open_anchors -= is_anchor
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict:
+        """Refuse a key that is given twice."""
         seen = set()
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":  # <<: *name
@@ -92,39 +116,19 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _count_nodes(node: yaml.Node, counted: dict[int, int]) -> int:
-    """Nodes below one, those of aliases as often as they stand there."""
-    if id(node) not in counted:
-        counted[id(node)] = MAX_NODES  # while it is counted: it may hold itself
-        children = node.value if isinstance(node, yaml.CollectionNode) else []
-        if isinstance(node, yaml.MappingNode):
-            children = [part for pair in children for part in pair]
-        counted[id(node)] = 1 + sum(_count_nodes(c, counted) for c in children)
-    return counted[id(node)]
-
-
 def _parse(text: str) -> Any:
-    """Python's values of a YAML document, of a size that a person writes.
+    """Python's values of a YAML document.
 
     Raises:
-        yaml.YAMLError: It is not YAML, a key is there twice, or the aliases in it stand
-            for more than a million nodes.
+        yaml.YAMLError: It is not YAML, a key is there twice, or aliases are nested.
     """
-    loader = _UniqueKeyLoader(text)
     try:
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        if _count_nodes(node, {}) > MAX_NODES:
-            raise yaml.MarkedYAMLError(problem="too much is behind its aliases (*name)")
-        return loader.construct_document(node)
+        return yaml.load(text, _Loader)
     except RecursionError:
         raise yaml.MarkedYAMLError(problem="nested too deeply") from None
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:
         # what PyYAML lets through of int(), datetime() and its look-ups
         raise yaml.MarkedYAMLError(problem=f"a value that cannot be read ({e})") from e
-    finally:
-        loader.dispose()
 
 
 def load_config(path: str | Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Sums over all processes of a training, so that its loss does not depend on them."""
+"""Sums over training processes, so that the loss does not depend on their number."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def num_processes() -> int:
 
 
 def process_rank() -> int:
-    """Number of this process; 0 outside of distributed training."""
+    """Rank of this process; 0 outside of distributed training."""
     return dist.get_rank() if num_processes() > 1 else 0
 
 
@@ -28,16 +28,16 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
-        # The sum over processes of what they send back, which is the same on each,
-        # because each computes the same from the total.
+        # The sum of the gradients of all processes. They are equal, because every
+        # process computes the same from the total.
         return grad * num_processes()
 
 
 def sum_over_processes(x: torch.Tensor) -> torch.Tensor:
     """Sum a tensor of the same shape on every process; itself where there is one.
 
-    Every process must call this, and use what it returns in the same way. Nothing
-    waits for the device.
+    Every process must call this and use the result in the same way. Nothing waits for
+    the device.
     """
     return _Sum.apply(x) if num_processes() > 1 else x
 
@@ -45,7 +45,7 @@ def sum_over_processes(x: torch.Tensor) -> torch.Tensor:
 def end_processes() -> None:
     """Leave the process group together, where there is one.
 
-    A process that ends while others still talk to it makes them fail.
+    If one process ended while others still communicate with it, they would fail.
     """
     if dist.is_available() and dist.is_initialized():
         dist.barrier()

@@ -1,4 +1,4 @@
-"""Errors a user can mend, and how a script shows them."""
+"""Errors that a user can fix, and how a command shows them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 
 
 class UserError(ValueError):
-    """Something the user can mend: the message names the file, the entry and the fix.
+    """The user can fix this: the message names the file, the entry and the fix.
 
     `main_guard` prints it as "ERROR: ..." without a traceback.
     """
 
 
 class DataError(UserError):
-    """A data directory, or audio it points to, is not as it must be."""
+    """A data directory, or audio that it points to, is invalid."""
 
 
 def main_guard(main: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate a script's `main`: user errors become "ERROR: ..." and exit status 1.
+    """Decorate a command's `main`: user errors become "ERROR: ..." and exit status 1.
 
-    Caught are `UserError` and what the operating system refuses (a missing file, no
+    It catches `UserError` and errors of the operating system (a missing file, no
     permission, a full disk). Anything else is a defect and keeps its traceback.
     """
 
@@ -45,7 +45,7 @@ def main_guard(main: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Preview:
-    """Names of which only the first `keep` are kept, however many are added."""
+    """Counts names and keeps only the first `keep` of them."""
 
     def __init__(self, keep: int = 3) -> None:
         self.keep = keep
@@ -53,7 +53,7 @@ class Preview:
         self.count = 0
 
     def add(self, name: str) -> None:
-        """One name more."""
+        """Add a name."""
         self.count += 1
         if self.count <= self.keep:
             self.first.append(name)

@@ -1,4 +1,4 @@
-"""Make data directories of a corpus that is on this machine, by lhotse's recipes.
+"""Prepare the data directories of a corpus.
 
 Usage: prepare_corpus ami --corpus_dir /corpora/ami --data data --sets ihm_train
 
@@ -28,13 +28,14 @@ CORPORA = sorted(
 FLAGS = ("true", "false")
 
 
-def find_corpus(
+def corpus_directory(
     name: str, module: Any, sets: list[str], args: argparse.Namespace
 ) -> Path:
-    """The corpus' directory, downloaded if that is asked for.
+    """The corpus' directory, after the download with ``--download true``.
 
     Raises:
-        UserError: it is not named, not there, or not to be downloaded.
+        UserError: no directory is given, it does not exist, or the corpus cannot be
+            downloaded.
     """
     if args.download == "true":
         if not hasattr(module, "download"):
@@ -55,32 +56,34 @@ def find_corpus(
 
 
 def get_parser(module: Any = None) -> argparse.ArgumentParser:
-    """The options, with those of a corpus' own."""
+    """The options, with those of the corpus."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", choices=CORPORA)
-    parser.add_argument("--corpus_dir", help="where the corpus is")
+    parser.add_argument("--corpus_dir", help="directory of the corpus")
     parser.add_argument("--data", default="data", help="where data directories go")
     sets = ", ".join(module.SETS) if module else "depends on the corpus"
-    parser.add_argument("--sets", nargs="+", help=f"which to make: {sets}; default all")
+    parser.add_argument(
+        "--sets", nargs="+", help=f"sets to prepare: {sets}; default all"
+    )
     parser.add_argument(
         "--allow_missing",
         choices=FLAGS,
         default="false",
-        help="prepare what is there of a corpus that is not complete",
+        help="prepare what is there of a corpus that is incomplete",
     )
     parser.add_argument(
         "--required",
         nargs="+",
         default=[],
         metavar="SET",
-        help="sets of which --allow_missing must find something; the others are left "
-        "out where nothing of them is there",
+        help="sets that may not be empty, whatever --allow_missing; empty others are "
+        "left out with it",
     )
     parser.add_argument(
         "--download",
         choices=FLAGS,
         default="false",
-        help="download the corpus first, where its licence lets us",
+        help="download the corpus first, where its licence permits it",
     )
     parser.add_argument("--download_dir", default="downloads", help="where to")
     for option, text in getattr(module, "OPTIONS", {}).items():
@@ -104,7 +107,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(
             f"{name} has no set {preview(unknown)}; it has {', '.join(module.SETS)}"
         )
-    corpus_dir = find_corpus(name, module, sets, args)
+    corpus_dir = corpus_directory(name, module, sets, args)
     options = {o: v for o in getattr(module, "OPTIONS", {}) if (v := getattr(args, o))}
     allow_missing = args.allow_missing == "true"
     left_out: list[EmptySet] = []
@@ -128,11 +131,11 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def leave_out(folder: Path, error: EmptySet) -> None:
-    """Say that a set is left out; what an earlier run made of it would mislead."""
+    """Warn that a set is left out; remove the data directory of an earlier run."""
     if (folder / "wav.scp").is_file():
         shutil.rmtree(folder)
     print(
-        f"WARNING: {error}: {folder} is not made; where it is a test set, leave it out "
+        f"WARNING: {error}: {folder} is not written; if it is a test set, leave it out "
         "of --test_sets, too",
         file=sys.stderr,
     )

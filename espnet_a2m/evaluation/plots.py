@@ -1,8 +1,7 @@
-"""Pictures of confidences, masks and training curves. Nothing is computed here."""
+"""Plots of confidences, masks and training curves. Nothing is computed here."""
 
 from __future__ import annotations
 
-import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from espnet_a2m.core.files import write_atomic
+from espnet_a2m.core.files import atomic_writer
 from espnet_a2m.core.frames import FrameGrid
 
 matplotlib.use("Agg")  # no display is needed
@@ -37,20 +36,19 @@ LOG_SCALE = ("gradient norm",)
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a PNG, whole or not at all; returns ``path``."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=120)
-    write_atomic(path, content.getvalue())
+    """Write a PNG atomically; returns ``path``."""
+    with atomic_writer(path) as stream:
+        figure.savefig(stream, format="png", dpi=120)
     return path
 
 
-def plain(name: str) -> str:
-    """A name as it is, whatever formula matplotlib would see between its dollars."""
+def escape_math(name: str) -> str:
+    """Escape the dollars in a name, between which matplotlib would see a formula."""
     return name.replace("$", r"\$")
 
 
 def log_mel(speech: np.ndarray, fs: int, hop: int) -> np.ndarray:
-    """(80, T) log-mel spectrogram in dB; frame i is centred at sample i * hop."""
+    """Return (80, T) log-mel energies in dB; frame i is centred at sample i * hop."""
     import torch
     from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
 
@@ -60,7 +58,7 @@ def log_mel(speech: np.ndarray, fs: int, hop: int) -> np.ndarray:
 
 
 def spans(mask: np.ndarray) -> list[tuple[int, int]]:
-    """[begin, end) of the runs of True in a (T,) mask."""
+    """Return [begin, end) of the runs of True in a (T,) mask."""
     edges = np.flatnonzero(np.diff(np.r_[False, mask, False].astype(int)))
     return [(int(b), int(e)) for b, e in edges.reshape(-1, 2)]
 
@@ -73,7 +71,7 @@ def draw_utterance(
     mask: np.ndarray,
     grid: FrameGrid,
 ) -> Path:
-    """Spectrogram with the masked spans over it and the confidence under it.
+    """Draw a spectrogram with the masked spans over it and the confidence under it.
 
     Args:
         path: PNG to write.
@@ -106,7 +104,7 @@ def draw_utterance(
     )
     upper.set_ylabel("mel filter")
     figures = f"s_u = {confidence.mean():.3f} (red), {mask.mean():.0%} masked (shaded)"
-    upper.set_title(f"{plain(title)}: {figures}", fontsize=10)
+    upper.set_title(f"{escape_math(title)}: {figures}", fontsize=10)
     centre = (grid.offset + grid.stride * np.arange(len(confidence))) / grid.fs
     half = grid.stride / 2 / grid.fs
     for first, last in spans(mask):
@@ -123,7 +121,7 @@ def draw_utterance(
 def draw_histogram(
     path: Path, by_language: Mapping[str, Sequence[float]], title: str
 ) -> Path:
-    """Histograms of utterance confidences, a row per language; returns ``path``."""
+    """Draw histograms of utterance confidences, a row per language."""
     figure = Figure(figsize=(7, 1.2 + 1.1 * len(by_language)))
     figure.set_layout_engine("constrained")
     rows = figure.subplots(len(by_language), 1, sharex=True, squeeze=False)[:, 0]
@@ -133,9 +131,11 @@ def draw_histogram(
     for axes, (language, values) in zip(rows, by_language.items(), strict=True):
         axes.hist(values, bins=bins, color="tab:blue")
         axes.axvline(float(np.mean(values)), color="tab:red", linewidth=1)
-        axes.set_ylabel(f"{plain(language)}\n({len(values)})", rotation=0, ha="right")
+        axes.set_ylabel(
+            f"{escape_math(language)}\n({len(values)})", rotation=0, ha="right"
+        )
         axes.set_yticks([])
-    rows[0].set_title(f"{plain(title)} (red: mean)", fontsize=10)
+    rows[0].set_title(f"{escape_math(title)} (red: mean)", fontsize=10)
     rows[-1].set_xlabel("utterance confidence s_u")
     return save(figure, path)
 
@@ -143,7 +143,7 @@ def draw_histogram(
 def _draw_panel(
     axes: Axes, name: str, keys: Sequence[str], stats: Mapping[int, Mapping[str, Any]]
 ) -> None:
-    """Statistics ``keys`` over the epochs, one colour each."""
+    """Draw the statistics ``keys`` over the epochs, one colour each."""
     for i, key in enumerate(keys):
         label: str | None = key
         for part, style in (("train", "-"), ("valid", "--")):
@@ -170,7 +170,7 @@ def _draw_panel(
 def draw_curves(
     path: Path, stats: Mapping[int, Mapping[str, Any]], title: str
 ) -> Path | None:
-    """Training curves, a panel for each group of statistics that was reported.
+    """Draw training curves, a panel for each group of statistics that was reported.
 
     Args:
         path: PNG to write.
@@ -201,7 +201,7 @@ def draw_curves(
     rows = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(4.6 * columns, 3.2 * rows + 0.4))
     figure.set_layout_engine("constrained")
-    figure.suptitle(f"{plain(title)} (solid: train, dashed: valid)", fontsize=10)
+    figure.suptitle(f"{escape_math(title)} (solid: train, dashed: valid)", fontsize=10)
     grid = figure.subplots(rows, columns, squeeze=False).flat
     for axes, (name, shown) in zip(grid, panels.items(), strict=False):
         _draw_panel(axes, name, shown, stats)

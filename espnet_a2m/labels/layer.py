@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from espnet_a2m.compat.encoder_hooks import encode, tap
+from espnet_a2m.compat.encoder_hooks import capture_layers
 from espnet_a2m.compat.load import load_trained_model
 from espnet_a2m.core.errors import UserError
 from espnet_a2m.core.frames import FrameGrid
@@ -60,10 +60,9 @@ class LayerFeatures:
             return torch.empty(0, self.dim)
         batch = torch.from_numpy(speech)[None].to(self.device)
         lengths = torch.tensor([batch.size(1)], device=self.device)
-        inputs, lengths = self.model.encoder_features(
-            *self.model.frontend(batch, lengths)
-        )
-        with tap(self.model.encoder, lambda x: x, [self.layer]) as hidden:
-            output = encode(self.model.encoder, inputs, lengths)
-        hidden[self.num_layers] = output  # with the final norm, as the losses see it
+        feats = self.model.frontend(batch, lengths)
+        encoder_in, lengths = self.model.encoder_input(*feats)
+        captured = capture_layers(self.model.encoder, encoder_in, lengths, [self.layer])
+        # the last with the final norm, as the losses see it
+        hidden = captured.layers | {self.num_layers: captured.output}
         return hidden[self.layer][0]

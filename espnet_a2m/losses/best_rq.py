@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from espnet_a2m.core.frames import FrameGrid, TimeConv
-from espnet_a2m.losses.cross_entropy import predict_ids
+from espnet_a2m.losses.cross_entropy import masked_cross_entropy
 from espnet_a2m.losses.objective import MaskedBatch, Objective
 from espnet_a2m.losses.quantizer import standardise
 from espnet_a2m.losses.reduction import LossTerm
@@ -30,7 +30,7 @@ class RandomProjectionQuantizer(torch.nn.Module):
         for matrix in projection:
             torch.nn.init.xavier_uniform_(matrix)
         codebook = torch.randn(num_codebooks, codebook_size, codebook_dim)
-        # buffers, so that a resumed training and a checkpoint keep the codes
+        # buffers, so that checkpoints keep the codes
         self.projection: torch.Tensor
         self.codebook: torch.Tensor
         self.register_buffer("projection", projection)
@@ -109,10 +109,10 @@ class BestRQLoss(Objective):
         return self.quantizer(stacked)
 
     def forward(self, hidden: torch.Tensor | None, batch: MaskedBatch) -> LossTerm:
-        """See :meth:`Objective.forward` and :func:`predict_ids`."""
+        """See :meth:`Objective.forward` and :func:`masked_cross_entropy`."""
         assert hidden is not None
         ids = self.targets(batch)
         logits = self.classify(hidden).view(*ids.shape, self.codebook_size)
-        term = predict_ids(logits, ids, batch.frames.valid)
+        term = masked_cross_entropy(logits, ids, batch.frames.valid)
         term.sums = term.sums / self.num_codebooks
         return term

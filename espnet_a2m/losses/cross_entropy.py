@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from espnet_a2m.losses.reduction import LossTerm
 
 
-def predict_ids(
+def masked_cross_entropy(
     logits: torch.Tensor, ids: torch.Tensor, valid: torch.Tensor
 ) -> LossTerm:
     """Loss and accuracy of predicting ``ids``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from espnet_a2m.losses.cross_entropy import predict_ids
+from espnet_a2m.losses.cross_entropy import masked_cross_entropy
 from espnet_a2m.losses.objective import MaskedBatch, Objective
 from espnet_a2m.losses.reduction import LossTerm
 
@@ -45,6 +45,7 @@ class HuBERTLoss(Objective):
             raise ValueError(
                 f"hubert: similarity={similarity!r}: choose cosine or linear"
             )
+        self.num_classes = num_classes
         self.similarity = similarity
         self.logit_temp = logit_temp
         self.final_proj = torch.nn.Linear(input_size, final_dim)
@@ -55,7 +56,7 @@ class HuBERTLoss(Objective):
             torch.nn.init.uniform_(self.label_embeddings.weight)
 
     def forward(self, hidden: torch.Tensor | None, batch: MaskedBatch) -> LossTerm:
-        """See :meth:`Objective.forward` and :func:`predict_ids`."""
+        """See :meth:`Objective.forward` and :func:`masked_cross_entropy`."""
         assert hidden is not None and batch.labels is not None
         projected = self.final_proj(hidden)
         if self.similarity == "linear":
@@ -67,4 +68,4 @@ class HuBERTLoss(Objective):
             )
         logits = logits[:, :, None] / self.logit_temp
         ids = batch.frames.take(batch.labels)[..., None]
-        return predict_ids(logits, ids, batch.frames.valid)
+        return masked_cross_entropy(logits, ids, batch.frames.valid)

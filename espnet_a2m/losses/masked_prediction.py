@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from espnet_a2m.losses.cross_entropy import predict_ids
+from espnet_a2m.losses.cross_entropy import masked_cross_entropy
 from espnet_a2m.losses.objective import MaskedBatch, Objective
 from espnet_a2m.losses.quantizer import GumbelQuantizer
 from espnet_a2m.losses.reduction import LossTerm
@@ -36,8 +36,8 @@ class MaskedPredictionLoss(Objective):
         self.classify = torch.nn.Linear(input_size, classes)
 
     def forward(self, hidden: torch.Tensor | None, batch: MaskedBatch) -> LossTerm:
-        """See :meth:`Objective.forward` and :func:`predict_ids`."""
+        """See :meth:`Objective.forward` and :func:`masked_cross_entropy`."""
         assert hidden is not None and batch.codes is not None
         ids = batch.codes.ids  # integers: no gradient reaches the quantiser from here
         logits = self.classify(hidden).view(*ids.shape, self.codebook_size)
-        return predict_ids(logits, ids, batch.frames.valid)
+        return masked_cross_entropy(logits, ids, batch.frames.valid)

@@ -45,11 +45,13 @@ class Objective(torch.nn.Module):
         weight: Weight of this loss in the sum.
         masked: It is a loss of masked frames, which ATM+S scales (section III-C).
         needs_labels: It predicts the stream ``labels``.
+        num_classes: Classes of these labels; None: any number, or no labels.
     """
 
     name: str
     masked: bool = True
     needs_labels: bool = False
+    num_classes: int | None = None
 
     def __init__(self, layer: int | None, weight: float):
         super().__init__()

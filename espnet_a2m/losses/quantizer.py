@@ -19,7 +19,7 @@ class Codes:
     Attributes:
         vectors: (B, M, C) chosen codebook entries, groups concatenated.
         ids: (B, M, G) index of the entry chosen in each group.
-        code_perplexity: Entries in use, of the choices made, summed over groups.
+        code_perplexity: Perplexity of the chosen entries, summed over groups.
         prob_perplexity: The same of the mean probabilities, without noise.
         diversity: ``(G V - prob_perplexity) / (G V)``, the loss against collapse.
         temperature: Gumbel temperature that was used.
@@ -117,12 +117,12 @@ class GumbelQuantizer(torch.nn.Module):
             ).uniform_()
         )
 
-    def prepare(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    def prepare(self, embedded: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """(B, T, D) unmasked input of the encoder -> what is quantised, float32."""
-        features = features.float()
+        embedded = embedded.float()
         if not self.input_grad:
-            features = features.detach()
-        return standardise(features, lengths) if self.standardise_input else features
+            embedded = embedded.detach()
+        return standardise(embedded, lengths) if self.standardise_input else embedded
 
     def temperature_at(self, updates: torch.Tensor) -> torch.Tensor:
         """Gumbel temperature after ``updates`` (0-dim), on the device."""

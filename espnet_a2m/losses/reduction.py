@@ -24,7 +24,9 @@ class LossTerm:
     stats: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
 
 
-def reduce(term: LossTerm, weight: torch.Tensor | None = None) -> torch.Tensor:
+def reduce(
+    term: LossTerm, utterance_weight: torch.Tensor | None = None
+) -> torch.Tensor:
     """``L = sum_u w_u sum_t l_ut / sum_u n_u``, this process's share of it.
 
     The denominator counts the frames of all processes, so that the sum of their
@@ -33,7 +35,7 @@ def reduce(term: LossTerm, weight: torch.Tensor | None = None) -> torch.Tensor:
 
     Args:
         term: Sums and counts of the utterances.
-        weight: (B,) see :class:`UtteranceWeight`; None: 1 for all.
+        utterance_weight: (B,) see :class:`UtteranceWeight`; None: 1 for all.
     """
-    sums = term.sums if weight is None else weight * term.sums
+    sums = term.sums if utterance_weight is None else utterance_weight * term.sums
     return sums.sum() / sum_over_processes(term.counts.sum()).clamp(min=1)

@@ -6,28 +6,25 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from espnet_a2m.core.frames import padding_mask
+from espnet_a2m.masking.guidance import (
+    GuidanceOptions,
+    Orders,
+    guidance_function,
+    uniform,
+)
 from espnet_a2m.masking.sampling import (
-    MASK_SELECTION,
-    TINY,
-    Share,
-    Spans,
-    cover,
-    covered,
-    draw_spans,
-    eq3_keys,
-    fill_up,
-    largest,
-    num_starts,
-    span_counts,
-    span_quantiles,
-    target_counts,
-    where_start,
+    mask_invalid_starts,
+    num_frames_to_mask,
+    num_spans,
+    num_valid_starts,
+    sampling_keys,
+    sliding_max,
+    spans_to_mask,
+    take_in_order,
+    topk_mask,
 )
 from espnet_a2m.masking.schedule import AnnealedOptions, Range
 
-#: What decides where spans start.
-GUIDANCE = ("uniform", "high", "low", "mixed", "top_k", "shuffled", "energy")
 #: How much is masked: a share of the frames, or a number of spans.
 COVERAGE = ("exact", "starts")
 #: What stands in the place of masked frames.
@@ -35,7 +32,6 @@ REPLACEMENT = ("learned", "noise", "zeros")
 #: Options that can be annealed.
 RANGES: dict[str, Range] = {
     "mask_prob": ("in (0, 1)", lambda value: 0 < value < 1),
-    "mask_length": ("1 or above", lambda value: value >= 1),
     "power": ("0 or above", lambda value: value >= 0),
     "temperature": ("above 0", lambda value: value > 0),
     "high_share": ("in [0, 1]", lambda value: 0 <= value <= 1),
@@ -47,13 +43,6 @@ RANGES: dict[str, Range] = {
 def _require(ok: bool, problem: str) -> None:
     if not ok:
         raise ValueError(f"masking_conf: {problem}")
-
-
-def shuffle_frames(score: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """``score`` (B, T) with the first ``lengths`` (B,) frames permuted at random."""
-    order = torch.rand(score.shape, device=score.device)
-    padding = padding_mask(lengths, score.size(1))
-    return score.gather(1, order.masked_fill_(padding, 2.0).argsort(1))
 
 
 class GuidedMasking(torch.nn.Module):
@@ -69,7 +58,8 @@ class GuidedMasking(torch.nn.Module):
             ``high_share`` from high and goes on with low, ``top_k`` starts at the
             most confident frames (ties at random). Controls: ``uniform`` ignores the
             confidences (the baseline), ``shuffled`` permutes them in time within the
-            utterance, ``energy`` is high on energies.
+            utterance. Or ``package.module:function``; see
+            :mod:`espnet_a2m.masking.guidance`.
         high_share: Of ``mixed``: the share of the spans (of the masked frames, at
             exact coverage) that is from high.
         power: Probabilities are proportional to s_t ** power (low: of 1 - s_t).
@@ -81,11 +71,6 @@ class GuidedMasking(torch.nn.Module):
             so fewer frames are masked (0.65: 49 %).
         min_masks: At least so many spans are drawn in every utterance, as far as it
             has room for their starts.
-        mask_selection: ``static`` spans, or lengths drawn for each span: ``uniform``,
-            ``normal`` or ``poisson`` (see `span_quantiles`). Static spans start where
-            they end in the utterance; the others start in any frame, and what passes
-            the utterance's end is cut off.
-        mask_other: Shortest span of ``uniform``, standard deviation of ``normal``.
         mask_channel_prob: Share of channels that are set to zero in all frames, in
             training, as in wav2vec 2.0: spans as by ``coverage: starts``, drawn
             uniformly for every utterance.
@@ -94,8 +79,8 @@ class GuidedMasking(torch.nn.Module):
             (of standard deviation ``noise_std``, as in BEST-RQ) or ``zeros``.
         noise_std: See ``replacement``.
         anneal: Option -> [start, end, updates] in place of the option's constant:
-            linear, then constant. For mask_prob, mask_length (of static spans,
-            rounded), power, temperature, high_share, mask_channel_prob, noise_std.
+            linear, then constant. For mask_prob, power, temperature, high_share,
+            mask_channel_prob, noise_std.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -112,8 +97,6 @@ class GuidedMasking(torch.nn.Module):
         temperature: float | None = None,
         coverage: str = "exact",
         min_masks: int = 0,
-        mask_selection: str = "static",
-        mask_other: float = 0.0,
         mask_channel_prob: float = 0.0,
         mask_channel_length: int = 10,
         replacement: str = "learned",
@@ -122,27 +105,17 @@ class GuidedMasking(torch.nn.Module):
     ):
         super().__init__()
         for name, value, choices in (
-            ("guidance", guidance, GUIDANCE),
             ("coverage", coverage, COVERAGE),
-            ("mask_selection", mask_selection, MASK_SELECTION),
             ("replacement", replacement, REPLACEMENT),
         ):
             hint = f"{name}={value!r}: choose one of " + ", ".join(choices)
             _require(value in choices, hint)
+        _require(mask_length >= 1, f"mask_length={mask_length} is not 1 or above")
         _require(min_masks >= 0, f"min_masks={min_masks} is negative")
-        problem = f"mask_other={mask_other}: mask_selection={mask_selection} needs "
-        if mask_selection == "uniform":
-            whole = mask_other == int(mask_other)
-            ok = whole and 0 <= mask_other <= 2 * mask_length
-            _require(ok, f"{problem}a whole number in [0, {2 * mask_length}]")
-        elif mask_selection == "normal":
-            _require(mask_other > 0, f"{problem}a standard deviation above 0")
-
         self.options = AnnealedOptions(
             "masking_conf",
             dict(
                 mask_prob=mask_prob,
-                mask_length=mask_length,
                 power=power,
                 temperature=temperature,
                 high_share=high_share,
@@ -158,42 +131,27 @@ class GuidedMasking(torch.nn.Module):
             f"mask_channel_length={mask_channel_length} is not in [1, {size}], "
             "the width of the encoder's input",
         )
-        changes = "mask_length" in self.options.schedules
-        self.mask_length: int | None = None if changes else mask_length
-        _require(
-            mask_selection == "static" or self.mask_length is not None,
-            f"anneal: mask_length changes static spans, not {mask_selection} ones",
-        )
+        self.mask_length = mask_length
         self.guidance = guidance
+        self.order_starts = guidance_function(guidance)
         self.coverage = coverage
         self.min_masks = min_masks
         self.mask_channel_length = mask_channel_length
         self.replacement = replacement
-        self.quantiles: torch.Tensor | None
-        self.register_buffer("quantiles", None, persistent=False)
-        if mask_selection != "static":
-            self.quantiles = span_quantiles(mask_length, mask_selection, mask_other)
         if replacement == "learned":
             self.mask_emb = torch.nn.Parameter(torch.empty(size).uniform_())
 
     @property
-    def source(self) -> str | None:
-        """What `draw` needs as score: ``confidence``, ``energy`` or nothing."""
-        if self.guidance == "uniform":
-            return None
-        return "energy" if self.guidance == "energy" else "confidence"
-
-    @property
     def needs_confidence(self) -> bool:
         """Whether `draw` needs confidences."""
-        return self.source == "confidence"
+        return self.order_starts is not uniform
 
     @torch.no_grad()
     def draw(
         self,
         lengths: torch.Tensor,
         max_length: int,
-        score: torch.Tensor | None,
+        confidence: torch.Tensor | None,
         updates: torch.Tensor,
     ) -> torch.Tensor:
         """Draw a mask.
@@ -201,142 +159,108 @@ class GuidedMasking(torch.nn.Module):
         Args:
             lengths: (B,) numbers of frames; 0 masks nothing.
             max_length: T.
-            score: (B, T) what `source` says, in [0, 1].
+            confidence: (B, T) in [0, 1]; may be None unless `needs_confidence`.
             updates: 0-dim, updates so far, on the device of ``lengths``.
 
         Returns:
             (B, T) boolean, True where masked; never beyond ``lengths``.
 
         Raises:
-            ValueError: ``score`` is missing.
+            ValueError: ``confidence`` is missing.
         """
-        if self.source is not None and score is None:
-            raise ValueError(f"masking_conf: guidance={self.guidance} needs scores")
+        if confidence is None:
+            if self.needs_confidence:
+                raise ValueError(
+                    f"masking_conf: guidance={self.guidance} needs confidences"
+                )
+            confidence = torch.zeros(len(lengths), max_length, device=lengths.device)
         mask_prob = self.options.at("mask_prob", updates)
-        mask_length: int | torch.Tensor
-        if self.mask_length is None:
-            annealed = torch.as_tensor(self.options.at("mask_length", updates))
-            mask_length = annealed.round().long()
-        else:
-            mask_length = self.mask_length
-        if self.quantiles is not None:
-            spans = draw_spans(lengths, max_length, self.quantiles)
-            starts = lengths
-        else:
-            spans = self._static_spans(lengths, max_length, mask_length)
-            starts = num_starts(lengths, mask_length)
-        orders = self._start_orders(lengths, starts, max_length, score, updates)
+        num_starts = num_valid_starts(lengths, self.mask_length)
+        orders = self._start_orders(confidence.float(), lengths, num_starts, updates)
         if self.coverage == "starts":
-            counts = span_counts(lengths, mask_prob, mask_length)
-            counts = counts.clamp(min=self.min_masks).minimum(starts)
-            return covered(fill_up(orders, counts), spans, lengths)
+            counts = num_spans(lengths, mask_prob, self.mask_length)
+            counts = counts.clamp(min=self.min_masks).minimum(num_starts)
+            starts = take_in_order(orders, counts)
+            return spans_to_mask(starts, self.mask_length, lengths)
 
-        first = None
+        masked = None
         if self.min_masks:
-            counts = starts.clamp(max=self.min_masks)
-            first = covered(fill_up(orders, counts), spans, lengths)
-        frame_orders = [(cover(keys, spans), share) for keys, share in orders]
-        return fill_up(frame_orders, target_counts(lengths, mask_prob), first)
-
-    def _static_spans(
-        self, lengths: torch.Tensor, max_length: int, mask_length: int | torch.Tensor
-    ) -> Spans:
-        """Spans of the same length everywhere, which may be annealed."""
-        if isinstance(mask_length, int):
-            return Spans(None, mask_length)
-        left = lengths[:, None] - torch.arange(max_length, device=lengths.device)
-        frames = torch.minimum(left, mask_length).clamp(min=1)
-        return Spans(frames, self._longest())
-
-    def _longest(self) -> int:
-        """The most frames that a span ever has."""
-        if self.quantiles is not None:
-            return len(self.quantiles)
-        return round(self.options.maximum("mask_length"))
+            starts = take_in_order(orders, num_starts.clamp(max=self.min_masks))
+            masked = spans_to_mask(starts, self.mask_length, lengths)
+        frame_orders = [
+            (sliding_max(p, self.mask_length), share) for p, share in orders
+        ]
+        return take_in_order(
+            frame_orders, num_frames_to_mask(lengths, mask_prob), masked
+        )
 
     def _start_orders(
         self,
+        confidence: torch.Tensor,
         lengths: torch.Tensor,
-        starts: torch.Tensor,
-        max_length: int,
-        score: torch.Tensor | None,
+        num_starts: torch.Tensor,
         updates: torch.Tensor,
-    ) -> list[tuple[torch.Tensor, Share]]:
-        """In which order starts are drawn, for `fill_up`: keys (B, T) and share."""
-        if self.guidance == "uniform" or score is None:
-            return [(eq3_keys(starts, max_length), 1.0)]
-        score = score.float()
-        if self.guidance == "top_k":
-            # float64 keeps the noise apart from the scores
-            keys = score.double() + 1e-8 * torch.rand_like(score)
-            return [(where_start(keys, starts), 1.0)]
-
-        def keys_of(x: torch.Tensor) -> torch.Tensor:
-            power = self.options.at("power", updates)
-            if not self.options.is_off("temperature"):
-                temperature = self.options.at("temperature", updates)
-                log_weights = x.clamp(min=0.0) ** power / temperature
-            elif isinstance(power, torch.Tensor) or power != 1.0:
-                log_weights = power * x.clamp(min=TINY).log()
-            else:
-                return eq3_keys(starts, max_length, x)
-            return eq3_keys(starts, max_length, log_weights=log_weights)
-
-        if self.guidance == "low":
-            return [(keys_of(1.0 - score), 1.0)]
-        if self.guidance == "mixed":
-            share = self.options.at("high_share", updates)
-            return [(keys_of(score), share), (keys_of(1.0 - score), 1.0)]
-        if self.guidance == "shuffled":
-            score = shuffle_frames(score, lengths)
-        return [(keys_of(score), 1.0)]
+    ) -> Orders:
+        """In which order spans start: priorities (B, T) and shares."""
+        at, is_off = self.options.at, self.options.is_off
+        temperature = None if is_off("temperature") else at("temperature", updates)
+        options = GuidanceOptions(
+            at("power", updates), temperature, at("high_share", updates)
+        )
+        orders = self.order_starts(confidence, lengths, options)
+        for priorities, _ in orders:
+            if priorities.shape != confidence.shape:
+                raise ValueError(
+                    f"masking_conf: guidance={self.guidance} gives priorities of shape "
+                    f"{tuple(priorities.shape)} for {tuple(confidence.shape)} frames"
+                )
+        return [(mask_invalid_starts(p, num_starts), share) for p, share in orders]
 
     def max_count(self, max_length: int) -> int:
         """Most frames that `draw` masks in an utterance of ``max_length`` frames."""
         mask_prob = self.options.maximum("mask_prob")
-        length, longest = torch.tensor(max_length), self._longest()
+        length = torch.tensor(max_length)
         spans = self.min_masks
         count = 1
         if self.coverage == "exact":
-            count = max(count, int(target_counts(length, mask_prob)))
-        elif self.mask_length is None:
-            # fewer, longer spans or more, shorter ones: no more frames than wanted,
-            # and a span for the random part of their number
-            count = int(length * mask_prob) + 1 + longest
+            count = max(count, int(num_frames_to_mask(length, mask_prob)))
         else:
-            # the same float32 arithmetic as in `span_counts`
+            # the same float32 arithmetic as in `num_spans`
             spans = max(spans, int(length * mask_prob / self.mask_length) + 1)
-        return max(1, min(max_length, max(count, spans * longest)))
+        return max(1, min(max_length, max(count, spans * self.mask_length)))
 
     def replace(
-        self, features: torch.Tensor, mask: torch.Tensor, updates: torch.Tensor
+        self, embedded: torch.Tensor, mask: torch.Tensor, updates: torch.Tensor
     ) -> torch.Tensor:
         """Replace masked frames, and in training mask channels.
 
         Args:
-            features: (B, T, D), left as they are.
+            embedded: (B, T, D), left as it is.
             mask: (B, T) True where masked.
             updates: 0-dim, updates so far.
 
         Returns:
-            (B, T, D) new features.
+            (B, T, D) a new tensor.
         """
         frames = mask[..., None]
         if self.replacement == "learned":
-            masked = torch.where(frames, self.mask_emb.to(features), features)
+            masked = torch.where(frames, self.mask_emb.to(embedded), embedded)
         elif self.replacement == "noise":
-            noise = torch.randn_like(features) * self.options.at("noise_std", updates)
-            masked = torch.where(frames, noise, features)
+            noise = torch.randn_like(embedded) * self.options.at("noise_std", updates)
+            masked = torch.where(frames, noise, embedded)
         else:
-            masked = features.masked_fill(frames, 0.0)
+            masked = embedded.masked_fill(frames, 0.0)
         if not (self.training and self.masks_channels):
             return masked
 
-        batch, _, width = features.shape
+        batch, _, width = embedded.shape
         lengths = mask.new_full((batch,), width, dtype=torch.long)
-        starts = num_starts(lengths, self.mask_channel_length)
+        num_starts = num_valid_starts(lengths, self.mask_channel_length)
         share = self.options.at("mask_channel_prob", updates)
-        counts = span_counts(lengths, share, self.mask_channel_length).minimum(starts)
-        chosen = largest(eq3_keys(starts, width), counts)
-        channels = covered(chosen, Spans(None, self.mask_channel_length), lengths)
+        counts = num_spans(lengths, share, self.mask_channel_length)
+        keys = sampling_keys(torch.ones(batch, width, device=mask.device))
+        starts = topk_mask(
+            mask_invalid_starts(keys, num_starts), counts.minimum(num_starts)
+        )
+        channels = spans_to_mask(starts, self.mask_channel_length, lengths)
         return masked.masked_fill(channels[:, None], 0.0)

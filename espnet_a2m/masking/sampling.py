@@ -1,11 +1,11 @@
-"""From scores to spans: eq. 3 (section III-B) for a whole batch at once.
+"""From priorities of starts to masks: eq. 3 (section III-B) for a whole batch at once.
 
 Drawing starts one after the other without replacement, start ``t`` with probability
 ``w_t / sum of the weights not yet drawn``, is sorting them by ``log(u_t) / w_t``
-(Efraimidis and Spirakis 2006). A frame is covered as soon as the best of the starts
-that cover it has been drawn. So the frames, ranked by the best key of these starts,
-are covered in the order of sequential drawing, and the first so many of them are the
-mask: no loop over draws or utterances, and nothing that the host has to wait for.
+(Efraimidis and Spirakis 2006). A frame is masked as soon as the best of the starts
+whose spans hold it has been drawn. So the frames, ranked by the best key of these
+starts, are masked in the order of sequential drawing, and the first so many of them
+are the mask: no loop over draws or utterances, and nothing that the host waits for.
 
 Shapes: B utterances, T frames of the padded batch.
 """
@@ -13,29 +13,25 @@ Shapes: B utterances, T frames of the padded batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from espnet_a2m.core.frames import padding_mask
+from espnet_a2m.masking.schedule import Scalar
 
-#: How long spans are: names of fairseq and ESPnet.
-MASK_SELECTION = ("static", "uniform", "normal", "poisson")
-#: Frames without confidence are drawn last, not never.
-TINY = 1e-30
-
-Share = float | torch.Tensor
+#: Smallest weight: frames without confidence are drawn last, not never.
+EPS = 1e-30
 
 
-def target_counts(lengths: torch.Tensor, mask_prob: Share) -> torch.Tensor:
+def num_frames_to_mask(lengths: torch.Tensor, mask_prob: Scalar) -> torch.Tensor:
     """(B,) numbers of frames to mask: ``mask_prob`` of each length, rounded."""
     return (lengths * mask_prob + 0.5).long()
 
 
-def span_counts(
-    lengths: torch.Tensor, mask_prob: Share, mask_length: int | torch.Tensor
+def num_spans(
+    lengths: torch.Tensor, mask_prob: Scalar, mask_length: int
 ) -> torch.Tensor:
     """(B,) numbers of spans by fairseq's convention.
 
@@ -46,128 +42,68 @@ def span_counts(
     return (lengths * mask_prob / mask_length + u).long()
 
 
-def num_starts(lengths: torch.Tensor, shortest: int | torch.Tensor) -> torch.Tensor:
-    """(B,) numbers of frames where a span of ``shortest`` frames may start.
+def num_valid_starts(lengths: torch.Tensor, mask_length: int) -> torch.Tensor:
+    """(B,) numbers of frames where a span of ``mask_length`` frames may start.
 
     An utterance that is shorter than a span has one start, its first frame.
     """
-    return (lengths - shortest + 1).clamp(min=1).minimum(lengths)
+    return (lengths - mask_length + 1).clamp(min=1).minimum(lengths)
 
 
-class Spans(NamedTuple):
-    """How many frames the span of each start has."""
-
-    #: (B, T) frames, none passing the last frame; None: all have ``longest`` frames.
-    frames: torch.Tensor | None
-    longest: int
-
-
-def span_quantiles(
-    mask_length: int, mask_selection: str, mask_other: float
+def sampling_keys(
+    weights: torch.Tensor, generator: torch.Generator | None = None
 ) -> torch.Tensor:
-    """Distribution function of the frames of a span: 2^24 P(at most 1, 2, ... frames).
-
-    ``uniform`` from ``mask_other`` to twice ``mask_length``; ``normal`` with standard
-    deviation ``mask_other`` around ``mask_length``, rounded; ``poisson`` with mean
-    ``mask_length``. What is below one frame is one frame. The tail that 24 random
-    bits never reach is left out, so that the longest span is known.
-    """
-    from scipy import stats
-
-    if mask_selection == "uniform":
-        distribution = stats.randint(int(mask_other), 2 * mask_length + 1)
-    elif mask_selection == "normal":
-        distribution = stats.norm(mask_length, mask_other)
-    else:
-        distribution = stats.poisson(mask_length)
-    longest = max(1, round(distribution.ppf(1 - 2**-24)))
-    # half a frame more rounds what is normal, and changes nothing for the others
-    quantiles = distribution.cdf(np.arange(longest) + 1.5)
-    return torch.tensor(np.rint(quantiles * 2**24), dtype=torch.int32)
-
-
-def draw_spans(
-    lengths: torch.Tensor, max_length: int, quantiles: torch.Tensor
-) -> Spans:
-    """Spans for all frames from `span_quantiles`, cut off at ``lengths`` (B,)."""
-    shape, device = (len(lengths), max_length), lengths.device
-    u = torch.randint(2**24, shape, dtype=torch.int32, device=device)
-    frames = torch.bucketize(u, quantiles[:-1], right=True) + 1
-    left = lengths[:, None] - torch.arange(max_length, device=device)
-    return Spans(frames.minimum(left).clamp(min=1), len(quantiles))
-
-
-def eq3_keys(
-    starts: torch.Tensor,
-    max_length: int,
-    weights: torch.Tensor | None = None,
-    log_weights: torch.Tensor | None = None,
-    generator: torch.Generator | None = None,
-) -> torch.Tensor:
-    """Random keys; the starts by decreasing key are drawn by eq. 3.
+    """Random keys; starts by decreasing key are drawn by eq. 3.
 
     Args:
-        starts: (B,) numbers of possible starts, the first of each row.
-        max_length: T.
-        weights: (B, T) not negative, to which the probabilities are proportional;
-            None draws uniformly.
-        log_weights: (B, T) their logarithms instead, for weights of any size.
-        generator: Source of randomness on the device of ``starts``.
+        weights: (B, T) not negative, to which the probabilities are proportional.
+        generator: Source of randomness on the device of ``weights``.
 
     Returns:
-        (B, T) keys, -inf where no span may start.
+        (B, T) keys.
     """
-    shape, device = (len(starts), max_length), starts.device
     # u < 1; log(0) = -inf is a start that is drawn last, and hurts nothing
-    keys = torch.rand(shape, generator=generator, device=device).log_()
-    if weights is not None:
-        keys.div_(weights.clamp(min=TINY))
-    if log_weights is not None:  # -log(-log(u) / w): the same order
-        keys = log_weights - keys.neg_().log_()
-    return where_start(keys, starts)
+    u = torch.rand(weights.shape, generator=generator, device=weights.device)
+    return u.log_().div_(weights.clamp(min=EPS))
 
 
-def where_start(keys: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
-    """``keys`` (B, T), -inf but for the first ``starts`` (B,) of each row."""
-    return keys.masked_fill(padding_mask(starts, keys.size(1)), -torch.inf)
+def log_sampling_keys(log_weights: torch.Tensor) -> torch.Tensor:
+    """As `sampling_keys`, of the logarithms (B, T) of weights of any size.
 
-
-def cover(keys: torch.Tensor, spans: Spans) -> torch.Tensor:
-    """(B, T) best key of the starts that cover each frame, of (B, T) keys of starts.
-
-    Where no start covers it is -inf.
+    ``-log(-log(u) / w)`` has the order of ``log(u) / w``.
     """
-    if spans.frames is None:
-        padded = F.pad(keys, (spans.longest - 1, 0), value=-torch.inf)
-        return F.max_pool1d(padded[:, None], spans.longest, stride=1)[:, 0]
-
-    # A span is the union of two spans of 2^k frames, one at each end. Level k of the
-    # table has the best key of the spans of 2^k frames that start at each frame; each
-    # such span is two of the level below.
-    batch, num_frames = keys.shape
-    frames = torch.arange(num_frames, device=keys.device)
-    # half a frame more, for no rounding error to fall below a power of 2
-    level = (spans.frames + 0.5).log2().long()
-    levels = min(spans.longest, num_frames).bit_length()
-    table = keys.new_full((batch, levels * num_frames), -torch.inf)
-    first = level * num_frames + frames
-    for index in (first, first + spans.frames - 2**level):
-        table.scatter_reduce_(1, index, keys, "amax")
-    *lower, best = table.view(batch, levels, num_frames).unbind(1)
-    for k in reversed(range(levels - 1)):
-        second_half = F.pad(best, (2**k, 0), value=-torch.inf)[:, :num_frames]
-        best = torch.maximum(lower[k], torch.maximum(best, second_half))
-    return best
+    u = torch.rand(log_weights.shape, device=log_weights.device)
+    return log_weights - u.log_().neg_().log_()
 
 
-def covered(starts: torch.Tensor, spans: Spans, lengths: torch.Tensor) -> torch.Tensor:
-    """(B, T) frames inside ``lengths`` (B,) that the spans of ``starts`` cover."""
-    keys = torch.zeros(starts.shape, device=starts.device)
-    keys = keys.masked_fill_(~starts, -torch.inf)
-    return (cover(keys, spans) == 0) & ~padding_mask(lengths, starts.size(1))
+def mask_invalid_starts(
+    priorities: torch.Tensor, num_starts: torch.Tensor
+) -> torch.Tensor:
+    """``priorities`` (B, T), -inf but for the first ``num_starts`` (B,) of each row."""
+    invalid = padding_mask(num_starts, priorities.size(1))
+    return priorities.masked_fill(invalid, -torch.inf)
 
 
-def largest(values: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+def sliding_max(priorities: torch.Tensor, mask_length: int) -> torch.Tensor:
+    """(B, T) largest priority of the starts whose spans hold each frame.
+
+    These are the frame itself and the ``mask_length - 1`` before it.
+    """
+    padded = F.pad(priorities, (mask_length - 1, 0), value=-torch.inf)
+    return F.max_pool1d(padded[:, None], mask_length, stride=1)[:, 0]
+
+
+def spans_to_mask(
+    starts: torch.Tensor, mask_length: int, lengths: torch.Tensor
+) -> torch.Tensor:
+    """(B, T) frames of the spans at ``starts`` (B, T), inside ``lengths`` (B,)."""
+    priorities = torch.zeros(starts.shape, device=starts.device)
+    priorities = priorities.masked_fill_(~starts, -torch.inf)
+    masked = sliding_max(priorities, mask_length) == 0
+    return masked & ~padding_mask(lengths, starts.size(1))
+
+
+def topk_mask(values: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
     """(B, T) True at the ``counts`` (B,) largest of each row of ``values`` (B, T).
 
     Of equal values the first are taken: of the span that reaches the wanted number
@@ -188,15 +124,15 @@ def largest(values: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
     return (values > threshold) | (tied & (tied.cumsum(1, dtype=torch.int32) <= wanted))
 
 
-def fill_up(
-    orders: Sequence[tuple[torch.Tensor, Share]],
+def take_in_order(
+    orders: Sequence[tuple[torch.Tensor, Scalar]],
     counts: torch.Tensor,
     taken: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Take frames (or starts) in one order, then the rest in the next.
 
     Args:
-        orders: Values (B, T), the largest come first, and the share of ``counts``
+        orders: Priorities (B, T), the largest come first, and the share of ``counts``
             that is to be reached with them; the last share is 1.
         counts: (B,) numbers of frames in the end.
         taken: (B, T) frames that are taken already and count.
@@ -204,12 +140,12 @@ def fill_up(
     Returns:
         (B, T) True where taken: ``counts``, or as many as were taken already.
     """
-    for values, share in orders:
-        wanted = target_counts(counts, share)
+    for priorities, share in orders:
+        wanted = num_frames_to_mask(counts, share)
         if taken is not None:
-            values = values.masked_fill(taken, torch.inf)
+            priorities = priorities.masked_fill(taken, torch.inf)
             wanted = torch.maximum(wanted, taken.sum(1))
-        taken = largest(values, wanted)
+        taken = topk_mask(priorities, wanted)
     assert taken is not None
     return taken
 
@@ -217,7 +153,7 @@ def fill_up(
 def span_mask(
     lengths: torch.Tensor,
     max_length: int,
-    mask_prob: Share,
+    mask_prob: Scalar,
     mask_length: int,
     confidence: torch.Tensor | None = None,
     generator: torch.Generator | None = None,
@@ -238,8 +174,10 @@ def span_mask(
     Returns:
         (B, T) boolean, True where masked; never beyond ``lengths``.
     """
-    starts = num_starts(lengths, mask_length)
-    keys = eq3_keys(starts, max_length, confidence, generator=generator)
-    return largest(
-        cover(keys, Spans(None, mask_length)), target_counts(lengths, mask_prob)
-    )
+    if confidence is None:
+        confidence = torch.ones(len(lengths), max_length, device=lengths.device)
+    priorities = sampling_keys(confidence, generator)
+    starts = num_valid_starts(lengths, mask_length)
+    priorities = mask_invalid_starts(priorities, starts)
+    counts = num_frames_to_mask(lengths, mask_prob)
+    return topk_mask(sliding_max(priorities, mask_length), counts)

@@ -1,4 +1,4 @@
-"""Options that change linearly over the updates of a training."""
+"""Options that change linearly over the updates."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
+#: A constant, or the value of a schedule: 0-dim, on the device.
+Scalar = float | torch.Tensor
 #: What an option may be, in words and as a test.
 Range = tuple[str, Callable[[float], bool]]
 
@@ -82,7 +84,7 @@ class AnnealedOptions:
         """Whether an option has no value."""
         return not self._ends(name)
 
-    def at(self, name: str, updates: torch.Tensor) -> float | torch.Tensor:
+    def at(self, name: str, updates: torch.Tensor) -> Scalar:
         """Value of an option after ``updates`` (0-dim); a tensor if it is annealed.
 
         Raises:

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from espnet_a2m.confidence.energy import energy_confidence
 from espnet_a2m.confidence.online import OnlineScorer
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.frames import FrameGrid, frame_positions
@@ -16,14 +15,14 @@ from espnet_a2m.core.frames import FrameGrid, frame_positions
 class ConfidenceFrontend:
     """Confidences at the encoder's frames, read from a stream or computed.
 
-    Not a module: a scorer that is asked while training is no part of the model, its
+    Not a module: a scorer that runs while training is no part of the model, its
     checkpoints or its optimiser.
 
     Args:
         encoder_grid: Where the encoder's frames are centred, in the audio that it
             gets.
         scorer_grid: Where the frames of the stream ``confidence`` are centred, in
-            the whole utterance; None without that stream.
+            the uncropped utterance; None without that stream.
         scorer: Computes the confidences of the audio at hand in place of the
             stream.
 
@@ -46,7 +45,7 @@ class ConfidenceFrontend:
             scorer_grid = scorer.grid
         if scorer_grid is not None and scorer_grid.fs != encoder_grid.fs:
             raise ValueError(
-                f"the confidences were made from {scorer_grid.fs} Hz audio, but "
+                f"the confidences were computed from {scorer_grid.fs} Hz audio, but "
                 f"frontend_conf.fs is {encoder_grid.fs}; score the audio that is "
                 "trained on"
             )
@@ -67,7 +66,7 @@ class ConfidenceFrontend:
             speech: (B, N) waveforms.
             speech_lengths: (B,) samples.
             num_frames: T', the encoder's frames in the padded batch.
-            streams: ``confidence`` (B, T) of the whole utterances with
+            streams: ``confidence`` (B, T) of the uncropped utterances with
                 ``confidence_lengths``, and ``speech_start`` where they were cropped.
 
         Returns:
@@ -101,9 +100,3 @@ class ConfidenceFrontend:
             confidence.gather(1, right.long()),
             (position - left).to(confidence),
         )
-
-    def energy(
-        self, speech: torch.Tensor, speech_lengths: torch.Tensor, num_frames: int
-    ) -> torch.Tensor:
-        """(B, T') energy in place of a scorer's confidence; needs none."""
-        return energy_confidence(speech, speech_lengths, self.encoder_grid, num_frames)

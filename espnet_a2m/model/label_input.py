@@ -1,9 +1,9 @@
-"""Brings pseudo-labels (stage 9) to the frames that the encoder predicts them at."""
+"""Brings pseudo-labels (bin.labels) to the frames that the encoder predicts them at."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,16 @@ import torch
 
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.frames import FrameGrid, frame_positions
+from espnet_a2m.losses.objective import Objective
 
 
-class LabelStream:
+class LabelInput:
     """The label nearest in time to each of the encoder's frames.
 
     Args:
         encoder_grid: Where the encoder's frames are centred, in the audio that it
             gets.
-        label_grid: Where the labels are, in the whole utterance.
+        label_grid: Where the labels are in the uncropped utterance.
 
     Raises:
         ValueError: Sampling rates differ, or labels are sparser than frames.
@@ -28,17 +29,17 @@ class LabelStream:
     def __init__(self, encoder_grid: FrameGrid, label_grid: FrameGrid):
         if label_grid.fs != encoder_grid.fs:
             raise ValueError(
-                f"the labels were made from {label_grid.fs} Hz audio, but "
+                f"the labels were computed from {label_grid.fs} Hz audio, but "
                 f"frontend_conf.fs is {encoder_grid.fs}: make them from the audio that "
-                "is trained on (stage 9)"
+                "is trained on (bin.labels)"
             )
         if label_grid.stride > encoder_grid.stride:
             per_ms = encoder_grid.fs / 1000
             raise ValueError(
                 f"a label every {label_grid.stride / per_ms:g} ms is too few for "
                 f"an encoder with a frame every {encoder_grid.stride / per_ms:g} ms: "
-                "make labels from features of a higher rate (stage 9), or let the "
-                "encoder subsample more (encoder_conf.input_layer)"
+                "make labels from features of a higher rate (bin.labels), or let "
+                "the encoder subsample more (encoder_conf.input_layer)"
             )
         self.encoder_grid = encoder_grid
         self.label_grid = label_grid
@@ -48,7 +49,7 @@ class LabelStream:
 
         Args:
             num_frames: T', the encoder's frames in the padded batch.
-            streams: ``labels`` (B, T) of the whole utterances with
+            streams: ``labels`` (B, T) of the uncropped utterances with
                 ``labels_lengths``, and ``speech_start`` where they were cropped.
 
         Returns:
@@ -73,27 +74,28 @@ class LabelStream:
         return streams["labels"].long().gather(1, position.round().long())
 
 
-def check_num_classes(label_grid: object, num_classes: int | None) -> None:
-    """Refuse labels of fewer or more classes than the objective has.
+def check_num_classes(label_grid: object, losses: Iterable[Objective]) -> None:
+    """Refuse labels of fewer or more classes than an objective has.
 
     Args:
-        label_grid: Path of stage 9's grid.json, with labels.json beside it. Labels of
+        label_grid: Path of bin.labels' grid.json, with labels.json beside it. Labels of
             other programs have none, and a trained model has the grid itself: then
             labels are looked at one by one.
-        num_classes: Of the objective on labels, if there is one.
+        losses: The objectives.
 
     Raises:
         DataError: They differ.
     """
-    if not isinstance(label_grid, str) or num_classes is None:
+    if not isinstance(label_grid, str):
         return
     summary = Path(label_grid).with_name("labels.json")
     if not summary.exists():
         return
-    made = json.loads(summary.read_text())["num_classes"]
-    if made != num_classes:
-        raise DataError(
-            f"{summary.parent}: labels of {made} classes, but hubert has num_classes: "
-            f"{num_classes}: make labels with --num_clusters {num_classes} (stage 9), "
-            "or change the configuration"
-        )
+    found = json.loads(summary.read_text())["num_classes"]
+    for loss in losses:
+        if loss.num_classes not in (None, found):
+            raise DataError(
+                f"{summary.parent}: labels of {found} classes, but {loss.name} has "
+                f"num_classes: {loss.num_classes}: make labels with --num_clusters "
+                f"{loss.num_classes} (bin.labels), or change the configuration"
+            )

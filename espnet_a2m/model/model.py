@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -15,13 +16,14 @@ from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
 from espnet_a2m.compat.encoder_hooks import (
-    encode,
+    Captured,
+    capture_layers,
     input_convs,
     refuse_skipped_layers,
-    tap,
 )
 from espnet_a2m.confidence.measures import utterance_confidence
 from espnet_a2m.core.distributed import num_processes, sum_over_processes
+from espnet_a2m.core.errors import DataError, preview
 from espnet_a2m.core.frames import conv_lengths
 from espnet_a2m.losses.masked_frames import MaskedFrames
 from espnet_a2m.losses.objective import MaskedBatch, Objective
@@ -30,7 +32,7 @@ from espnet_a2m.losses.reduction import reduce
 from espnet_a2m.losses.utterance_weight import UtteranceWeight
 from espnet_a2m.masking.guided import GuidedMasking
 from espnet_a2m.model.frontend import ConfidenceFrontend
-from espnet_a2m.model.label_input import LabelStream
+from espnet_a2m.model.label_input import LabelInput
 
 
 class A2MModel(AbsESPnetModel):
@@ -74,7 +76,7 @@ class A2MModel(AbsESPnetModel):
         quantizer: GumbelQuantizer | None,
         losses: list[Objective],
         confidence: ConfidenceFrontend,
-        labels: LabelStream | None,
+        labels: LabelInput | None,
         accum_grad: int,
         utterance_weight: str = "none",
         utterance_weight_fraction: float = 1.0,
@@ -95,10 +97,11 @@ class A2MModel(AbsESPnetModel):
                 "confidence, or --online_scorer_conf, or choose guidance: uniform, "
                 "utterance_weight: none"
             )
-        if labels is None and any(loss.needs_labels for loss in losses):
+        on_labels = [loss.name for loss in losses if loss.needs_labels]
+        if labels is None and on_labels:
             raise ValueError(
-                "the objective hubert needs labels: make them (stage 9) and give "
-                "--label_grid and a stream named labels"
+                f"the objective {on_labels[0]} needs labels: run bin.labels and "
+                "give --label_grid and a stream named labels"
             )
         self.frontend = frontend
         self.specaug = specaug
@@ -132,7 +135,7 @@ class A2MModel(AbsESPnetModel):
         feats, feats_lengths = self.frontend(speech, speech_lengths)
         return {"feats": feats, "feats_lengths": feats_lengths}
 
-    def encoder_features(
+    def encoder_input(
         self, feats: torch.Tensor, lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """What the front end gave -> what enters the encoder, and its lengths (B,)."""
@@ -153,59 +156,69 @@ class A2MModel(AbsESPnetModel):
         Args:
             speech: (B, N) waveforms.
             speech_lengths: (B,) samples.
-            **streams: Of the whole utterances: ``confidence`` (B, T_scorer) and
+            **streams: Of the uncropped utterances: ``confidence`` (B, T_scorer) and
                 ``labels`` (B, T_labels), each with its ``*_lengths``; ``speech_start``
-                (B,), where ``speech`` was cropped, in samples. ``utt_id`` and other
-                streams are not read.
+                (B,), where ``speech`` was cropped, in samples. ``utt_id`` is for
+                messages; other streams are not read.
 
         Returns:
-            Loss, statistics to report, and the number of masked frames as weight.
-            With these weights the mean over processes of what they return is the
-            loss of all their utterances together.
+            Loss, statistics to report, and the number of masked frames, which is
+            ESPnet's weight of a batch. With these weights the mean over processes of
+            what they return is the loss of all their utterances together.
+
+        Raises:
+            DataError: A stream is missing, or all utterances are too short.
         """
         feats, feats_lengths = self.frontend(speech, speech_lengths)
         if self.feature_grad_mult != 1.0 and feats.requires_grad:
             feats.register_hook(lambda grad: grad * self.feature_grad_mult)
-        inputs, input_lengths = self.encoder_features(feats, feats_lengths)
-        lengths = conv_lengths(input_lengths, self.input_convs)
-        masked: dict[str, Any] = {"confidence": None}
+        encoder_in, encoder_in_lengths = self.encoder_input(feats, feats_lengths)
+        num_frames = self.num_encoder_frames(encoder_in, streams.get("utt_id", ()))
+        lengths = conv_lengths(encoder_in_lengths, self.input_convs)
 
-        def mask_input(features: torch.Tensor) -> torch.Tensor:
-            num_frames = features.size(1)
-            confidence = self.confidence(speech, speech_lengths, num_frames, streams)
-            guide = confidence
-            if self.masking.source == "energy":
-                guide = self.confidence.energy(speech, speech_lengths, num_frames)
-            mask = self.masking.draw(lengths, num_frames, guide, self.updates)
-            masked.update(features=features, mask=mask, confidence=confidence)
-            return self.masking.replace(features, mask, self.updates)
-
-        layers = {loss.layer for loss in self.objectives if loss.layer is not None}
-        with tap(self.encoder, mask_input, layers) as hidden:
-            output = encode(self.encoder, inputs, input_lengths)
-        hidden[self.num_layers] = output  # with the encoder's final norm
-
-        mask, confidence = masked["mask"], masked["confidence"]
-        max_count = self.masking.max_count(mask.size(1))
+        confidence = self.confidence(speech, speech_lengths, num_frames, streams)
+        mask = self.masking.draw(lengths, num_frames, confidence, self.updates)
+        captured = capture_layers(
+            self.encoder,
+            encoder_in,
+            encoder_in_lengths,
+            {loss.layer for loss in self.objectives if loss.layer is not None},
+            replace=lambda x: self.masking.replace(x, mask, self.updates),
+        )
+        labels = None if self.labels is None else self.labels(num_frames, streams)
         batch = MaskedBatch(
-            frames=MaskedFrames.pack(mask, max_count),
+            frames=MaskedFrames.pack(mask, self.masking.max_count(num_frames)),
             lengths=lengths,
             feats=feats,
             feats_lengths=feats_lengths,
+            labels=labels,
         )
-        if self.labels is not None:
-            batch.labels = self.labels(mask.size(1), streams)
-        weight = batch.frames.count.sum().clamp(min=1).float()
-        # ESPnet multiplies a process's loss with its share of the weights
-        scale = sum_over_processes(weight) / weight
+        num_masked = batch.frames.count.sum().clamp(min=1).float()
+        # ESPnet multiplies a process's loss with its share of the masked frames
+        scale = sum_over_processes(num_masked) / num_masked
         with torch.autocast(speech.device.type, enabled=False):
-            loss, stats = self.compute_loss(
-                batch, mask, masked["features"], hidden, confidence, scale
-            )
+            loss, stats = self.compute_loss(batch, mask, confidence, captured, scale)
         if self.training:
             self.num_batches += 1
         stats = {k: v.detach() for k, v in stats.items()}
-        return force_gatherable((loss, stats, weight), loss.device)
+        return force_gatherable((loss, stats, num_masked), loss.device)
+
+    def num_encoder_frames(
+        self, encoder_in: torch.Tensor, utt_ids: Iterable[str]
+    ) -> int:
+        """T, frames that the encoder makes of the padded batch, known on the host.
+
+        Raises:
+            DataError: None; ``utt_ids`` are named.
+        """
+        padded = torch.tensor(encoder_in.size(1))
+        num_frames = int(conv_lengths(padded, self.input_convs))
+        if num_frames == 0:
+            raise DataError(
+                f"utterances {preview(utt_ids)}: too short for the encoder's input "
+                "layer: raise --min_wav_duration"
+            )
+        return num_frames
 
     @property
     def objectives(self) -> list[Objective]:
@@ -216,9 +229,8 @@ class A2MModel(AbsESPnetModel):
         self,
         batch: MaskedBatch,
         mask: torch.Tensor,
-        features: torch.Tensor,
-        hidden: dict[int, torch.Tensor],
         confidence: torch.Tensor | None,
+        captured: Captured,
         scale: torch.Tensor,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The weighted sum of the objectives and the statistics, all in float32.
@@ -226,30 +238,29 @@ class A2MModel(AbsESPnetModel):
         Args:
             batch: What the objectives predict.
             mask: (B, T) True where masked.
-            features: (B, T, D) the encoder's input before the mask.
-            hidden: Layer -> (B, T, D) output.
             confidence: (B, T) at the encoder's frames, or None.
+            captured: The encoder's input before the mask, and its layers.
             scale: Of this process's share of the losses (0-dim).
         """
         frames, lengths = batch.frames, batch.lengths
         stats = {"masked_fraction": mask.sum() / lengths.sum()}
-        weight = None
+        utterance_weight = None
         if confidence is not None:
-            weight = self.utterance_weight(confidence, lengths, mask)
+            utterance_weight = self.utterance_weight(confidence, lengths, mask)
             s_u = utterance_confidence(confidence, lengths)
             count = mask.sum().clamp(min=1)
             stats["confidence_masked"] = (confidence * mask).sum() / count
             stats["confidence_all"] = (s_u * lengths).sum() / lengths.sum()
         stats["utterance_weight"] = (
             torch.ones_like(stats["masked_fraction"])
-            if weight is None
-            else weight.mean()
+            if utterance_weight is None
+            else utterance_weight.mean()
         )
 
         loss = torch.zeros((), device=mask.device)
         if self.quantizer is not None:
-            targets = frames.take(self.quantizer.prepare(features, lengths))
-            codes = self.quantizer(targets, frames.valid, self.updates)
+            embedded = self.quantizer.prepare(captured.embedded, lengths)
+            codes = self.quantizer(frames.take(embedded), frames.valid, self.updates)
             batch.codes = codes
             share = codes.diversity / num_processes()
             loss = loss + self.quantizer.diversity_weight * share * scale
@@ -259,12 +270,14 @@ class A2MModel(AbsESPnetModel):
                 prob_perplexity=codes.prob_perplexity,
                 gumbel_temperature=codes.temperature,
             )
+        # the last layer with the encoder's final norm
+        hidden = captured.layers | {self.num_layers: captured.output}
         for name, objective in zip(self.loss_names, self.objectives, strict=True):
             at_masked = None
             if objective.layer is not None:
                 at_masked = frames.take(hidden[objective.layer]).float()
             term = objective(at_masked, batch)
-            value = reduce(term, weight if objective.masked else None) * scale
+            value = reduce(term, utterance_weight if objective.masked else None) * scale
             loss = loss + objective.weight * value
             stats[f"loss_{name}"] = value
             stats.update({f"{key}_{name}": x for key, x in term.stats.items()})

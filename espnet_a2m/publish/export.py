@@ -18,7 +18,7 @@ import yaml
 from espnet2.tasks import ssl as stock
 from espnet2.tasks.ssl import SSLTask
 
-from espnet_a2m.compat.encoder_hooks import encode, tap
+from espnet_a2m.compat.encoder_hooks import capture_layers
 from espnet_a2m.compat.load import load_trained_model
 from espnet_a2m.core.config import load_config
 from espnet_a2m.core.errors import UserError, preview
@@ -113,11 +113,10 @@ def our_layers(
     model: A2MModel, speech: torch.Tensor, lengths: torch.Tensor
 ) -> list[torch.Tensor]:
     """The same of a pre-trained model of ours."""
-    inputs, input_lengths = model.encoder_features(*model.frontend(speech, lengths))
+    encoder_in, lengths = model.encoder_input(*model.frontend(speech, lengths))
     numbers = range(1, model.num_layers + 1)
-    with tap(model.encoder, lambda x: x, numbers) as hidden:
-        final = encode(model.encoder, inputs, input_lengths)
-    return [*(hidden[i] for i in numbers), final]
+    captured = capture_layers(model.encoder, encoder_in, lengths, numbers)
+    return [*(captured.layers[i] for i in numbers), captured.output]
 
 
 def check(model: A2MModel, model_file: Path) -> None:

@@ -1,9 +1,8 @@
-"""Accumulated batches weigh what they hold."""
+"""Gradient accumulation weighted by masked frames."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -14,10 +13,10 @@ from espnet_a2m.core.distributed import sum_over_processes
 class WeightedAccumulation:
     """Forward hook: ``accum_grad`` batches give the mean over their masked frames.
 
-    ESPnet's trainer gives each of them the same share of the gradient, so that a frame
-    counts more in a batch that has few. Here the gradient that is there when the n-th
-    batch comes is scaled from a mean over n - 1 batches to its part of the mean over n,
-    and the loss of the n-th likewise: after the last one it is
+    ESPnet's trainer gives each batch the same share of the gradient, so that a frame
+    counts more in a batch that has few. Here, when the n-th batch comes, the gradient
+    so far is scaled from a mean over n - 1 batches to its part of the mean over n, and
+    so is the loss of the n-th: after the last one the gradient is
     ``sum_n W_n g_n / sum_n W_n`` with the weights W_n of all processes.
 
     Args:
@@ -32,7 +31,7 @@ class WeightedAccumulation:
         self.weight: torch.Tensor
 
     def __call__(self, module: torch.nn.Module, args: Any, output: Any) -> Any:
-        """What the model returned, its loss scaled; gradients are changed in place."""
+        """Scale the loss that the model returned, and the gradients in place."""
         loss, stats, weight = output
         own = sum_over_processes(weight.detach().sum())
         if self.batches % self.accum_grad == 0:
@@ -46,14 +45,10 @@ class WeightedAccumulation:
         return loss * (self.accum_grad * own / self.weight), stats, weight
 
 
-@contextmanager
-def weighted_accumulation(model: torch.nn.Module, accum_grad: int) -> Iterator[None]:
+def weighted_accumulation(
+    model: torch.nn.Module, accum_grad: int
+) -> AbstractContextManager[Any]:
     """While open, training batches of ``model`` accumulate by their weights."""
     if accum_grad == 1:
-        yield
-        return
-    handle = model.register_forward_hook(WeightedAccumulation(model, accum_grad))
-    try:
-        yield
-    finally:
-        handle.remove()
+        return nullcontext()
+    return model.register_forward_hook(WeightedAccumulation(model, accum_grad))

@@ -1,43 +1,68 @@
-"""The batches of a training set in parts (``--multiple_iterator``), from any on."""
+"""The batches of an epoch: from any batch on, and with callbacks around each step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
 from espnet2.iterators.multiple_iter_factory import MultipleIterFactory
+from espnet2.train.reporter import SubReporter
 
-from espnet_a2m.training.steps import without_first
+Batch = dict[str, torch.Tensor]
+Callback = Callable[[Sequence[str], Batch], None]
+
+
+def skip_batches(batches: Iterable, count: int) -> Iterable:
+    """Leave out the first ``count`` batches of an epoch.
+
+    Those of ESPnet's usual iterators and of splits are not even read from the disk.
+    """
+    if count == 0:
+        return batches
+    if isinstance(batches, SplitBatches):
+        return SplitBatches(batches.builders, count)
+    if isinstance(batches, torch.utils.data.DataLoader):
+        sampler = batches.batch_sampler
+        if isinstance(sampler, Sequence):
+            return torch.utils.data.DataLoader(
+                batches.dataset,
+                batch_sampler=sampler[count:],
+                num_workers=batches.num_workers,
+                collate_fn=batches.collate_fn,
+                pin_memory=batches.pin_memory,
+                worker_init_fn=batches.worker_init_fn,
+            )
+    return itertools.islice(batches, count, None)
 
 
 class SplitBatches:
-    """Batches of one split after the other.
+    """Batches of one split of the training set after the other.
 
     Args:
-        builders: Make each split's batches, when it is its turn.
-        count: Batches to leave out; splits of which all are left out are only counted,
-            and of the next one nothing is read but the rest.
+        builders: Build each split's batches when it is its turn.
+        skip: Batches to leave out. Splits that are skipped altogether are only counted,
+            and of the next one only the rest is read.
     """
 
-    def __init__(self, builders: list[Callable[[], Any]], count: int = 0):
+    def __init__(self, builders: Sequence[Callable[[], Any]], skip: int = 0):
         self.builders = builders
-        self.count = count
-
-    def without_first(self, count: int) -> SplitBatches:
-        """The same from ``count`` batches on."""
-        return SplitBatches(self.builders, count)
+        self.skip = skip
 
     def __iter__(self) -> Iterator:
-        left = self.count
+        left = self.skip
         for number, build in enumerate(self.builders):
             if not left:
                 return self._from(number)
             batches = build()
             if left < len(batches):
-                # now: to begin draws a random number, as it did before the kill
-                return self._from(number + 1, iter(without_first(batches, left)))
+                # iter() here, not later: it draws a random number, which must come
+                # before the random state is restored
+                return self._from(number + 1, iter(skip_batches(batches, left)))
             left -= len(batches)
         return iter(())
 
@@ -48,10 +73,10 @@ class SplitBatches:
 
 
 class SplitIterFactory(MultipleIterFactory):
-    """ESPnet's iterator over splits, whose epochs can be begun anywhere."""
+    """ESPnet's iterator over splits (``--multiple_iterator``), able to resume."""
 
-    def build_iter(self, epoch: int, shuffle: bool | None = None) -> Any:
-        """`SplitBatches` of an epoch: ESPnet's splits, in ESPnet's order."""
+    def build_iter(self, epoch: int, shuffle: bool | None = None) -> SplitBatches:
+        """The batches of an epoch: ESPnet's splits in ESPnet's order."""
         shuffle = self.shuffle if shuffle is None else shuffle
         funcs = list(self.build_funcs)
         if shuffle:
@@ -61,3 +86,70 @@ class SplitIterFactory(MultipleIterFactory):
             return lambda: func().build_iter(epoch, shuffle)
 
         return SplitBatches([builder(func) for func in funcs])
+
+
+class StepCallbacks:
+    """Iterates over the batches of an epoch and calls back around each step.
+
+    ESPnet's trainer takes a batch, makes its step and reports it before it asks for the
+    next batch: what is called after a step sees its statistics on the host.
+
+    Args:
+        batches: (utterance ids, batch) pairs.
+        length: Batches in the epoch, skipped ones included, or None if not known.
+        on_start: Called once, after ``iter(batches)`` (which draws a random number) and
+            before the first batch is read.
+        before_step: Called with the ids and the batch of the step.
+        after_step: Called with the same.
+    """
+
+    def __init__(
+        self,
+        batches: Iterable,
+        length: int | None,
+        on_start: Callable[[], None],
+        before_step: Sequence[Callback],
+        after_step: Sequence[Callback],
+    ):
+        self.batches = batches
+        self.length = length
+        self.on_start = on_start
+        self.before_step = before_step
+        self.after_step = after_step
+
+    def __len__(self) -> int:
+        if self.length is None:
+            raise TypeError("the number of batches is not known")
+        return self.length
+
+    def __iter__(self) -> Iterator[tuple[list[str], Batch]]:
+        iterator = iter(self.batches)
+        self.on_start()
+        for utt_ids, batch in iterator:
+            for call in self.before_step:
+                call(utt_ids, batch)
+            yield utt_ids, batch
+            for call in self.after_step:
+                call(utt_ids, batch)
+
+
+class Throughput:
+    """Callback: reports the seconds of audio that are trained on per second.
+
+    The clock runs from one batch to the next, data loading included; what a step took
+    is reported with the step after it.
+    """
+
+    def __init__(self, reporter: SubReporter, fs: int):
+        self.reporter = reporter
+        self.fs = fs
+        self.start: float | None = None
+        self.audio = 0.0
+
+    def __call__(self, utt_ids: Sequence[str], batch: Batch) -> None:
+        """Report the step before the one of this batch."""
+        now = time.perf_counter()
+        if self.start is not None:
+            self.reporter.register({"audio_per_sec": self.audio / (now - self.start)})
+        self.start = now
+        self.audio = int(batch["speech_lengths"].sum()) / self.fs

@@ -1,19 +1,20 @@
-"""What a kill leaves of a training directory, made whole again.
+"""Recover an experiment directory after an interrupted run.
 
 ESPnet ends an epoch by writing ``checkpoint.pth`` in place, then ``<N>epoch.pth``, then
-the links to the latest and best models. A kill can cut off either file or come before
-the links; ESPnet then fails at once, or only when it averages models at the very end.
-Beside these we keep the ``checkpoint.pth`` of the epoch before and, written by
-renaming, the state after the last so many updates (`update_checkpoint`).
+the links to the latest and best models. An interruption can truncate either file or
+come before the links; ESPnet then fails at once, or only when it averages models at the
+very end. Beside these we keep the ``checkpoint.pth`` of the previous epoch and the
+state between two updates (`mid_epoch_checkpoint`), both written atomically.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
-import os
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,17 @@ import torch
 import yaml
 
 from espnet_a2m.core.errors import UserError
+from espnet_a2m.core.files import atomic_writer
 
 CHECKPOINT = "checkpoint.pth"
 BACKUP = "checkpoint.previous.pth"
 UPDATE = "checkpoint.update.pth"
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: What torch.save says of a full disk when it opens the file itself
+SAVE_FAILED = ("PytorchStreamWriter", "unexpected pos")
 
 
-def is_whole(path: Path) -> bool:
+def is_complete(path: Path) -> bool:
     """Whether ``torch.save`` finished writing ``path``.
 
     It writes a zip archive, whose directory comes last.
@@ -35,59 +40,67 @@ def is_whole(path: Path) -> bool:
     return path.is_file() and zipfile.is_zipfile(path)
 
 
-def write_whole(write: Callable[[Path], object], target: Path) -> None:
-    """Let ``write`` make a file so that ``target`` is never seen half-written.
+def atomic_copy(source: Path, target: Path) -> None:
+    """Copy a file; ``target`` is never seen half-written."""
+    with source.open("rb") as file, atomic_writer(target) as stream:
+        shutil.copyfileobj(file, stream)
+
+
+def atomic_save(content: Any, target: Path) -> None:
+    """``torch.save`` ``content``; ``target`` is never seen half-written."""
+    with atomic_writer(target) as stream:
+        torch.save(content, stream)
+
+
+@contextlib.contextmanager
+def explain_full_disk(output_dir: Path) -> Iterator[None]:
+    """Say what to do when a checkpoint does not fit on the disk.
 
     Raises:
-        UserError: It could not be written; what was there before still is.
+        UserError: In place of the error of a full disk; others pass.
     """
-    temporary = target.with_suffix(".tmp")
     try:
-        write(temporary)
-    except (OSError, RuntimeError) as e:  # torch.save raises the latter
-        temporary.unlink(missing_ok=True)
-        raise cannot_write(target.parent, e) from e
-    os.replace(temporary, target)
+        yield
+    except (OSError, RuntimeError) as e:
+        if not (
+            any(text in str(e) for text in SAVE_FAILED)
+            or (isinstance(e, OSError) and e.errno in DISK_FULL)
+        ):
+            raise
+        free = shutil.disk_usage(output_dir).free / 1e6
+        raise UserError(
+            f"{output_dir}: the state of the training run could not be saved ({e}); "
+            f"{free:.0f} MB are free there. Free some space and rerun the command: it "
+            "resumes from the last complete checkpoint"
+        ) from e
 
 
-def copy_whole(source: Path, target: Path) -> None:
-    """Copy a file; see :func:`write_whole`."""
-    write_whole(lambda path: shutil.copyfile(source, path), target)
+def back_up_checkpoint(output_dir: Path) -> None:
+    """Keep the last complete ``checkpoint.pth``, which ESPnet writes over in place."""
+    if is_complete(output_dir / CHECKPOINT):
+        atomic_copy(output_dir / CHECKPOINT, output_dir / BACKUP)
 
 
-def save_whole(content: Any, target: Path) -> None:
-    """``torch.save`` ``content``; see :func:`write_whole`."""
-    write_whole(lambda path: torch.save(content, path), target)
+def recover_checkpoint(output_dir: Path) -> None:
+    """Make ESPnet able to resume from an experiment directory.
 
-
-def cannot_write(output_dir: Path, error: Exception) -> UserError:
-    """What to tell a user whose training could not be saved."""
-    free = shutil.disk_usage(output_dir).free / 1e6
-    return UserError(
-        f"{output_dir}: the state of the training could not be written ({error}); "
-        f"{free:.0f} MB are free there. Make room and run the same command again: it "
-        "goes on from the last whole checkpoint"
-    )
-
-
-def repair(output_dir: Path) -> None:
-    """Make a training directory one that ESPnet can resume from.
-
-    A cut ``checkpoint.pth`` is replaced by the previous one where
-    :class:`espnet_a2m.training.trainer.SafeTrainer` has kept it, and removed otherwise:
-    training then starts anew, or from the first epoch's last saved update. The model
-    and links of the epoch are made if they are missing.
+    A truncated ``checkpoint.pth`` is replaced by the previous one where
+    :func:`back_up_checkpoint` has kept it, and removed otherwise: training then starts
+    from scratch, or from the last update saved in the first epoch. The epoch's model
+    and links are written if they are missing, and unfinished files are removed.
     """
+    for unfinished in output_dir.glob(".*.pth.*"):  # of atomic_writer
+        unfinished.unlink()
     checkpoint, backup = output_dir / CHECKPOINT, output_dir / BACKUP
-    if not is_whole(checkpoint):
-        if is_whole(backup):
-            logging.warning(f"{checkpoint} is incomplete: going on from {backup.name}")
-            copy_whole(backup, checkpoint)
+    if not is_complete(checkpoint):
+        if is_complete(backup):
+            logging.warning(f"{checkpoint} is incomplete: resuming from {backup.name}")
+            atomic_copy(backup, checkpoint)
         elif checkpoint.exists():
             logging.warning(f"{checkpoint} is incomplete: removed")
             checkpoint.unlink()
     if checkpoint.exists():
-        complete_epoch(output_dir)
+        finalize_epoch(output_dir)
 
 
 def link(path: Path, target: str) -> None:
@@ -96,7 +109,7 @@ def link(path: Path, target: str) -> None:
     path.symlink_to(target)
 
 
-def complete_epoch(output_dir: Path) -> None:
+def finalize_epoch(output_dir: Path) -> None:
     """Write ``<N>epoch.pth`` and the links of the epoch that is in the checkpoint."""
     from espnet2.train.reporter import Reporter
 
@@ -106,8 +119,8 @@ def complete_epoch(output_dir: Path) -> None:
     reporter.load_state_dict(states["reporter"])
     epoch = reporter.get_epoch()
     model = output_dir / f"{epoch}epoch.pth"
-    if not is_whole(model):
-        save_whole(states["model"], model)
+    if not is_complete(model):
+        atomic_save(states["model"], model)
     link(output_dir / "latest.pth", model.name)
     config = yaml.safe_load((output_dir / "config.yaml").read_text(encoding="utf-8"))
     for phase, key, mode in config["best_model_criterion"]:

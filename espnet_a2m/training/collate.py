@@ -1,4 +1,4 @@
-"""Batches of cropped and padded audio with the confidences of the whole."""
+"""Batches of cropped and padded audio with the confidences of all of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from espnet2.train.collate_fn import CommonCollateFn
 
 
 class A2MCollateFn(CommonCollateFn):
-    """Crops long audio and says where, so that confidences can follow exactly.
+    """Crops long audio and records where, so that confidences can be cropped alike.
 
     Args:
         fs: Sampling rate in Hz.
@@ -29,7 +29,7 @@ class A2MCollateFn(CommonCollateFn):
     def __call__(
         self, data: Collection[tuple[str, dict[str, np.ndarray]]]
     ) -> tuple[list[str], dict[str, torch.Tensor]]:
-        """Make a batch of (utterance id, {stream: array}) pairs.
+        """Collate (utterance id, {stream: array}) pairs into a batch.
 
         ``speech`` (N,) becomes (B, N) and ``confidence`` (T,) becomes (B, T),
         each with its ``*_lengths``; ``speech_start`` (B,) holds the first sample

@@ -1,4 +1,4 @@
-"""Notices when a training collapses or diverges, says on what, and stops it."""
+"""Detects collapse and divergence during training, names the batch, and stops."""
 
 from __future__ import annotations
 
@@ -15,34 +15,33 @@ from espnet2.train.reporter import SubReporter
 from espnet_a2m.core.config import ConfigError, check_kwargs
 from espnet_a2m.core.distributed import process_rank
 from espnet_a2m.core.errors import UserError, preview
-from espnet_a2m.training.checkpoint import save_whole
-from espnet_a2m.training.steps import Batch
+from espnet_a2m.training.batches import Batch
+from espnet_a2m.training.checkpoint import atomic_save
 
 #: Batches saved in one epoch at most
 MAX_SAVED = 10
 
 
 class TrainingStopped(UserError):
-    """A training was ended because going on made no sense."""
+    """A training run was stopped because it had collapsed or diverged."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class WatchOptions:
-    """What is watched (``--watch_conf``); null turns a limit off.
+class MonitorOptions:
+    """Limits of :class:`CollapseMonitor` (``--monitor_conf``); null turns one off.
 
     Attributes:
         window: Updates over which statistics are averaged.
-        start: Updates after which collapse is looked for: a new model's codes and
-            accuracy say nothing.
+        start: Updates before collapse is looked for: the codes and the accuracy of a
+            new model say nothing.
         min_code_perplexity: Codes in use; 1 is one code for all frames.
         min_prob_perplexity: The same of the quantiser's mean probabilities.
-        min_acc_gain: Masked accuracy beyond what always the same answer, or a blind
-            guess, gives.
-        max_collapsed: Windows in a row below a limit after which training stops; null:
-            it is only warned of.
-        max_nonfinite: Updates in a row with a NaN or infinite gradient after which
-            training stops; null: it goes on for ever. ESPnet's trainer leaves such
-            updates out, and a few are normal while the loss scale of float16 settles.
+        min_acc_gain: Masked accuracy above that of a constant answer or of chance.
+        max_collapsed: Consecutive windows below a limit after which training stops;
+            null: it only warns.
+        max_nonfinite: Consecutive updates with a NaN or infinite gradient after which
+            training stops; null: never. ESPnet's trainer skips such updates, and a few
+            are normal while the loss scale of float16 settles.
     """
 
     window: int = 100
@@ -54,32 +53,28 @@ class WatchOptions:
     max_nonfinite: int | None = 10
 
     @classmethod
-    def from_conf(cls, conf: Mapping[str, Any]) -> WatchOptions:
-        """Take ``--watch_conf``.
+    def from_conf(cls, conf: Mapping[str, Any]) -> MonitorOptions:
+        """Check and take ``--monitor_conf``.
 
         Raises:
             ConfigError: A key is not known, or a number is out of its range.
         """
-        check_kwargs(cls, conf, "watch_conf")
+        check_kwargs(cls, conf, "monitor_conf")
         options = cls(**conf)
-        for name, least in (
-            ("window", 1),
-            ("start", 0),
-            ("max_collapsed", 1),
-            ("max_nonfinite", 1),
-        ):
-            value = getattr(options, name)
-            if value is None and name.startswith("max_"):
+        least = {"window": 1, "start": 0, "max_collapsed": 1, "max_nonfinite": 1}
+        for name, limit in least.items():
+            value, optional = getattr(options, name), name.startswith("max_")
+            if value is None and optional:
                 continue
-            if not isinstance(value, int) or value < least:
+            if not isinstance(value, int) or value < limit:
                 raise ConfigError(
-                    f"watch_conf: {name}={value!r} is not a whole number of at least "
-                    f"{least}" + (" or null" if name.startswith("max_") else "")
+                    f"monitor_conf: {name}={value!r} is not an integer of at least "
+                    f"{limit}" + (" or null" if optional else "")
                 )
         return options
 
 
-def means(reporter: SubReporter, count: int) -> dict[str, float]:
+def window_means(reporter: SubReporter, count: int) -> dict[str, float]:
     """Statistic -> mean over the last ``count`` steps, of those that reported it."""
     result = {}
     for name, values in reporter.stats.items():
@@ -89,8 +84,8 @@ def means(reporter: SubReporter, count: int) -> dict[str, float]:
     return result
 
 
-def collapses(stats: Mapping[str, float], options: WatchOptions) -> list[str]:
-    """What is below its limit, in words.
+def find_collapse(stats: Mapping[str, float], options: MonitorOptions) -> list[str]:
+    """Describe every statistic that is below its limit.
 
     Args:
         stats: Means over a window.
@@ -105,45 +100,44 @@ def collapses(stats: Mapping[str, float], options: WatchOptions) -> list[str]:
         return found
     for name in (name for name in stats if name.startswith("acc_")):
         objective = name.removeprefix("acc_")
-        blind = stats.get(f"majority_{objective}", stats.get(f"chance_{objective}"))
-        gain = math.inf if blind is None else stats[name] - blind
+        chance = stats.get(f"majority_{objective}", stats.get(f"chance_{objective}"))
+        gain = math.inf if chance is None else stats[name] - chance
         if gain < options.min_acc_gain:
             found.append(
                 f"{name} {stats[name]:.3g} is no better than a blind guess's "
-                f"{blind:.3g} (by {gain:.2g}, where {options.min_acc_gain:g} "
-                "is asked for)"
+                f"{chance:.3g} (by {gain:.2g}; the limit is {options.min_acc_gain:g})"
             )
     return found
 
 
-class Watch:
-    """Looks at each step of an epoch after it is done (see :class:`Steps`).
+class CollapseMonitor:
+    """Callback after each step of an epoch (see :class:`StepCallbacks`).
 
-    What it reads was reported by ESPnet's trainer, thus is the same on all processes
+    What it reads was reported by ESPnet's trainer, so it is the same on all processes
     and on the host: they stop together, and nothing waits for the device.
 
     Args:
-        options: What to look for.
-        reporter: Of the epoch's training.
+        options: The limits.
+        reporter: Reporter of the epoch's training.
         accum_grad: Batches in an update.
-        output_dir: Of the experiment; batches are saved in its ``watch``.
-        state: Numbers of windows and updates in a row that were bad, kept over epochs.
+        output_dir: Experiment directory; batches are saved in its ``monitor``.
+        streaks: Numbers of consecutive bad windows and updates, kept over epochs.
     """
 
     def __init__(
         self,
-        options: WatchOptions,
+        options: MonitorOptions,
         reporter: SubReporter,
         accum_grad: int,
         output_dir: Path,
-        state: dict[str, int],
+        streaks: dict[str, int],
     ):
         self.options = options
         self.reporter = reporter
         self.accum_grad = accum_grad
         self.output_dir = output_dir
-        self.in_a_row = state
-        self.saved = 0
+        self.streaks = streaks
+        self.num_saved = 0
         self.pending: list[tuple[Sequence[str], Batch, torch.Tensor | None]] = []
         self.loss: torch.Tensor | None = None
 
@@ -153,26 +147,27 @@ class Watch:
         self.loss = loss.detach()
 
     def __call__(self, utt_ids: Sequence[str], batch: Batch) -> None:
-        """Judge the step that was made of a batch.
+        """Check the step that has just finished.
 
         Raises:
-            TrainingStopped: Too many bad ones in a row.
+            TrainingStopped: A streak of bad ones has reached its limit.
         """
         self.pending.append((utt_ids, batch, self.loss))
         if self.reporter.count % self.accum_grad:
             return
-        self._judge_gradient()
+        self._check_gradient()
         updates = self.reporter.total_count // self.accum_grad
         if updates > self.options.start and updates % self.options.window == 0:
-            self._judge_window()
+            self._check_window()
         self.pending = []
 
-    def _judge_gradient(self) -> None:
+    def _check_gradient(self) -> None:
         # ESPnet's trainer reports only a norm that is finite
         norms = self.reporter.stats.get("grad_norm")
         if norms and math.isfinite(norms[-1].value):
-            self.in_a_row["nonfinite"] = 0
+            self.streaks["nonfinite"] = 0
             return
+        batches = [(utt_ids, batch) for utt_ids, batch, _ in self.pending]
         bad = [
             (utt_ids, batch)
             for utt_ids, batch, loss in self.pending
@@ -182,30 +177,27 @@ class Watch:
         if bad:
             problem = "the loss is NaN or infinite"
         if bad or process_rank() == 0:
-            self._report(
-                "nonfinite",
-                problem,
-                bad or [(utt_ids, batch) for utt_ids, batch, _ in self.pending],
-                logging.error,  # other processes than the first log nothing less
-            )
-        self._count(
+            # other processes than the first log nothing below an error
+            self._report("nonfinite", problem, bad or batches, logging.error)
+        self._extend_streak(
             "nonfinite",
             self.options.max_nonfinite,
             f"{problem} in {{}} updates in a row: lower optim_conf.lr or grad_clip, "
             "use bfloat16 in place of float16, or leave the utterances out",
         )
 
-    def _judge_window(self) -> None:
+    def _check_window(self) -> None:
         window = self.options.window * self.accum_grad
-        found = collapses(means(self.reporter, window), self.options)
-        if not found:
-            self.in_a_row["collapsed"] = 0
+        problem = "; ".join(
+            find_collapse(window_means(self.reporter, window), self.options)
+        )
+        if not problem:
+            self.streaks["collapsed"] = 0
             return
-        problem = "; ".join(found)
-        last = [(utt_ids, batch) for utt_ids, batch, _ in self.pending]
         if process_rank() == 0:
-            self._report("collapsed", problem, last, logging.warning)
-        self._count(
+            batches = [(utt_ids, batch) for utt_ids, batch, _ in self.pending]
+            self._report("collapsed", problem, batches, logging.warning)
+        self._extend_streak(
             "collapsed",
             self.options.max_collapsed,
             f"collapsed for {{}} times {self.options.window} updates: {problem}. See "
@@ -220,26 +212,26 @@ class Watch:
         batches: Sequence[tuple[Sequence[str], Batch]],
         log: Callable[[str], None],
     ) -> None:
+        """Log a problem; save the batches on which a streak begins."""
         utterances = [utt_id for utt_ids, _ in batches for utt_id in utt_ids]
         epoch, step = self.reporter.get_epoch(), self.reporter.count
         where = f"epoch {epoch}, batch {step}"
-        message = f"watch: {where}: {problem}; utterances {preview(utterances)}"
-        if not self.in_a_row[kind] and self.saved < MAX_SAVED:
+        message = f"monitor: {where}: {problem}; utterances {preview(utterances)}"
+        if not self.streaks[kind] and self.num_saved < MAX_SAVED:
             name = f"{epoch}epoch_{step}_{kind}_{process_rank()}.pt"
-            path = self.output_dir / "watch" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path = self.output_dir / "monitor" / name
             content = [{"utt_id": list(ids), **batch} for ids, batch in batches]
-            save_whole({"problem": problem, "where": where, "batches": content}, path)
-            self.saved += 1
+            atomic_save({"problem": problem, "where": where, "batches": content}, path)
+            self.num_saved += 1
             message += f"; saved as {path}"
         log(message)
 
-    def _count(self, kind: str, most: int | None, advice: str) -> None:
-        self.in_a_row[kind] += 1
-        if most is not None and self.in_a_row[kind] >= most:
+    def _extend_streak(self, kind: str, limit: int | None, advice: str) -> None:
+        self.streaks[kind] += 1
+        if limit is not None and self.streaks[kind] >= limit:
             raise TrainingStopped(
                 f"{self.output_dir}: training was stopped: "
-                f"{advice.format(self.in_a_row[kind])}. The batches are in "
-                f"{self.output_dir / 'watch'}; --watch_conf max_{kind}=... changes "
+                f"{advice.format(self.streaks[kind])}. The batches are in "
+                f"{self.output_dir / 'monitor'}; --monitor_conf max_{kind}=... changes "
                 "when it stops (null: never)"
             )

@@ -1,4 +1,4 @@
-"""Checks every utterance as it is read, then ESPnet's own augmentation."""
+"""Checks every utterance as it is read, then applies ESPnet's augmentation."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ def check_speech(utt_id: str, speech: np.ndarray) -> None:
     if speech.ndim != 1:
         raise DataError(
             f"wav.scp: utterance {utt_id} has {speech.shape[1]} channels; "
-            "pre-training takes one: format the audio again (stage 3)"
+            "pre-training takes one: format the audio again (bin.data format_wav)"
         )
     if len(speech) == 0:
         raise DataError(f"wav.scp: utterance {utt_id} has no samples: remove it")
     if not np.isfinite(speech).all():
         raise DataError(
-            f"wav.scp: utterance {utt_id} has NaN or infinite samples: repair or "
-            "remove it"
+            f"wav.scp: utterance {utt_id} has NaN or infinite samples: fix or remove it"
         )
 
 
@@ -31,7 +30,7 @@ def check_confidence(
     utt_id: str, confidence: np.ndarray, num_samples: int, grid: FrameGrid
 ) -> None:
     """Raise :class:`DataError` unless (T,) ``confidence`` fits the audio."""
-    fix = "score the set again (stage 8)"
+    fix = "score the set again (bin.score)"
     name = f"confidence.scp: utterance {utt_id}"
     if not np.isfinite(confidence).all():
         raise DataError(f"{name} has NaN or infinite values: {fix}")
@@ -54,27 +53,27 @@ def check_labels(
 ) -> None:
     """Raise :class:`DataError` unless (T,) ``labels`` fit the audio and objective."""
     name = f"labels.scp: utterance {utt_id}"
-    fix = "make the labels of this set again (stage 9)"
+    fix = "label this set again (bin.labels)"
     if not len(labels):
         raise DataError(f"{name} has no frames: {fix}")
     grid.check_num_frames(len(labels), num_samples, name, fix)
     if labels.min() < 0 or (num_classes is not None and labels.max() >= num_classes):
         raise DataError(
             f"{name} has labels {labels.min()} to {labels.max()}, but the objective "
-            f"hubert has num_classes: {num_classes}: give it the number of clusters "
-            "of stage 9"
+            f"on labels has num_classes: {num_classes}: give it the number of clusters "
+            "of the labels"
         )
 
 
 class A2MPreprocessor(CommonPreprocessor):
-    """ESPnet's augmentation behind checks that name the utterance.
+    """Checks that name the utterance, then ESPnet's augmentation.
 
     Args:
         train: Augment (rir, noise) or not.
         confidence_grid: Frame grid of the ``confidence`` stream, if there is one.
         label_grid: Frame grid of the ``labels`` stream, if there is one.
         num_classes: Classes of the objective that predicts the labels.
-        **kwargs: Of ESPnet's ``CommonPreprocessor``.
+        **kwargs: Arguments of ESPnet's ``CommonPreprocessor``.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Statistics per epoch, read out of ESPnet's checkpoint."""
+"""Statistics per epoch, read from ESPnet's checkpoint."""
 
 from __future__ import annotations
 
@@ -11,28 +11,27 @@ import numpy as np
 import torch
 
 from espnet_a2m.core.errors import UserError
-from espnet_a2m.training.checkpoint import BACKUP, CHECKPOINT, is_whole
+from espnet_a2m.training.checkpoint import BACKUP, CHECKPOINT, is_complete
 
 
 def read_stats(experiment: str | Path) -> dict[int, dict[str, dict[str, Any]]]:
     """Epoch -> ``train`` or ``valid`` -> statistic -> value, of an experiment.
 
     Args:
-        experiment: Folder with ``checkpoint.pth``; where that was cut off by a kill,
+        experiment: Folder with ``checkpoint.pth``; where an interruption truncated it,
             ``checkpoint.previous.pth`` is read.
 
     Raises:
-        UserError: There is no whole checkpoint, or it is not ESPnet's.
+        UserError: There is no complete checkpoint, or it is not ESPnet's.
     """
     folder = Path(experiment)
-    path = next((p for n in (CHECKPOINT, BACKUP) if is_whole(p := folder / n)), None)
+    path = next((p for n in (CHECKPOINT, BACKUP) if is_complete(p := folder / n)), None)
     if path is None:
         raise UserError(
-            f"{folder}: no {CHECKPOINT}, or it was cut off: train it first (ESPnet "
+            f"{folder}: no {CHECKPOINT}, or it is incomplete: train it first (ESPnet "
             "writes it at the end of each epoch)"
         )
-    # Of what can be pickled only tensors and these are let in; mmap leaves the
-    # parameters on disk.
+    # Only tensors and these types are unpickled; mmap leaves the parameters on disk.
     scalar = np.float64(0.0).__reduce__()[0]  # how numpy's scalars are pickled
     allowed: list[Any] = [datetime.timedelta, defaultdict, dict, scalar, np.dtype]
     allowed += [type(np.dtype(name)) for name in ("f4", "f8", "i4", "i8")]

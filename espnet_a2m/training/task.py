@@ -36,7 +36,6 @@ from espnet_a2m.compat.frontend_grid import frontend_grid
 from espnet_a2m.compat.logmel import LogMelFrontend
 from espnet_a2m.confidence.online import OnlineScorer
 from espnet_a2m.core.config import ConfigError, check_kwargs
-from espnet_a2m.core.distributed import end_processes
 from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.losses.best_rq import BestRQLoss
 from espnet_a2m.losses.contrastive import ContrastiveLoss
@@ -47,7 +46,7 @@ from espnet_a2m.losses.objective import Objective
 from espnet_a2m.losses.quantizer import GumbelQuantizer
 from espnet_a2m.masking.guided import GuidedMasking
 from espnet_a2m.model.frontend import ConfidenceFrontend
-from espnet_a2m.model.label_input import LabelStream, check_num_classes
+from espnet_a2m.model.label_input import LabelInput, check_num_classes
 from espnet_a2m.model.model import A2MModel
 from espnet_a2m.training.batches import SplitIterFactory
 from espnet_a2m.training.collate import A2MCollateFn
@@ -57,7 +56,7 @@ from espnet_a2m.training.trainer import A2MTrainer
 # Registries of our own: ESPnet's are shared by whoever imports them.
 frontend_choices = ClassChoices(
     "frontend",
-    classes=dict(
+    dict(
         default=LogMelFrontend,
         wav2vec_cnn=CNNFrontend,
         sliding_window=SlidingWindow,
@@ -66,29 +65,24 @@ frontend_choices = ClassChoices(
     default="default",
 )
 specaug_choices = ClassChoices(
-    "specaug",
-    classes=dict(specaug=SpecAug),
-    type_check=AbsSpecAug,
-    default=None,
-    optional=True,
+    "specaug", dict(specaug=SpecAug), type_check=AbsSpecAug, optional=True
 )
 normalize_choices = ClassChoices(
     "normalize",
-    classes=dict(global_mvn=GlobalMVN, utterance_mvn=UtteranceMVN),
+    dict(global_mvn=GlobalMVN, utterance_mvn=UtteranceMVN),
     type_check=AbsNormalize,
     default="utterance_mvn",
     optional=True,
 )
 preencoder_choices = ClassChoices(
     "preencoder",
-    classes=dict(linear=LinearProjection, sinc=LightweightSincConvs),
+    dict(linear=LinearProjection, sinc=LightweightSincConvs),
     type_check=AbsPreEncoder,
-    default=None,
     optional=True,
 )
 encoder_choices = ClassChoices(
     "encoder",
-    classes=dict(
+    dict(
         conformer=ConformerEncoder,
         transformer=TransformerEncoder,
         branchformer=BranchformerEncoder,
@@ -127,10 +121,10 @@ loss_choices = ClassChoices(
 def construct(
     cls: Any, conf: Mapping[str, Any], where: str, given: Mapping[str, Any]
 ) -> Any:
-    """Call ``cls`` with its options and those of the ``given`` parts it takes.
+    """Call ``cls`` with the options of ``conf`` and the ``given`` parts that it takes.
 
     Raises:
-        ConfigError: ``conf``, read from ``where``, has a key that the class has not.
+        ConfigError: ``conf``, read from ``where``, has a key that is not an option.
     """
     takes = inspect.signature(cls).parameters
     given = {name: part for name, part in given.items() if name in takes}
@@ -139,7 +133,7 @@ def construct(
 
 
 def build(choices: ClassChoices, args: argparse.Namespace, **given: Any) -> Any:
-    """Make what ``--<name>`` and ``--<name>_conf`` describe, or None.
+    """Build what ``--<name>`` and ``--<name>_conf`` describe, or None.
 
     Raises:
         ConfigError: ``<name>_conf`` has a key that the class does not take.
@@ -157,23 +151,31 @@ def sampling_rate(args: argparse.Namespace) -> int:
 
 
 def load_grid(args: argparse.Namespace, option: str) -> FrameGrid | None:
-    """The frame grid that an option names, kept in ``args`` for config.yaml."""
-    if getattr(args, option) is None:
+    """Load the frame grid of ``--<option>``, or None.
+
+    Its content is kept in ``args``, thus in config.yaml, for use without the file.
+    """
+    path = getattr(args, option)
+    if path is None:
         return None
-    grid = FrameGrid.load(getattr(args, option))
-    # so that the configuration can be read without the file
+    grid = FrameGrid.load(path)
     setattr(args, option, vars(grid))
     return grid
 
 
 def num_classes(losses: list[dict[str, Any]]) -> int | None:
     """Classes that every objective on labels has, or None without such."""
-    sizes = [x["conf"].get("num_classes", 0) for x in losses if x["name"] == "hubert"]
-    return min(sizes, default=None)
+    sizes = []
+    for loss in losses:
+        loss_cls = loss_choices.get_class(loss["name"])
+        if loss_cls.needs_labels:
+            conf = loss.get("conf", {})
+            sizes.append(conf.get("num_classes", loss_cls.num_classes))
+    return min((size for size in sizes if size is not None), default=None)
 
 
 def build_frontend(args: argparse.Namespace) -> AbsFrontend:
-    """The front end of ``--frontend``.
+    """Build the front end of ``--frontend``.
 
     Raises:
         ConfigError: A key is unknown, or a setting would make an utterance's features
@@ -229,11 +231,6 @@ class A2MTask(SSLTask):
     trainer = A2MTrainer
 
     @classmethod
-    def main_worker(cls, args: argparse.Namespace) -> None:
-        super().main_worker(args)
-        end_processes()
-
-    @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
         group = parser.add_argument_group("Task related")
         group.add_argument(
@@ -241,10 +238,8 @@ class A2MTask(SSLTask):
             type=str_or_none,
             default=None,
             choices=[
-                "xavier_uniform",
-                "xavier_normal",
-                "kaiming_uniform",
-                "kaiming_normal",
+                *("xavier_uniform", "xavier_normal"),
+                *("kaiming_uniform", "kaiming_normal"),
                 None,
             ],
             help="Initialization of all parameters",
@@ -261,7 +256,7 @@ class A2MTask(SSLTask):
         group.add_argument(
             "--confidence_grid",
             default=None,
-            help="grid.json that was written beside confidence.scp (stage 8)",
+            help="grid.json that was written beside confidence.scp by bin.score",
         )
         group.add_argument(
             "--online_scorer_conf",
@@ -273,7 +268,7 @@ class A2MTask(SSLTask):
         group.add_argument(
             "--label_grid",
             default=None,
-            help="grid.json that was written beside labels.scp (stage 9)",
+            help="grid.json that was written beside labels.scp by bin.labels",
         )
         group.add_argument(
             "--collate_fn_conf",
@@ -302,15 +297,15 @@ class A2MTask(SSLTask):
     def build_multiple_iter_factory(
         cls, args: argparse.Namespace, distributed_option: Any, mode: str
     ) -> SplitIterFactory:
-        made = super().build_multiple_iter_factory(args, distributed_option, mode)
-        return SplitIterFactory(made.build_funcs, made.seed, made.shuffle)
+        stock = super().build_multiple_iter_factory(args, distributed_option, mode)
+        return SplitIterFactory(stock.build_funcs, stock.seed, stock.shuffle)
 
     @classmethod
     def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:
         conf = dict(args.collate_fn_conf)
         check_kwargs(A2MCollateFn, conf, "collate_fn_conf", given=("fs", "random_crop"))
         if args.collect_stats:
-            conf["crop_duration"] = None  # lengths are those of the whole audio
+            conf["crop_duration"] = None  # statistics are of uncropped audio
         fs = sampling_rate(args)
         return A2MCollateFn(fs=fs, random_crop=train, **conf)
 
@@ -373,7 +368,7 @@ class A2MTask(SSLTask):
         confidence = ConfidenceFrontend(
             encoder_grid, load_grid(args, "confidence_grid"), scorer
         )
-        check_num_classes(args.label_grid, num_classes(args.loss))
+        check_num_classes(args.label_grid, losses)
         label_grid = load_grid(args, "label_grid")
         model = build(
             model_choices,
@@ -387,7 +382,7 @@ class A2MTask(SSLTask):
             quantizer=quantizer,
             losses=losses,
             confidence=confidence,
-            labels=label_grid and LabelStream(encoder_grid, label_grid),
+            labels=label_grid and LabelInput(encoder_grid, label_grid),
             accum_grad=args.accum_grad,
         )
         if args.init is not None:

@@ -1,12 +1,12 @@
-"""ESPnet's trainer, made to survive kills, full disks and collapses."""
+"""ESPnet's trainer that resumes from any update and stops after a collapse."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Iterable, Sized
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,71 +18,95 @@ from espnet2.train.trainer import Trainer, TrainerOptions
 from espnet2.utils.build_dataclass import build_dataclass
 from espnet2.utils.nested_dict_action import NestedDictAction
 
+from espnet_a2m.core.distributed import end_processes
 from espnet_a2m.training.accumulation import weighted_accumulation
+from espnet_a2m.training.batches import StepCallbacks, Throughput, skip_batches
 from espnet_a2m.training.checkpoint import (
-    BACKUP,
-    CHECKPOINT,
     UPDATE,
-    cannot_write,
-    copy_whole,
-    is_whole,
-    repair,
+    back_up_checkpoint,
+    explain_full_disk,
+    recover_checkpoint,
 )
-from espnet_a2m.training.monitor import Watch, WatchOptions
-from espnet_a2m.training.steps import Steps, Throughput, without_first
-from espnet_a2m.training.update_checkpoint import UpdateCheckpoint, set_random_state
+from espnet_a2m.training.mid_epoch_checkpoint import (
+    MidEpochCheckpoint,
+    set_random_state,
+)
+from espnet_a2m.training.monitor import CollapseMonitor, MonitorOptions
 
 
 @dataclasses.dataclass(kw_only=True)
-class SafeTrainerOptions(TrainerOptions):
+class ResumableTrainerOptions(TrainerOptions):
     """ESPnet's options and ours.
 
     Attributes:
         save_interval_updates: Updates between two saved states; 0: only at the end of
             an epoch.
-        watch: What a training is stopped for.
-        in_a_row: What :class:`Watch` counts from epoch to epoch.
+        monitor: Limits at which training stops.
+        streaks: What :class:`CollapseMonitor` counts from epoch to epoch.
     """
 
     save_interval_updates: int
-    watch: WatchOptions
-    in_a_row: dict[str, int] = dataclasses.field(
+    monitor: MonitorOptions
+    streaks: dict[str, int] = dataclasses.field(
         default_factory=lambda: {"nonfinite": 0, "collapsed": 0}
     )
 
 
-class SafeTrainer(Trainer):
-    """Trainer of any ESPnet task that loses little to a kill and stops when it must."""
+class WatchConfAction(NestedDictAction):
+    """``--watch_conf``, the old name of ``--monitor_conf``."""
+
+    def __call__(
+        self, parser: Any, namespace: Any, values: Any, option_strings: Any = None
+    ) -> None:
+        """Set ``monitor_conf``, and ``watch_conf`` so that build_options warns."""
+        renamed = NestedDictAction(self.option_strings, "monitor_conf")
+        renamed(parser, namespace, values, option_strings)
+        namespace.watch_conf = getattr(namespace, "watch_conf", {})
+
+
+class ResumableTrainer(Trainer):
+    """Trainer of any ESPnet task: resumes mid-epoch, and stops after a collapse."""
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
-        """Options beside those that every ESPnet training has."""
+        """Add options to those of every ESPnet training run."""
         group = parser.add_argument_group("Safety related")
         group.add_argument(
             "--save_interval_updates",
             type=int,
             default=1000,
-            help="Save the whole state every so many updates, beside the end of each "
-            "epoch; a killed training goes on from there. 0: epochs only",
+            help="Save the complete state every so many updates, beside the end of "
+            "each epoch; an interrupted run resumes from there. 0: epochs only",
         )
         group.add_argument(
-            "--watch_conf",
+            "--monitor_conf",
             action=NestedDictAction,
             default=dict(),
             help="When to warn of a collapse or divergence and when to stop: "
             "window, start, min_code_perplexity, min_prob_perplexity, min_acc_gain, "
             "max_collapsed, max_nonfinite (espnet_a2m/training/monitor.py)",
         )
+        group.add_argument(
+            "--watch_conf",
+            action=WatchConfAction,
+            default=argparse.SUPPRESS,  # absent unless somebody gives it
+            help=argparse.SUPPRESS,
+        )
 
     @classmethod
-    def build_options(cls, args: argparse.Namespace) -> SafeTrainerOptions:
+    def build_options(cls, args: argparse.Namespace) -> ResumableTrainerOptions:
         """Take the options out of ``args``."""
-        watch = WatchOptions.from_conf(args.watch_conf)
-        if off := [k for k, value in vars(watch).items() if value is None]:
-            logging.warning(f"watch_conf: off: {', '.join(off)}")
-        stock = build_dataclass(TrainerOptions, args)
-        return SafeTrainerOptions(
-            **vars(stock), save_interval_updates=args.save_interval_updates, watch=watch
+        conf = args.monitor_conf or {}
+        if hasattr(args, "watch_conf"):
+            logging.warning("watch_conf is now called monitor_conf: rename it")
+            conf = {**(args.watch_conf or {}), **conf}
+        monitor = MonitorOptions.from_conf(conf)
+        if off := [k for k, value in vars(monitor).items() if value is None]:
+            logging.warning(f"monitor_conf: off: {', '.join(off)}")
+        return ResumableTrainerOptions(
+            **vars(build_dataclass(TrainerOptions, args)),
+            save_interval_updates=args.save_interval_updates,
+            monitor=monitor,
         )
 
     @classmethod
@@ -93,30 +117,27 @@ class SafeTrainer(Trainer):
         distributed_option: DistributedOption,
         **kwargs: Any,
     ) -> None:
-        """Train all epochs, from the last whole state on.
+        """Train all epochs, from the last complete state on; leave the process group.
 
         Raises:
-            UserError: The disk is full, or the training makes no sense any more.
+            UserError: The disk is full, or the model has collapsed or diverged.
         """
         output_dir = Path(trainer_options.output_dir)
-        if distributed_option.dist_rank in (None, 0):
-            if trainer_options.resume:
-                repair(output_dir)
-            else:
-                (output_dir / UPDATE).unlink(missing_ok=True)
-        if distributed_option.distributed:
-            torch.distributed.barrier()  # nobody resumes before it is repaired
-        try:
+        with explain_full_disk(output_dir):
+            if distributed_option.dist_rank in (None, 0):
+                if trainer_options.resume:
+                    recover_checkpoint(output_dir)
+                else:
+                    (output_dir / UPDATE).unlink(missing_ok=True)
+            if distributed_option.distributed:
+                torch.distributed.barrier()  # nobody resumes before it is recovered
             super().run(
                 model=model,
                 trainer_options=trainer_options,
                 distributed_option=distributed_option,
                 **kwargs,
             )
-        except RuntimeError as e:
-            if "PytorchStreamWriter" not in str(e):  # torch.save's, at a full disk
-                raise
-            raise cannot_write(output_dir, e) from e
+        end_processes()
 
     @classmethod
     def train_one_epoch(
@@ -131,54 +152,61 @@ class SafeTrainer(Trainer):
         distributed_option: DistributedOption,
         **kwargs: Any,
     ) -> bool:
-        """Train one epoch, or what is left of it, with random numbers of its own."""
+        """Train one epoch, or the rest of it, with random numbers of its own.
+
+        Returns:
+            Whether no update could be made: ESPnet then stops.
+        """
         rank = distributed_option.dist_rank or 0
         output_dir = Path(options.output_dir)
-        checkpoint = output_dir / CHECKPOINT
-        if rank == 0 and is_whole(checkpoint):
-            # ESPnet writes checkpoint.pth in place: keep the last whole one
-            copy_whole(checkpoint, output_dir / BACKUP)
+        if rank == 0:
+            back_up_checkpoint(output_dir)
         # ESPnet seeds every process alike, which would repeat masks
         set_all_random_seed(options.seed + reporter.get_epoch() + 1000 * rank)
         for optimizer in optimizers:
-            optimizer.zero_grad()  # of batches that were no full update any more
+            optimizer.zero_grad()  # of batches after the last update of an epoch
         inner: Any = getattr(model, "module", model)  # inside DDP or not
         length = len(iterator) if isinstance(iterator, Sized) else None
-        state = UpdateCheckpoint(
+        state = MidEpochCheckpoint(
             output_dir, inner, optimizers, schedulers, scaler, reporter, length
         )
         resumed = state.restore() if options.resume else None
 
-        def nothing_learnt() -> bool:
-            # ESPnet's trainer reports the norm of a gradient that it makes a step with
+        def no_update() -> bool:
+            # ESPnet's trainer reports a norm only for an update
             return "grad_norm" not in reporter.stats
 
         if resumed and resumed.finished:
             set_random_state(resumed.random_state)
-            return nothing_learnt()
+            return no_update()
 
-        def begin() -> None:
+        def start() -> None:
             if resumed:
                 set_random_state(resumed.random_state)
 
         def save(*_: Any) -> None:
-            updates, rest = divmod(reporter.count, options.accum_grad)
-            if not rest and updates % options.save_interval_updates == 0:
+            interval = options.save_interval_updates * options.accum_grad
+            if interval and reporter.count % interval == 0:
                 state.save(finished=False)
 
-        watch = Watch(
-            options.watch, reporter, options.accum_grad, output_dir, options.in_a_row
+        throughput = [Throughput(reporter, inner.fs)] if hasattr(inner, "fs") else []
+        monitor = CollapseMonitor(
+            options.monitor, reporter, options.accum_grad, output_dir, options.streaks
         )
-        after_step: list[Callable[..., None]] = [watch]
-        if options.save_interval_updates:
-            after_step.append(save)
-        batches = without_first(iterator, resumed.batches if resumed else 0)
-        if hasattr(inner, "fs"):
-            batches = Throughput(batches, reporter, inner.fs)
-        with cls.hooks(model, watch, options.accum_grad):
+        steps = StepCallbacks(
+            skip_batches(iterator, resumed.batches if resumed else 0),
+            length,
+            on_start=start,
+            before_step=throughput,
+            after_step=[monitor, save],
+        )
+        with (
+            model.register_forward_hook(monitor.keep_loss),
+            cls.accumulation(model, options.accum_grad),
+        ):
             none_valid = super().train_one_epoch(
                 model=model,
-                iterator=Steps(batches, length, begin, after_step),
+                iterator=steps,
                 optimizers=optimizers,
                 schedulers=schedulers,
                 scaler=scaler,
@@ -188,32 +216,22 @@ class SafeTrainer(Trainer):
                 **kwargs,
             )
         state.save(finished=True)
-        return none_valid and nothing_learnt()
+        return none_valid and no_update()
 
     @classmethod
-    @contextlib.contextmanager
-    def hooks(
-        cls, model: torch.nn.Module, watch: Watch, accum_grad: int
-    ) -> Iterator[None]:
-        """While open, what is to be done with each output of the model is done."""
-        handle = model.register_forward_hook(watch.keep_loss)
-        try:
-            yield
-        finally:
-            handle.remove()
+    def accumulation(
+        cls, model: torch.nn.Module, accum_grad: int
+    ) -> AbstractContextManager[Any]:
+        """While open, batches accumulate as in ESPnet: each has the same share."""
+        return nullcontext()
 
 
-class A2MTrainer(SafeTrainer):
+class A2MTrainer(ResumableTrainer):
     """Trainer of :class:`espnet_a2m.training.task.A2MTask`."""
 
     @classmethod
-    @contextlib.contextmanager
-    def hooks(
-        cls, model: torch.nn.Module, watch: Watch, accum_grad: int
-    ) -> Iterator[None]:
-        """Accumulated batches weigh what they hold, see `accumulation`."""
-        with (
-            super().hooks(model, watch, accum_grad),
-            weighted_accumulation(model, accum_grad),
-        ):
-            yield
+    def accumulation(
+        cls, model: torch.nn.Module, accum_grad: int
+    ) -> AbstractContextManager[Any]:
+        """While open, batches accumulate by their numbers of masked frames."""
+        return weighted_accumulation(model, accum_grad)

@@ -1,4 +1,4 @@
-"""Finds misspelt keys of an ESPnet configuration before hours are spent on it.
+"""Finds misspelt keys of a configuration before hours are spent on it.
 
 ESPnet accepts any value for an option of its YAML file, and meets an unknown key of
 ``encoder_conf`` and its like only when the model is built, as a bare ``TypeError``.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,7 @@ from espnet_a2m.core.config import ConfigError, check_kwargs, load_config, neare
 TASKS = ("asr", "ssl", "decode")
 # What ESPnet adds to the config.yaml that it saves beside a model.
 SAVED_KEYS = ("config", "version", "distributed")
-# Options that belong to one class, by its name in the task's module.
-FIXED_CLASSES = {
-    "ctc_conf": "CTC",
-    "joint_net_conf": "JointNetwork",
-    "collate_fn_conf": "A2MCollateFn",
-}
-# What the tasks pass to these themselves.
+# Arguments that the tasks pass to the classes themselves.
 GIVEN = {
     "encoder_conf": ("input_size",),
     "preencoder_conf": ("input_size",),
@@ -39,19 +32,29 @@ GIVEN = {
 @functools.cache
 def _get_task(name: str) -> tuple[Any, argparse.ArgumentParser]:
     """The task class (None: it builds nothing) and parser; takes seconds to import."""
-    if name == "asr":
-        from espnet2.tasks.asr import ASRTask
-
-        return ASRTask, ASRTask.get_parser()
-    if name == "ssl":
-        from espnet_a2m.training.task import A2MTask
-
-        return A2MTask, A2MTask.get_parser()
     if name == "decode":
         from espnet2.bin.asr_inference import get_parser
 
         return None, get_parser()
-    raise ConfigError(f"--task {name}: {nearest(name, TASKS)}")
+    from espnet_a2m.training.asr_task import A2MASRTask
+    from espnet_a2m.training.task import A2MTask
+
+    task: Any = {"asr": A2MASRTask, "ssl": A2MTask}[name]
+    return task, task.get_parser()
+
+
+def _fixed_classes(task_name: str) -> dict[str, Any]:
+    """Option name -> class, for options that always belong to the same class."""
+    from espnet2.asr.ctc import CTC
+    from espnet2.asr_transducer.joint_network import JointNetwork
+
+    from espnet_a2m.training.collate import A2MCollateFn
+    from espnet_a2m.training.monitor import MonitorOptions
+
+    monitor = {"monitor_conf": MonitorOptions, "watch_conf": MonitorOptions}
+    if task_name == "asr":
+        return {**monitor, "ctc_conf": CTC, "joint_net_conf": JointNetwork}
+    return {**monitor, "collate_fn_conf": A2MCollateFn}
 
 
 def _registries(task: Any) -> dict[str, Mapping[str, Any]]:
@@ -106,36 +109,34 @@ def _check_losses(losses: Any, classes: Mapping[str, Any], where: str) -> None:
         check_kwargs(classes[name], conf, f"{here}.conf", GIVEN["loss"])
 
 
-def _check_classes(
-    path: str | Path, config: dict[str, Any], task: Any, defaults: Mapping[str, Any]
-) -> None:
+def _check_classes(path: str | Path, config: dict[str, Any], task_name: str) -> None:
     """Check every ``*_conf`` against the class that it will be given to."""
-    module = sys.modules[task.__module__]
+    task, parser = _get_task(task_name)
     given = dict(GIVEN)
-    if task.__name__ == "ASRTask":
+    if task_name == "asr":
         del given["preencoder_conf"]  # unlike the SSL task, it leaves it to the user
-    for name, classes in _registries(task).items():
-        option = f"{name}_conf"
+
+    def check(option: str, cls: Any) -> None:
         where = f"{path}: {option}"
         conf = _mapping(config.get(option), where)
-        choice = config.get(name, defaults[name])
+        check_kwargs(cls, conf, where, given.get(option, ()))
+
+    for name, classes in _registries(task).items():
+        choice = config.get(name, parser.get_default(name))
         if choice is not None:
             # ESPnet's own default need not be lower case
-            cls = classes[str(choice).lower()]
-            check_kwargs(cls, conf, where, given.get(option, ()))
-        elif conf:
+            check(f"{name}_conf", classes[str(choice).lower()])
+        elif config.get(f"{name}_conf"):
             raise ConfigError(
-                f"{where} has no effect without `{name}:`, one of {', '.join(classes)}"
+                f"{path}: {name}_conf has no effect without `{name}:`, one of "
+                f"{', '.join(classes)}"
             )
-    for option, class_name in FIXED_CLASSES.items():
-        if hasattr(module, class_name):
-            where = f"{path}: {option}"
-            conf = _mapping(config.get(option), where)
-            check_kwargs(
-                getattr(module, class_name), conf, where, given.get(option, ())
-            )
-    if "loss" in config and hasattr(module, "loss_choices"):
-        _check_losses(config["loss"], module.loss_choices.classes, f"{path}: loss")
+    for option, cls in _fixed_classes(task_name).items():
+        check(option, cls)
+    if task_name == "ssl" and "loss" in config:
+        from espnet_a2m.training.task import loss_choices
+
+        _check_losses(config["loss"], loss_choices.classes, f"{path}: loss")
 
 
 def check_config(path: str | Path, task_name: str) -> None:
@@ -163,5 +164,4 @@ def check_config(path: str | Path, task_name: str) -> None:
             continue  # in YAML, ESPnet lets the front end be all of the encoder
         _check_value(actions[key], value, f"{path}: {key}")
     if task is not None:
-        defaults = {name: action.default for name, action in actions.items()}
-        _check_classes(path, config, task, defaults)
+        _check_classes(path, config, task_name)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from espnet_a2m.compat.encoder_hooks import input_convs, positional_encoding, tap
+from espnet_a2m.compat.encoder_hooks import (
+    capture_layers,
+    input_convs,
+    positional_encoding,
+)
 from espnet_a2m.core.frames import conv_lengths
 
 SMALL = dict(output_size=32, attention_heads=2, num_blocks=2)
@@ -46,19 +50,22 @@ def test_masked_input_hides_the_audio_and_keeps_positions(name, input_layer):
 
     outputs = []
     for _ in range(2):
-        with tap(encoder, mask_everything, [1, 2]) as layers:
-            outputs.append(encoder(torch.randn(2, 200, 80), lengths)[0])
-        assert [layers[i].shape for i in (1, 2)] == [outputs[-1].shape] * 2
+        x = torch.randn(2, 200, 80)
+        captured = capture_layers(encoder, x, lengths, [1, 2], mask_everything)
+        outputs.append(captured.output)
+        assert [captured.layers[i].shape for i in (1, 2)] == [outputs[-1].shape] * 2
+        assert captured.embedded is seen[-1]
     # nothing of the audio is left, but the frames still know where they are
     torch.testing.assert_close(outputs[0], outputs[1])
     assert outputs[0][0].std(0).max() > 1e-4
     # the features are those after subsampling, and the lengths are known ahead
     expected = conv_lengths(lengths, input_convs(encoder))
     assert seen[0].shape == (2, int(expected[0]), 32)
-    # once closed, nothing of the tap is left
-    x = torch.randn(2, 200, 80)
-    torch.testing.assert_close(encoder(x, lengths)[0], encoder(x, lengths)[0])
-    assert len(seen) == 2
+    # afterwards the encoder is as it was
+    output = encoder(x, lengths)[0]
+    assert len(seen) == 2 and list(captured.layers) == [1, 2]
+    unmasked = capture_layers(encoder, x, lengths, [2]).output
+    torch.testing.assert_close(output, unmasked, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", ["transformer", "branchformer"])

@@ -95,7 +95,7 @@ def test_a_step_of_real_speech(encoder, input_layer, frontend, batch):
             batch["speech"], batch["speech_lengths"], strict=True
         ):
             feats = model.frontend(speech[None, :samples], samples[None])
-            inputs = model.encoder_features(*feats)
+            inputs = model.encoder_input(*feats)
             lengths.append(int(model.encoder(*inputs)[1]))
     want = sum(int(n * 0.4 + 0.5) for n in lengths)
     assert int(weight) == want

@@ -96,7 +96,7 @@ def test_the_last_step_needs_no_torch(data, tmp_path):
         score(data, tmp_path / "out", "--nj", 2, "--job", job)
     words = ["--scorer", "energy", "--data", data, "--output_dir", tmp_path / "out"]
     program = (
-        "import sys; from espnet_a2m import chunked_table\n"
+        "import sys; from espnet_a2m.data import chunked_table\n"
         "chunked_table.CHUNK_UTTERANCES = 4\n"
         "from espnet_a2m.bin.score import main; main(sys.argv[1:])\n"
         "assert 'torch' not in sys.modules"
@@ -172,7 +172,7 @@ def test_jobs_that_there_are_not(data, tmp_path, capsys, jobs, job):
 def test_a_killed_job_goes_on(data, tmp_path, monkeypatch):
     """SIGKILL when it has made a chunk; what is there is not made again."""
     program = (
-        "import sys; from espnet_a2m import chunked_table\n"
+        "import sys; from espnet_a2m.data import chunked_table\n"
         "chunked_table.CHUNK_UTTERANCES = 1\n"
         "from espnet_a2m.bin.score import main; main(sys.argv[1:])"
     )

@@ -1,4 +1,4 @@
-"""AMI: what lhotse and local/corpora/ami.py make of its annotation and audio."""
+"""AMI: data directories from its annotation and audio."""
 
 from __future__ import annotations
 
@@ -136,15 +136,15 @@ def test_a_second_run_changes_nothing(corpus, data, tmp_path):
             assert same_files(tmp_path / name, data / name)
 
 
-def test_a_missing_headset_shifts_nobody(copy, data, tmp_path, capsys):
+def test_a_missing_headset_shifts_no_other(copy, data, tmp_path, capsys):
     (copy / "EN2001a" / "audio" / "EN2001a.Headset-1.wav").unlink()
     said = refused(capsys, "ami", "--corpus_dir", copy, "--sets", "ihm_train")
     assert "EN2001a.Headset-1.wav" in said and "groups.inf.ed.ac.uk/ami" in said
     prepare("ami", copy, tmp_path / "rest", "ihm_train", **PARTIAL)
     assert "EN2001a.Headset-1.wav" in capsys.readouterr().err
-    whole = DataDir.load(data / "ihm_train").tables["text"]
+    complete = DataDir.load(data / "ihm_train").tables["text"]
     rest = DataDir.load(tmp_path / "rest" / "ihm_train").tables["text"]
-    assert rest == {u: t for u, t in whole.items() if "EN2001a_H01" not in u}
+    assert rest == {u: t for u, t in complete.items() if "EN2001a_H01" not in u}
 
 
 def test_a_stereo_array_gives_its_first_channel(copy, tmp_path, capsys):
@@ -184,9 +184,11 @@ def test_counts_are_compared_with_published_ones(corpus, tmp_path, capsys):
 
 def test_arrays_that_were_never_recorded_are_no_error(corpus, capsys):
     said = refused(capsys, "ami", "--corpus_dir", corpus, "--sets", "sdm1_train")
-    assert "sdm1_train lacks 133 meeting(s)" in said  # of 137: 2 here, 2 never recorded
+    assert (
+        "sdm1_train: 133 meeting(s) missing" in said
+    )  # of 137: 2 here, 2 never recorded
     said = refused(capsys, "ami", "--corpus_dir", corpus, "--sets", "ihm_train")
-    assert "ihm_train lacks 135 meeting(s), ES2002b, " in said
+    assert "ihm_train: 135 meeting(s) missing, ES2002b, " in said
 
 
 def test_worn_microphones_without_arrays(copy, tmp_path, capsys):
@@ -198,11 +200,11 @@ def test_worn_microphones_without_arrays(copy, tmp_path, capsys):
     prepare("ami", copy, tmp_path / "data", "ihm_dev", "sdm1_dev", **PARTIAL)
     said = capsys.readouterr().err
     assert "ES2011a/audio/ES2011a.Array1-01.wav was looked for first" in said
-    assert "sdm1_dev is not made; where it is a test set, leave it out of --t" in said
+    assert "sdm1_dev is not written; if it is a test set, leave it out of --t" in said
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["ihm_dev"]
     said = refused(capsys, "ami", "--corpus_dir", copy, "--sets", "sdm1_dev",
                    "--allow_missing", "true")  # fmt: skip
-    assert "no utterance for sdm1_dev is in there. AMI (CC BY 4.0) is at" in said
+    assert "no utterance for sdm1_dev in it. AMI (CC BY 4.0) is at" in said
 
 
 def test_a_missing_test_set_is_named_by_the_next_stage(tmp_path, capsys):

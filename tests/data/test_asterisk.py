@@ -179,7 +179,7 @@ def test_far_field_is_aligned(babble, name):
     assert abs(first - 4000) <= 2  # the direct sound
 
 
-# ------------------------------------------------------------------- the whole of it
+# ------------------------------------------------------------------- all of it
 def data_sh(cwd: Path, *options: object):
     return run("bash", DATA_SH, *options, cwd=cwd)
 
@@ -249,7 +249,7 @@ def test_installed_asterisk_and_its_other_voices(tmp_path, sounds):
     assert found["en"] == folder / "en"
     assert found.keys() == {*get_sounds.LANGUAGES, "transcripts"}
     shutil.rmtree(folder / "fr")
-    with pytest.raises(DataError, match="lacks fr sounds"):
+    with pytest.raises(DataError, match="missing fr sounds"):
         get_sounds.from_directory(folder, tmp_path / "downloads")
 
 
@@ -309,7 +309,12 @@ def test_everything_absent_is_explained(tmp_path):
     result = data_sh(tmp_path, *options)
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
-    for part in ("could not be had", "Tried tarballs", "127.0.0.1:9", "--asterisk_dir"):
+    for part in (
+        "could not be obtained",
+        "Tried tarballs",
+        "127.0.0.1:9",
+        "--asterisk_dir",
+    ):
         assert part in result.stderr
     assert not (tmp_path / "data").exists()
 

@@ -246,12 +246,12 @@ def test_a_set_of_which_nothing_is_there(copy, tmp_path, capsys):
     prepare("chime6", copy, tmp_path, "ihm_dev", "dev", **PARTIAL)
     said = capsys.readouterr().err
     assert "audio/dev/S02_U01.CH1.wav" in said  # what was looked for
-    assert "dev is not made; where it is a test set, leave it out of --test" in said
+    assert "dev is not written; if it is a test set, leave it out of --test" in said
     assert read_scp(tmp_path / "ihm_dev" / "text") and not (tmp_path / "dev").exists()
     said = refused(
         capsys, "chime6", *sets, "--allow_missing", "true", "--required", "dev"
     )
-    assert "no utterance for dev is in there. CHiME-6 (CC BY-SA 4.0) is at" in said
+    assert "no utterance for dev in it. CHiME-6 (CC BY-SA 4.0) is at" in said
 
 
 def _session(copy):
@@ -313,7 +313,7 @@ def _no_words(copy):
         (_cut_array, ("S02_U02.CH1.wav: truncated", "replace the file")),
         (_chime5, ("S02.json: entry 2", "CHiME-5", "synchronised")),
         (_placeholder, ("S02.json: entry 2", "placeholder", "CHiME6_falign")),
-        (_odd_time, ("S02.json: entry 2", "'40.600' is no time")),
+        (_odd_time, ("S02.json: entry 2", "'40.600' is not a time")),
         (_no_words, ("S02.json: entry 2", "has no words")),
     ],
 )

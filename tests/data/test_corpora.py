@@ -59,7 +59,7 @@ def test_librispeech(tmp_path, librispeech, capsys):
     assert DataDir.load(tmp_path / "data" / "train_100").utts == made.utts
 
 
-def test_librispeech_that_is_not_whole(tmp_path, librispeech, capsys):
+def test_librispeech_that_is_incomplete(tmp_path, librispeech, capsys):
     data = tmp_path / "data"
     message = refused(capsys, "librispeech", librispeech, data, "train_960")
     assert "train-clean-360" in message and "dev-clean, train-clean-100" in message
@@ -134,7 +134,7 @@ def test_librilight(tmp_path, books, capsys):
     }
 
 
-def test_librilight_that_is_not_whole(tmp_path, books, capsys):
+def test_librilight_that_is_incomplete(tmp_path, books, capsys):
     data = tmp_path / "data"
     message = refused(capsys, "librilight", books, data, "librilight_60k")
     assert str(books / "large") in message and "large.tar" in message
@@ -146,7 +146,7 @@ def test_librilight_that_is_not_whole(tmp_path, books, capsys):
         assert str(about) in message and "voice_activity" in message
     about.unlink()
     message = refused(capsys, "librilight", books, data, "librilight_600")
-    assert "1 recordings lack" in message and about.stem in message
+    assert "1 recordings have no" in message and about.stem in message
     assert list((data / "librilight_600").iterdir()) == []  # nothing half-made
     about.write_text(good)
     prepare("librilight", books, data, "librilight_600")
@@ -174,7 +174,7 @@ def test_tedlium(tmp_path, legacy, capsys):
     np.testing.assert_array_equal(cuts[utt], expected)
 
 
-def test_tedlium_that_is_not_whole(tmp_path, capsys):
+def test_tedlium_that_is_incomplete(tmp_path, capsys):
     root = mini.tedlium(tmp_path / "ted", {"dev": mini.prompts()[:4]}, True)
     data = tmp_path / "data"
     message = refused(capsys, "tedlium", root, data, "tedlium_train")
@@ -225,22 +225,22 @@ def test_commonvoice(tmp_path, capsys):
     assert made.tables["text"][utt] == prompt.text
     assert "CHAPTER 4" in made.tables["text"].values()
     cuts = cut(tmp_path / "data" / "commonvoice_test", tmp_path / "dump")
-    assert len(cuts[utt]) == len(prompt.samples)  # a whole mp3, no padding
+    assert len(cuts[utt]) == len(prompt.samples)  # the complete mp3, no padding
     both = np.corrcoef(cuts[utt], prompt.samples)[0, 1]
     assert both > 0.95  # in time with it
 
 
-def test_commonvoice_that_is_not_whole(tmp_path, capsys):
+def test_commonvoice_that_is_incomplete(tmp_path, capsys):
     root = mini.commonvoice(tmp_path / "cv", {"test": mini.prompts()[:3]})
     data = tmp_path / "data"
     message = refused(capsys, "commonvoice", root, data, "commonvoice_dev")
     assert "dev.tsv: no such file; there is test.tsv" in message
     clip = next((root / "en" / "clips").glob("*1.mp3"))
-    whole = clip.read_bytes()
+    complete = clip.read_bytes()
     clip.write_bytes(b"")
     message = refused(capsys, "commonvoice", root, data, "commonvoice_test")
     assert f"1 of 3 clips of test.tsv have no bytes: {clip.name}" in message
-    assert "unpack the archive again" in message and "--allow_missing true" in message
+    assert "Unpack the archive again" in message and "--allow_missing true" in message
     prepare("commonvoice", root, data, "commonvoice_test", allow_missing="true")
     assert f"have no bytes: {clip.name}; they are left" in capsys.readouterr().err
     assert len(DataDir.load(data / "commonvoice_test").utts) == 2
@@ -248,7 +248,7 @@ def test_commonvoice_that_is_not_whole(tmp_path, capsys):
     message = refused(capsys, "commonvoice", root, data, "commonvoice_test")
     assert "1 of 3 clips of test.tsv" in message and clip.name in message
     prepare("commonvoice", root, data, "commonvoice_test", allow_missing="true")
-    clip.write_bytes(whole)
+    clip.write_bytes(complete)
     table = root / "en" / "test.tsv"
     good = table.read_text()
     table.write_text(good.replace("Chapter 4", ""))
@@ -257,7 +257,7 @@ def test_commonvoice_that_is_not_whole(tmp_path, capsys):
     assert len(DataDir.load(data / "commonvoice_test").utts) == 2
     table.write_text(good + "a1b2\tcommon_voice")
     message = refused(capsys, "commonvoice", root, data, "commonvoice_test")
-    assert f"{table}:5: the line is cut off" in message
+    assert f"{table}:5: truncated line" in message
     table.write_text(good.replace("client_id", "speaker"))
     message = refused(capsys, "commonvoice", root, data, "commonvoice_test")
     assert "no column client_id" in message

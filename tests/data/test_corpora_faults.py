@@ -43,20 +43,20 @@ def test_a_sphere_file_that_does_not_tell_its_size(tmp_path):
     from espnet_a2m.data.corpora._reading import check_sphere
 
     path = mini.write(tmp_path / "a.sph", np.ones(2000, np.int16), format="NIST")
-    whole = path.read_bytes()
-    path.write_bytes(whole.replace(b"sample_count", b"no_such_count")[:2000])
+    complete = path.read_bytes()
+    path.write_bytes(complete.replace(b"sample_count", b"no_such_count")[:2000])
     check_sphere(tmp_path, [path])
-    path.write_bytes(whole[:-1])
+    path.write_bytes(complete[:-1])
     with pytest.raises(DataError, match="truncated"):
         check_sphere(tmp_path, [path])
 
 
 def test_the_loop_that_unpacks_shortened_files(tmp_path, capsys):
-    """As printed, run by a shell; `cp` stands for sph2pipe, which is not to be had."""
+    """As printed, run by a shell; `cp` stands for sph2pipe, which is not available."""
     root = mini.wsj(tmp_path / "the discs", mini.prompts()[:9])
     packed = next(root.rglob("442c0201.wv1"))
-    whole = packed.read_bytes()
-    short = whole.replace(b"s3 pcm\n", b"s26 pcm,embedded-shorten-v2.00\n", 1)
+    complete = packed.read_bytes()
+    short = complete.replace(b"s3 pcm\n", b"s26 pcm,embedded-shorten-v2.00\n", 1)
     packed.write_bytes(short)
     (root / "linked").symlink_to(root / "11-13.1", target_is_directory=True)
     said = refused(capsys, "wsj", root, tmp_path / "data", "wsj_eval92")
@@ -74,7 +74,7 @@ def test_the_loop_that_unpacks_shortened_files(tmp_path, capsys):
         new = tmp_path / "the discs-unpacked"
         copy = new / packed.relative_to(root)
         assert copy.is_file() and not list(new.rglob("*.part"))
-        copy.write_bytes(whole)
+        copy.write_bytes(complete)
     prepare("wsj", new, tmp_path / "data", "wsj_eval92")
     assert len(DataDir.load(tmp_path / "data" / "wsj_eval92").utts) == 3
 
@@ -111,7 +111,7 @@ def test_a_blank_line_is_none(tmp_path):
 
 
 def test_ids_that_two_utterances_have(tmp_path, capsys):
-    """The first is kept: nobody can mend LDC's files. One without length is none."""
+    """The first is kept: LDC's files cannot be fixed. One without length is none."""
     root = miniature("switchboard", tmp_path / "corpus")
     text = next(root.rglob("sw2001A-*-trans.text"))
     utt, start, end, said = text.read_text().splitlines()[1].split(maxsplit=3)
@@ -135,7 +135,7 @@ def test_calls_without_speakers_are_named(tmp_path, capsys):
     assert str(table) in said and "fe_03_00001" in said
 
 
-def test_transcripts_of_wsj_that_nobody_needs(tmp_path):
+def test_transcripts_of_wsj_that_are_not_needed(tmp_path):
     """Other speakers' .dot files are not read; odd bytes of a needed one are."""
     root = miniature("wsj", tmp_path / "corpus")
     (root / "11-1.1" / "other").mkdir()

@@ -19,7 +19,7 @@ import pytest
 import soundfile
 import torch
 
-from espnet_a2m.compat.load import read_config, read_parameters
+from espnet_a2m.compat.load import read_parameters
 from espnet_a2m.compat.packed import unpack
 from espnet_a2m.confidence.ctm import read_ctm
 from espnet_a2m.core.config import load_config
@@ -216,7 +216,7 @@ READERS = {
     "statistics": Reader(checkpoint, ("*",), read_stats),
     "journal": Reader(journal, ("*",), lambda d: Journal(d / "journal"), 200),
     "CTM": Reader(ctm, ("*",), lambda d: read_ctm(d / "ctm")),
-    "configuration": Reader(model, ("c*",), lambda d: read_config(d / "c.yaml"), 300),
+    "configuration": Reader(model, ("c*",), lambda d: load_config(d / "c.yaml"), 300),
     "parameters": Reader(model, ("m.pth",), lambda d: read_parameters(d / "m.pth", 0)),
     "packed model": Reader(model, ("m.zip",), lambda d: unpack(d / "m.zip")),
 }

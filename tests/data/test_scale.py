@@ -336,7 +336,7 @@ def test_training_on_splits_goes_on_where_it_was(
     from espnet2.train.dataset import ESPnetDataset
 
     from espnet_a2m.bin.ssl_train import main
-    from espnet_a2m.training.update_checkpoint import UpdateCheckpoint
+    from espnet_a2m.training.mid_epoch_checkpoint import MidEpochCheckpoint
 
     read, dataset_item = [], ESPnetDataset.__getitem__
 
@@ -352,7 +352,7 @@ def test_training_on_splits_goes_on_where_it_was(
         return [*without_train_data(ssl_options(data, None, tmp_path / exp)), *common]
 
     main(options("whole"))
-    in_all, save, saved = len(read), UpdateCheckpoint.save, []
+    in_all, save, saved = len(read), MidEpochCheckpoint.save, []
 
     def save_and_stop(state, finished):
         save(state, finished)
@@ -361,7 +361,7 @@ def test_training_on_splits_goes_on_where_it_was(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(UpdateCheckpoint, "save", save_and_stop)
+        patch.setattr(MidEpochCheckpoint, "save", save_and_stop)
         main(options("stopped"))
     assert saved == [False] * updates  # in the epoch, not after it
     main(options("stopped"))

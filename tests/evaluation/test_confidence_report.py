@@ -161,7 +161,7 @@ def test_bad_input_is_named(scored_dirs, tmp_path):
 
     first = next(iter(scored.audio))
     scored.num_samples[first] += 16000
-    with pytest.raises(DataError, match=rf"{first} has \d+ confidences, its \d+ samp"):
+    with pytest.raises(DataError, match=rf"{first} has \d+ frames, but its \d+ samp"):
         make_report(scored)
 
     (tmp_path / "grid.json").write_text((confidence / "grid.json").read_text())
@@ -199,13 +199,13 @@ def test_curves_of_espnets_own_statistics(tmp_path):
     assert picture.read_bytes().startswith(PNG)
     assert draw_curves(picture, {}, "nothing") is None
 
-    # cut off by a kill: the one before is read
+    # truncated by an interruption: the one before is read
     checkpoint.rename(tmp_path / "checkpoint.previous.pth")
     whole = (tmp_path / "checkpoint.previous.pth").read_bytes()
     checkpoint.write_bytes(whole[: len(whole) // 2])
     assert sorted(read_stats(tmp_path)) == [1, 2, 3]
     (tmp_path / "checkpoint.previous.pth").unlink()
-    with pytest.raises(UserError, match="cut off"):
+    with pytest.raises(UserError, match="incomplete"):
         read_stats(tmp_path)
     torch.save({"w": torch.zeros(3)}, checkpoint)
     with pytest.raises(UserError, match="not a checkpoint of ESPnet's trainer"):

@@ -25,11 +25,11 @@ from espnet_a2m.training import task
 class OwnMasks(GuidedMasking):
     """Draws the mask of each utterance as if it were alone."""
 
-    def draw(self, lengths, max_length, score, updates):
+    def draw(self, lengths, max_length, confidence, updates):
         rows = []
         for i, length in enumerate(lengths.tolist()):
             torch.manual_seed(length)
-            alone = None if score is None else score[i : i + 1, :length]
+            alone = None if confidence is None else confidence[i : i + 1, :length]
             rows.append(super().draw(lengths[i : i + 1], length, alone, updates)[0])
         mask = pad_sequence(rows, batch_first=True)
         return F.pad(mask, (0, max_length - mask.size(1)))

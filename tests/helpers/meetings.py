@@ -14,14 +14,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def prepare(corpus: str, folder: Path, data: Path, *sets: str, **options: str) -> None:
-    """Run prepare_corpus.py."""
+    """Run `prepare_corpus`."""
     more = [word for name, value in options.items() for word in (f"--{name}", value)]
     command = [corpus, "--corpus_dir", str(folder), "--data", str(data), *more]
     prepare_corpus.main([*command, "--sets", *sets])
 
 
 def refused(capsys, *arguments: str | Path) -> str:
-    """Run prepare_corpus.py, which must fail with an error in words; returns it."""
+    """Run `prepare_corpus`, which must fail with an error in words; returns it."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as end:
         prepare_corpus.main([str(argument) for argument in arguments])

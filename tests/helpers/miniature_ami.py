@@ -138,7 +138,9 @@ def prompts_as_meetings(
             spoken = Spoken(now // GRID * GRID, words, on_grid(audio))
             headsets[turn % speakers].append(spoken)
             now += len(audio) // (2 if turn % 3 else 1)
-            busy = headsets[(turn + 1) % speakers]  # nobody overlaps with himself
+            busy = headsets[
+                (turn + 1) % speakers
+            ]  # speakers do not overlap with themselves
             now = max([now, *(s.end + GRID for s in busy)])
         meetings[name] = headsets
     return meetings
@@ -147,7 +149,7 @@ def prompts_as_meetings(
 def genuine_ami(shared: Path, corpus: Path) -> None:
     """The genuine annotation and the first 30 s of six meetings, the mix as an array.
 
-    No headset or array of them is to be had, so the mix has the array's name.
+    No headset or array recording of them is available, so the mix has the array's name.
     """
     name = "ami_public_manual_1.6.2"
     shutil.copytree(shared / name, corpus / name, copy_function=shutil.copyfile)

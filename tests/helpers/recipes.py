@@ -58,7 +58,7 @@ def use_cluster(recipe: Path) -> None:
     """Let the recipe's cmd.sh name slurm.pl, a stand-in for Kaldi's."""
     with (recipe / "cmd.sh").open("a") as f:
         f.write("export train_cmd=slurm.pl cuda_cmd=slurm.pl\n")
-        f.write(f"export PATH={ROOT / 'tests' / 'cluster'}:$PATH\n")
+        f.write(f"export PATH={ROOT / 'tests' / 'helpers' / 'cluster'}:$PATH\n")
 
 
 def environment() -> dict[str, str]:

@@ -10,14 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from espnet_a2m.masking.guided import (
-    COVERAGE,
-    GUIDANCE,
-    REPLACEMENT,
-    GuidedMasking,
-    shuffle_frames,
-)
-from espnet_a2m.masking.sampling import MASK_SELECTION, target_counts
+from espnet_a2m.masking.guidance import GUIDANCE, shuffle_frames
+from espnet_a2m.masking.guided import COVERAGE, REPLACEMENT, GuidedMasking
+from espnet_a2m.masking.sampling import num_frames_to_mask
 
 NOW = torch.tensor(0)
 
@@ -37,7 +32,7 @@ def test_guidance_prefers_and_avoids():
         masking = GuidedMasking(4, mask_prob=0.2, guidance=guidance)
         mask = masking.draw(lengths, 400, scores, NOW)
         share[guidance] = float(mask[:, 100:200].sum() / mask.sum())
-    assert share["top_k"] > 0.9 and share["high"] > 0.6 and share["energy"] > 0.6
+    assert share["top_k"] > 0.9 and share["high"] > 0.6
     assert share["low"] < 0.1
     for neutral in ("uniform", "shuffled", "mixed"):
         assert 0.15 < share[neutral] < 0.5
@@ -63,19 +58,43 @@ def test_shuffled_keeps_each_utterances_scores():
 
 
 def test_what_the_model_has_to_pass():
-    sources = {g: GuidedMasking(4, guidance=g).source for g in GUIDANCE}
-    assert sources.pop("uniform") is None and sources.pop("energy") == "energy"
-    assert set(sources.values()) == {"confidence"}
-    assert not GuidedMasking(4, guidance="energy").needs_confidence
-    assert GuidedMasking(4, guidance="low").needs_confidence
+    for guidance in GUIDANCE:
+        needed = GuidedMasking(4, guidance=guidance).needs_confidence
+        assert needed == (guidance != "uniform")
     with pytest.raises(ValueError, match="guidance=high needs"):
         GuidedMasking(4).draw(torch.tensor([5]), 5, None, NOW)
 
 
+def test_a_function_of_the_users_own(tmp_path, monkeypatch):
+    (tmp_path / "own_guidance.py").write_text(
+        "NUMBER = 3\n"
+        "def late(confidence, lengths, options):\n"
+        "    return [(confidence.cumsum(1), 1.0)]\n"
+        "def mean(confidence, lengths, options):\n"
+        "    return [(confidence.mean(1, keepdim=True), 1.0)]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    masking = GuidedMasking(4, 0.2, 3, guidance="own_guidance:late")
+    assert masking.needs_confidence
+    mask = masking.draw(torch.tensor([30, 20]), 30, torch.ones(2, 30), NOW)
+    assert mask[0].nonzero()[:, 0].tolist() == list(range(24, 30))
+    assert mask[1].nonzero()[:, 0].tolist() == list(range(16, 20))
+    for name, message in (
+        ("own_guidance:early", "own_guidance has no early"),
+        ("own_guidances:late", "PYTHONPATH"),
+        ("own_guidance:NUMBER", "no function"),
+        ("own_guidance:", "not of the form"),
+    ):
+        with pytest.raises(ValueError, match=f"masking_conf: guidance=.*{message}"):
+            GuidedMasking(4, guidance=name)
+    wrong = GuidedMasking(4, guidance="own_guidance:mean")
+    with pytest.raises(ValueError, match=r"shape \(2, 1\) for \(2, 30\) frames"):
+        wrong.draw(torch.tensor([30, 20]), 30, torch.ones(2, 30), NOW)
+
+
 @settings(max_examples=300, deadline=None)
 @given(
-    guidance=st.sampled_from(GUIDANCE),
-    mask_selection=st.sampled_from(MASK_SELECTION),
+    guidance=st.sampled_from(list(GUIDANCE)),
     coverage=st.sampled_from(COVERAGE),
     min_masks=st.sampled_from([0, 0, 2]),
     lengths=st.lists(st.integers(0, 70), min_size=1, max_size=6),
@@ -87,7 +106,6 @@ def test_what_the_model_has_to_pass():
 )
 def test_every_row_is_masked_exactly(
     guidance,
-    mask_selection,
     coverage,
     min_masks,
     lengths,
@@ -109,8 +127,6 @@ def test_every_row_is_masked_exactly(
         mask_prob,
         mask_length,
         guidance,
-        mask_selection=mask_selection,
-        mask_other=1,
         coverage=coverage,
         min_masks=min_masks,
         power=9.0 if sharp else 1.0,
@@ -120,7 +136,7 @@ def test_every_row_is_masked_exactly(
     mask = masking.draw(lens, frames, scores, NOW)
     assert not mask[torch.arange(frames) >= lens[:, None]].any()
     assert mask.sum(1).max() <= masking.max_count(frames)
-    target = target_counts(lens, mask_prob)
+    target = num_frames_to_mask(lens, mask_prob)
     if coverage == "exact" and not min_masks:
         assert mask.sum(1).tolist() == target.tolist()
         assert masking.max_count(int(lens.max())) == max(1, int(target.max()))
@@ -157,10 +173,8 @@ def test_number_of_starts():
 
 def test_last_frames_are_masked_too():
     lengths = torch.full((500,), 30)
-    for coverage, selection in itertools.product(COVERAGE, MASK_SELECTION):
-        masking = GuidedMasking(
-            4, coverage=coverage, mask_selection=selection, mask_other=3
-        )
+    for coverage in COVERAGE:
+        masking = GuidedMasking(4, coverage=coverage)
         mask = masking.draw(lengths, 30, torch.rand(500, 30), NOW)
         assert mask[:, -1].any() and mask[:, 0].any()
 
@@ -190,25 +204,6 @@ def test_options_change_with_the_updates():
     for updates, std in ((0, 1.0), (5, 0.5), (10, 0.0)):
         new = masking.replace(features, mask, torch.tensor(updates))
         assert float(new[mask].std()) == pytest.approx(std, abs=0.05)
-
-
-@pytest.mark.parametrize("coverage", COVERAGE)
-def test_spans_grow_with_the_updates(coverage):
-    """An annealed length masks as that length does when it is constant."""
-    conf = dict(coverage=coverage, mask_prob=0.3)
-    annealed = GuidedMasking(4, anneal={"mask_length": [2, 12, 100]}, **conf)
-    lengths = torch.tensor([60, 41, 9, 1, 0])
-    scores = torch.rand(5, 60)
-    for updates, span in ((0, 2), (50, 7), (100, 12), (10**6, 12)):
-        constant = GuidedMasking(4, mask_length=span, **conf)
-        masks = []
-        for masking in (annealed, constant):
-            torch.manual_seed(updates)
-            masks.append(masking.draw(lengths, 60, scores, torch.tensor(updates)))
-        assert torch.equal(*masks)
-        assert masks[0].sum(1).amax() <= annealed.max_count(60)
-    if coverage == "exact":
-        assert annealed.max_count(60) == 18
 
 
 @pytest.mark.parametrize("replacement", REPLACEMENT)
@@ -250,20 +245,13 @@ def test_channels():
 def test_nothing_waits_for_the_device(guidance):
     """Fake tensors have no values: what asks for one on the host raises."""
     scale = {"mask_prob": [0.1, 0.4, 9], "power": [1, 0, 9], "temperature": [1, 2, 9]}
-    growing = {"mask_length": [2, 9, 9]}
     with FakeTensorMode(), torch.device("cuda"):
         updates = torch.zeros((), dtype=torch.long)
         lengths = torch.zeros(4, dtype=torch.long)
         score, features = torch.zeros(4, 50), torch.zeros(4, 50, 16)
-        for coverage, selection, anneal in itertools.product(
-            COVERAGE, MASK_SELECTION, (None, scale, growing)
-        ):
-            if anneal is growing and selection != "static":
-                continue
-            conf = dict(mask_selection=selection, mask_other=2, min_masks=2)
-            masking = GuidedMasking(
-                16, guidance=guidance, coverage=coverage, anneal=anneal, **conf
-            )
+        for coverage, anneal in itertools.product(COVERAGE, (None, scale)):
+            conf = dict(coverage=coverage, anneal=anneal, min_masks=2)
+            masking = GuidedMasking(16, guidance=guidance, **conf)
             mask = masking.draw(lengths, 50, score, updates)
             assert mask.shape == (4, 50) and mask.device.type == "cuda"
         scale = {"noise_std": [0.1, 0.2, 9], "mask_channel_prob": [0.1, 0.2, 9]}
@@ -278,11 +266,9 @@ def test_nothing_waits_for_the_device(guidance):
         {"mask_prob": 0.0},
         {"mask_length": 0},
         {"guidance": "hihg"},
+        {"guidance": "energy"},
         {"coverage": "most"},
         {"min_masks": -1},
-        {"mask_selection": "gamma"},
-        {"mask_other": 30, "mask_selection": "uniform"},
-        {"mask_other": 0.0, "mask_selection": "normal"},
         {"high_share": 1.5},
         {"power": -1.0},
         {"temperature": 0.0},
@@ -291,7 +277,6 @@ def test_nothing_waits_for_the_device(guidance):
         {"replacement": "ones"},
         {"noise_std": -0.1},
         {"anneal": {"mask_lenght": [1, 2, 3]}},
-        {"anneal": {"mask_length": [5, 9, 3]}, "mask_selection": "poisson"},
     ],
 )
 def test_bad_options(conf):

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
 from scipy.stats import chi2_contingency, chisquare
 
-from espnet_a2m.masking.guided import COVERAGE, GuidedMasking
-from espnet_a2m.masking.sampling import (
-    draw_spans,
-    span_mask,
-    span_quantiles,
-    target_counts,
-)
+from espnet_a2m.masking.guided import GuidedMasking
+from espnet_a2m.masking.sampling import num_frames_to_mask, span_mask
 
 NOW = torch.tensor(0)
 SCORES = [0.9, 0.1, 0.5, 0.3, 0.8, 0.2]
@@ -26,13 +19,12 @@ def seed():
     torch.manual_seed(0)
 
 
-def sequential(weights, spans, frames, target=None, count=None, taken=frozenset()):
+def sequential(weights, span, frames, target=None, count=None, taken=frozenset()):
     """Exact distribution of masks when starts are drawn one after the other.
 
     Draw a start among those not yet drawn with probability w_t / sum of theirs, and
-    the frames of its span; mask it from its first frame on, until ``target`` frames
-    are masked or ``count`` starts drawn. ``weights`` are those of the possible starts,
-    ``spans`` maps frames of a span to their probability.
+    the ``span`` frames from there; mask them from the first on, until ``target`` frames
+    are masked or ``count`` starts drawn. ``weights`` are those of the possible starts.
     """
     distribution: dict[frozenset, float] = {}
 
@@ -42,12 +34,12 @@ def sequential(weights, spans, frames, target=None, count=None, taken=frozenset(
             return
         left = [t for t in range(len(weights)) if t not in drawn]
         total = sum(weights[t] for t in left)
-        for t, (span, p) in itertools.product(left, spans.items()):
+        for t in left:
             now = set(masked)
             for frame in range(t, min(t + span, frames)):
                 if len(now) != target:
                     now.add(frame)
-            draw(drawn | {t}, frozenset(now), probability * p * weights[t] / total)
+            draw(drawn | {t}, frozenset(now), probability * weights[t] / total)
 
     draw(frozenset(), frozenset(taken), 1.0)
     return distribution
@@ -97,8 +89,8 @@ def draw_many(scores, draws=60_000, seed=1, **conf):
 )
 def test_starts_follow_eq_3(scores, span, mask_prob):
     frames = len(scores)
-    target = int(target_counts(torch.tensor(frames), mask_prob))
-    exact = sequential(scores[: frames - span + 1], {span: 1.0}, frames, target)
+    target = int(num_frames_to_mask(torch.tensor(frames), mask_prob))
+    exact = sequential(scores[: frames - span + 1], span, frames, target)
     mask = draw_many(scores, mask_prob=mask_prob, mask_length=span)
     assert_drawn_from(mask, exact)
 
@@ -121,7 +113,7 @@ def test_starts_follow_eq_3(scores, span, mask_prob):
 def test_weights_of_the_starts(conf, weight):
     weights = [weight(s) for s in SCORES[:5]]
     mask = draw_many(SCORES, mask_prob=0.5, mask_length=2, **conf)
-    assert_drawn_from(mask, sequential(weights, {2: 1.0}, 6, target=3))
+    assert_drawn_from(mask, sequential(weights, 2, 6, target=3))
 
 
 def test_number_of_starts_follows_eq_3():
@@ -129,26 +121,17 @@ def test_number_of_starts_follows_eq_3():
     mask = draw_many(SCORES, mask_prob=0.7, mask_length=2, coverage="starts")
     exact: dict[frozenset, float] = {}
     for count, share in ((2, 0.9), (3, 0.1)):
-        drawn = sequential(SCORES[:5], {2: 1.0}, 6, count=count)
+        drawn = sequential(SCORES[:5], 2, 6, count=count)
         for frames, p in drawn.items():
             exact[frames] = exact.get(frames, 0.0) + share * p
     assert_drawn_from(mask, exact)
 
 
-@pytest.mark.parametrize("coverage", COVERAGE)
-def test_spans_of_different_lengths_follow_eq_3(coverage):
-    conf = {"mask_prob": 0.8, "mask_length": 2, "coverage": coverage}
-    mask = draw_many(SCORES[:5], mask_selection="uniform", mask_other=1, **conf)
-    spans = dict.fromkeys((1, 2, 3, 4), 0.25)  # uniform in mask_other .. 2 mask_length
-    end = {"target": 4} if coverage == "exact" else {"count": 2}
-    assert_drawn_from(mask, sequential(SCORES[:5], spans, 5, **end))
-
-
 def test_mixed_goes_on_with_low():
     exact: dict[frozenset, float] = {}
-    for high, p in sequential(SCORES[:5], {2: 1.0}, 6, target=1).items():
+    for high, p in sequential(SCORES[:5], 2, 6, target=1).items():
         low = [1 - s for s in SCORES[:5]]
-        for frames, q in sequential(low, {2: 1.0}, 6, target=4, taken=high).items():
+        for frames, q in sequential(low, 2, 6, target=4, taken=high).items():
             exact[frames] = exact.get(frames, 0.0) + p * q
     conf = {"mask_prob": 0.6, "mask_length": 2, "guidance": "mixed"}
     assert_drawn_from(draw_many(SCORES, high_share=0.25, **conf), exact)
@@ -199,23 +182,3 @@ def test_constant_scores_are_no_guidance():
         torch.manual_seed(3)
         masks.append(masking.draw(lengths, 200, scores, NOW))
     assert all(torch.equal(mask, masks[0]) for mask in masks)
-
-
-@pytest.mark.parametrize(
-    ("selection", "other", "numpy_draw"),
-    [
-        ("uniform", 4, lambda rng, n: rng.integers(4, 21, n)),
-        ("normal", 3.5, lambda rng, n: np.rint(rng.normal(10, 3.5, n))),
-        ("poisson", 0, lambda rng, n: rng.poisson(10, n)),
-    ],
-)
-def test_lengths_of_spans(selection, other, numpy_draw):
-    torch.manual_seed(0)
-    n = 50_000
-    spans = draw_spans(torch.tensor([n]), n, span_quantiles(10, selection, other))
-    theirs = np.maximum(numpy_draw(np.random.default_rng(0), n), 1).astype(int)
-    # the last are cut off where the utterance ends
-    table = [np.bincount(x, minlength=60) for x in (spans.frames[0, :-60], theirs)]
-    common = np.minimum(*table) >= 5
-    assert chi2_contingency(np.stack(table)[:, common]).pvalue > 1e-3
-    assert max(spans.frames.max(), 20) <= spans.longest

@@ -22,7 +22,13 @@ OBJECTIVES = {
 }
 
 
-def build(config: str, *options: str, loss: list | None = None, small: bool = True):
+def build(
+    config: str,
+    *options: str,
+    loss: list | None = None,
+    small: bool = True,
+    label_grid: dict | None = LABEL_GRID,
+):
     """The model of a tiny configuration with ``option_conf.key=value`` options."""
     from espnet_a2m.training.task import A2MTask
 
@@ -45,8 +51,9 @@ def build(config: str, *options: str, loss: list | None = None, small: bool = Tr
         for x in args.loss:
             if x["conf"].get("layer", 0) > 2:
                 x["conf"]["layer"] = 2
-    args.confidence_grid = dict(GRID)
-    args.label_grid = dict(LABEL_GRID)
+    if not args.online_scorer_conf:
+        args.confidence_grid = dict(GRID)
+    args.label_grid = label_grid
     torch.manual_seed(1)
     return A2MTask.build_model(args)
 
@@ -163,6 +170,49 @@ def test_objectives_that_cannot_work_are_refused(config, name, conf, message):
         build(f"ssl_{config}", loss=[{"name": name, "conf": conf}])
 
 
+def test_an_objective_is_a_class_and_a_line_of_the_registry(
+    batch, monkeypatch, tmp_path
+):
+    """Whoever deals with labels asks it what it needs."""
+    from espnet_a2m.core.errors import DataError
+    from espnet_a2m.core.frames import FrameGrid
+    from espnet_a2m.losses.cross_entropy import masked_cross_entropy
+    from espnet_a2m.losses.objective import Objective
+    from espnet_a2m.model.label_input import check_num_classes
+    from espnet_a2m.training import task
+
+    class LinearLabels(Objective):
+        name = "linear_labels"
+        needs_labels = True
+
+        def __init__(self, input_size, layer, num_classes, weight=1.0):
+            super().__init__(layer, weight)
+            self.num_classes = num_classes
+            self.classify = torch.nn.Linear(input_size, num_classes)
+
+        def forward(self, hidden, batch):
+            ids = batch.frames.take(batch.labels)[..., None]
+            logits = self.classify(hidden)[:, :, None]
+            return masked_cross_entropy(logits, ids, batch.frames.valid)
+
+    monkeypatch.setitem(task.loss_choices.classes, LinearLabels.name, LinearLabels)
+    losses = [{"name": "linear_labels", "conf": {"layer": 2, "num_classes": 20}}]
+    model = build("ssl_hubert_conformer", loss=losses)
+    loss, stats, _ = model(**batch)
+    loss.backward()
+    torch.testing.assert_close(loss, stats["loss_linear_labels"])
+    assert 0 < stats["majority_linear_labels"] < 1
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
+
+    assert task.num_classes([*losses, {"name": "best_rq"}]) == 20
+    FrameGrid(**LABEL_GRID).save(tmp_path / "grid.json")
+    (tmp_path / "labels.json").write_text('{"num_classes": 30}')
+    with pytest.raises(DataError, match="but linear_labels has num_classes: 20"):
+        check_num_classes(str(tmp_path / "grid.json"), model.objectives)
+    with pytest.raises(ValueError, match="objective linear_labels needs labels"):
+        build("ssl_hubert_conformer", loss=losses, label_grid=None)
+
+
 def test_the_same_objective_twice_on_a_layer_is_refused():
     loss = [{"name": "best_rq", "conf": {"layer": 1}}] * 2
     with pytest.raises(ValueError, match="best_rq_1: given 2 times"):
@@ -213,11 +263,19 @@ def test_labels_follow_the_crop_to_the_frame(batch):
 )
 def test_labels_that_do_not_fit_the_frames_are_refused(grid, message):
     from espnet_a2m.core.frames import FrameGrid
-    from espnet_a2m.model.label_input import LabelStream
+    from espnet_a2m.model.label_input import LabelInput
 
     encoder_grid = build("ssl_hubert_conformer").confidence.encoder_grid
     with pytest.raises(ValueError, match=message):
-        LabelStream(encoder_grid, FrameGrid(**{**LABEL_GRID, **grid}))
+        LabelInput(encoder_grid, FrameGrid(**{**LABEL_GRID, **grid}))
+
+
+def test_a_batch_of_utterances_that_are_too_short_is_named(batch):
+    model = build("ssl_hubert_conformer")
+    short = {**batch, "speech": batch["speech"][:, :800]}
+    short["speech_lengths"] = torch.full((4,), 800)
+    with pytest.raises(ValueError, match=f"{batch['utt_id'][0]}.*min_wav_duration"):
+        model(**short)
 
 
 # --- Precision and the device ----------------------------------------------------
@@ -276,7 +334,7 @@ def fake_step(model: torch.nn.Module, batch: dict) -> torch.Tensor:
             "model_conf.utterance_weight=relative",
             "model_conf.utterance_weight_fraction=0.1",
         ),
-        ("masking_conf.guidance=energy",),
+        ("online_scorer_conf.scorer=energy",),
     ],
 )
 @pytest.mark.parametrize("objective", OBJECTIVES)

@@ -1,12 +1,14 @@
-"""The driver's parts: how jobs are started, what a failed one shows, steps at once."""
+"""The driver's parts: options, configurations, jobs, failed stages, concurrent runs."""
 
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+from helpers.recipes import copy_recipe, run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -14,9 +16,11 @@ ROOT = Path(__file__).resolve().parents[2]
 def run_jobs(cwd: Path, program: str, count: int, script: str, *words: str):
     """N jobs of a shell script, as the driver starts them."""
     driver = """
-        . "$1/local/steps.sh"; . "$1/local/training.sh"
+        for name in parse_options steps training; do . "$1/local/${name}.sh"; done
+        trap report_failure EXIT
+        current_stage="8 (confidences)" resume_stage=8
         run_gpu=("$2") job_env=(env KEPT=1)
-        in_job run_gpu --gpu 1 JOB=1:"$3" log/x.JOB.log bash -c "${@:4}" || exit 99
+        in_job run_gpu --gpu 1 JOB=1:"$3" log/x.JOB.log bash -c "${@:4}"
     """
     folder = ROOT / ("local" if program == "run_logged.sh" else "tests/helpers/cluster")
     command = ["bash", "-c", driver, "driver", ROOT, folder / program, count, script]
@@ -59,8 +63,109 @@ def test_the_first_log_of_those_that_fail_is_shown(tmp_path, program):
     assert "log/x.2.log" in done.stderr and "said by 2, KEPT=1" in done.stderr
     assert "said by 1" not in done.stderr and "said by 3" not in done.stderr
     assert "said by 4" in (tmp_path / "log/x.4.log").read_text()
+    assert done.stderr.splitlines()[-1] == (
+        "ERROR: stage 8 (confidences) failed; after fixing it, resume with "
+        "./run.sh --stage 8 and your other options"
+    )
     (tmp_path / "log").rename(tmp_path / "old")
     assert run_jobs(tmp_path, program, 2, "exit 0").stderr == ""
+
+
+def test_a_failed_stage_says_where_to_resume(tmp_path):
+    """Once, after the program's own message; where a file is missing, at its stage."""
+    recipe = copy_recipe("tedlium", tmp_path / "recipe")
+    for first, resume, cause in (
+        ("1", "1", "Set LIBRILIGHT in the recipe's db.sh"),
+        ("2", "1", "data/tedlium_train/wav.scp is missing: run stage 1 first"),
+        ("13", "11", "exp/ssl_atm/.made is missing: run stage 11 first"),
+    ):
+        failed = run(recipe, stage=first, stop_stage=first)
+        assert failed.returncode == 1
+        *_, before, last = failed.stderr.splitlines()
+        assert cause in before
+        assert (
+            last.startswith(f"ERROR: stage {first} (")
+            and failed.stderr.count(last) == 1
+        )
+        assert f"resume with ./run.sh --stage {resume} " in last
+    refused = run(recipe, stage="1", scorer="pocketsphinx")
+    assert refused.returncode == 1 and "stage 1" not in refused.stderr
+    assert "examples/pocketsphinx_ctm.py" in refused.stderr
+
+
+OPTIONS = """
+. "$1/local/parse_options.sh"
+option_list='mic | ihm | microphone
+inner | |
+count | 2 | a number'
+shift
+"$@"
+echo "mic=${mic} inner=${inner} count=${count}" "${rest[@]@Q}"
+"""
+
+
+def test_options_of_a_recipe_and_of_the_driver():
+    def parse(*words: str) -> subprocess.CompletedProcess:
+        command = ["bash", "-c", OPTIONS, "x", str(ROOT), *words]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    known = parse(
+        *("parse_known_options", "--stage", "--mic", "--mic", "sdm1", "--in-ner", "1"),
+        *("--scorer_args", "--count=3", "--count=4", "--ssl_args=--mic x"),
+    )
+    assert known.stdout == (
+        "mic=sdm1 inner= count=4 '--stage' '--mic' '--in-ner' '1' '--scorer_args' "
+        "'--count=3' '--ssl_args=--mic x'\n"
+    )
+    shown = parse("parse_known_options", "--mic", "mdm", "--help", "--stage", "3")
+    assert "--mic                      microphone [mdm]\n" in shown.stdout
+    assert "--inner" not in shown.stdout
+    assert shown.stdout.endswith("count=2 '--help' '--stage' '3'\n")
+    assert parse("parse_options", "--help").returncode == 0
+    for words, message in (
+        (["--mci", "x"], "unknown option --mci; did you mean --mic?"),
+        (["mic"], "mic is not an option"),
+        (["--mic"], "--mic needs a value"),
+        (["--count", "a[$(touch /tmp/x)]"], "--count is not a whole number"),
+        (["--mic", "a\nb"], "a line break or another control character"),
+    ):
+        failed = parse("parse_options", *words)
+        assert failed.returncode == 1 and message in failed.stderr
+
+
+def test_configurations_are_read_whatever_their_notation(tmp_path):
+    """The modules that a configuration does not name are ESPnet's default ones."""
+    keys = ("normalize", "preencoder", "decoder")
+    flow, block = tmp_path / "flow.yaml", tmp_path / "a b.yaml"
+    flow.write_text(
+        "{'normalize': \"global_mvn\", decoder: Transducer, preencoder: NULL}"
+    )
+    block.write_text("# decoder: x\nnormalize:\n  global_mvn\npreencoder: sinc\n")
+    command = [sys.executable, "-m", "espnet_a2m.bin.config_values", "--keys", *keys]
+    files = (flow, block, tmp_path / "absent.yaml")
+    shown = subprocess.check_output([*command, "--", *files], text=True)
+    values = [
+        *("global_mvn", "none", "transducer"),
+        *("global_mvn", "sinc", "none"),
+        *("utterance_mvn", "none", "none"),
+    ]
+    names = [f"{path}:{key}" for path in files for key in keys]
+    assert shown.splitlines() == [" ".join(pair) for pair in zip(values, names)]
+    flow.write_text("decoder: [")
+    failed = subprocess.run([*command, "--", flow], capture_output=True, text=True)
+    assert failed.returncode == 1 and f"ERROR: {flow}:1: " in failed.stderr
+
+
+def test_default_modules_are_espnets():
+    from espnet2.tasks import asr
+
+    from espnet_a2m.bin.config_values import DEFAULTS
+    from espnet_a2m.training import task
+
+    for choices in (asr, task):
+        assert choices.normalize_choices.default == DEFAULTS["normalize"]
+        assert choices.preencoder_choices.default is None
+    assert asr.decoder_choices.default is None
 
 
 STEP = """
@@ -72,7 +177,7 @@ step out -- make_it 1
 
 
 def test_of_two_runs_one_waits_for_the_other(tmp_path):
-    """And then finds it made; a third one, later, too."""
+    """Then finds it complete; so does a later one."""
     command = ["bash", "-c", STEP, "bash", str(ROOT)]
     runs = [
         subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
@@ -87,7 +192,7 @@ def test_of_two_runs_one_waits_for_the_other(tmp_path):
     assert (tmp_path / "log").read_text() == "made\n"
 
 
-def test_a_killed_run_is_not_waited_for(tmp_path):
+def test_an_interrupted_run_is_not_waited_for(tmp_path):
     command = ["bash", "-c", STEP.replace("make_it 1", "make_it 30"), "bash", str(ROOT)]
     killed = subprocess.Popen(command, cwd=tmp_path, start_new_session=True)
     while not (tmp_path / "out" / ".begun").exists():

@@ -12,6 +12,7 @@ import pytest
 from helpers import miniature_corpora as mini
 from helpers.asterisk_sounds import prompts
 from helpers.commands import TEST_DATA
+from helpers.meetings import same_files
 from helpers.miniature_ami import prompts_as_meetings, write_ami
 from helpers.miniature_chime6 import write_session
 from helpers.recipes import (
@@ -135,6 +136,18 @@ def test_commonvoice(tmp_path):
     assert len(read_scp(recipe / "data" / "commonvoice_train" / "text")) == 15
     # one sentence of each has a digit; test sets keep it
     assert len(read_scp(recipe / "data" / "commonvoice_dev" / "text")) == 6
+    # a new corpus is a module and the template with its name in two files
+    places = {"NEWCORPUS": corpus, "LIBRILIGHT": librilight(tmp_path)}
+    copy = copy_recipe("TEMPLATE", tmp_path / "copy", **places)
+    for file in (copy / "run.sh", copy / "db.sh"):
+        text = file.read_text().replace("newcorpus", "commonvoice")
+        file.write_text(text.replace("NEWCORPUS", "COMMONVOICE"))
+    done = run(copy, **{**OPTIONS, **SMALL, "stop_stage": "1"})
+    assert done.returncode == 0, done.stderr
+    names = [path.name for path in (copy / "data").iterdir()]
+    assert {"commonvoice_train", "commonvoice_valid", "librilight_600"} <= {*names}
+    for name in names:
+        assert same_files(copy / "data" / name, recipe / "data" / name)
 
 
 def test_speechstew(tmp_path):
@@ -169,7 +182,7 @@ def test_speechstew(tmp_path):
         assert read_scp(recipe / "data" / name / "text")
     assert said.count("Left out, because db.sh does not say where they are") == 1
     assert "where they are: fisher" in said
-    assert "data/chime6_eval is not made; leave it out of --test_sets" in said
+    assert "data/chime6_eval is not written; leave it out of --test_sets" in said
     assert not (recipe / "data" / "chime6_eval").exists()
     union = DataDir.load(recipe / "data" / "speechstew_train", need=["text"])
     ami = len(DataDir.load(recipe / "data" / "own" / "ami" / "ihm_train").utts)
@@ -182,8 +195,8 @@ def test_speechstew(tmp_path):
     letters = set("".join(union.tables["text"].values()))
     assert letters <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ' ")
     for name, own in (("chime6_dev", "chime6/dev"), ("ami_ihm_dev", "ami/ihm_dev")):
-        whole = DataDir.load(recipe / "data" / "own" / own)
-        assert DataDir.load(recipe / "data" / name).utts == whole.utts
+        complete = DataDir.load(recipe / "data" / "own" / own)
+        assert DataDir.load(recipe / "data" / name).utts == complete.utts
     assert "[laughs]" in chime.tables["text"].values()
     nothing = copy_recipe("speechstew", tmp_path / "nothing")
     failed = run(nothing, **OPTIONS)

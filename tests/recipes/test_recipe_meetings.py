@@ -29,7 +29,7 @@ def test_ami(tmp_path):
     options = {**OPTIONS, "pretrain": "ami", "test_sets": "sdm1_eval"}
     partial = run(recipe, **options)
     assert partial.returncode != 0
-    assert "ihm_train lacks 135 meeting(s)" in partial.stderr
+    assert "ihm_train: 135 meeting(s) missing" in partial.stderr
     assert "--allow_missing true" in partial.stderr
     done = run(recipe, **options, allow_missing="true")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -58,7 +58,7 @@ def test_ami_without_arrays(tmp_path):
     options["stop_stage"] = "3"
     failed = run(recipe, **options)
     assert failed.returncode != 0
-    assert "data/sdm1_dev is not made" in failed.stdout + failed.stderr
+    assert "data/sdm1_dev is not written" in failed.stdout + failed.stderr
     assert "data/sdm1_eval: no such data directory" in failed.stderr
     assert "leave it out of --test_sets" in failed.stderr
     done = run(recipe, **options, test_sets="ihm_dev ihm_eval")

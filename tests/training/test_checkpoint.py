@@ -1,19 +1,30 @@
-"""Training directories that a kill has left are made whole."""
+"""Experiment directories are recovered after an interrupted run."""
 
 from __future__ import annotations
 
+import errno
+import resource
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from espnet_a2m.training.checkpoint import BACKUP, CHECKPOINT, is_whole, repair
-from espnet_a2m.training.update_checkpoint import set_random_state
+from espnet_a2m.core.errors import UserError
+from espnet_a2m.training.checkpoint import (
+    BACKUP,
+    CHECKPOINT,
+    UPDATE,
+    atomic_save,
+    explain_full_disk,
+    is_complete,
+    recover_checkpoint,
+)
+from espnet_a2m.training.mid_epoch_checkpoint import set_random_state
 
 
-def training(epochs: int) -> dict:
-    """The state that ESPnet saves after so many epochs of ever better accuracy."""
+def states_after(epochs: int) -> dict:
+    """The states that ESPnet saves after so many epochs of ever better accuracy."""
     from espnet2.train.reporter import Reporter
 
     reporter = Reporter()
@@ -33,8 +44,8 @@ def exp(tmp_path) -> Path:
         yaml.safe_dump({"best_model_criterion": [["valid", "acc", "max"]]})
     )
     for epoch in (1, 2, 3):
-        torch.save(training(epoch)["model"], tmp_path / f"{epoch}epoch.pth")
-    torch.save(training(3), tmp_path / CHECKPOINT)
+        torch.save(states_after(epoch)["model"], tmp_path / f"{epoch}epoch.pth")
+    torch.save(states_after(3), tmp_path / CHECKPOINT)
     for name in ("latest.pth", "valid.acc.best.pth"):
         (tmp_path / name).symlink_to("3epoch.pth")
     return tmp_path
@@ -48,54 +59,80 @@ def state(directory: Path) -> dict:
     }
 
 
-def cut(path: Path, share: float) -> None:
+def truncate(path: Path, share: float) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
 
 
-def test_whole_directory_is_left_alone(exp):
+def test_complete_directory_is_left_alone_but_for_unfinished_files(exp):
     before = state(exp)
-    repair(exp)
+    (exp / f".{UPDATE}.abc123").write_bytes(b"of an interrupted atomic_save")
+    recover_checkpoint(exp)
     assert state(exp) == before
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 0.99])
-def test_cut_checkpoint(exp, share):
+def test_truncated_checkpoint(exp, share):
     checkpoint = exp / CHECKPOINT
-    cut(checkpoint, share)
-    assert not is_whole(checkpoint)
-    repair(exp)  # nothing to go on from
+    truncate(checkpoint, share)
+    assert not is_complete(checkpoint)
+    recover_checkpoint(exp)  # nothing to resume from
     assert not checkpoint.exists()
-    cut(exp / "2epoch.pth", 1.0)
-    torch.save(training(2), exp / BACKUP)
-    repair(exp)
+    truncate(exp / "2epoch.pth", 1.0)
+    torch.save(states_after(2), exp / BACKUP)
+    recover_checkpoint(exp)
     restored = torch.load(checkpoint, weights_only=False)
     assert restored["reporter"]["epoch"] == 2
 
 
 @pytest.mark.parametrize("share", [None, 0.0, 0.5])
-def test_kill_between_checkpoint_and_model(exp, share):
-    """The epoch's model is missing or cut, and the links are those before it."""
+def test_interruption_between_checkpoint_and_model(exp, share):
+    """The epoch's model is missing or truncated, and the links are those before it."""
     before = {name: s for name, s in state(exp).items() if name != "3epoch.pth"}
     if share is None:
         (exp / "3epoch.pth").unlink()
     else:
-        cut(exp / "3epoch.pth", share)
+        truncate(exp / "3epoch.pth", share)
     for name in ("latest.pth", "valid.acc.best.pth"):
         (exp / name).unlink()
         (exp / name).symlink_to("2epoch.pth")
-    repair(exp)
+    recover_checkpoint(exp)
     after = state(exp)
     model = torch.load(exp / "3epoch.pth", weights_only=True)
-    assert torch.equal(model["weight"], training(3)["model"]["weight"])
+    assert torch.equal(model["weight"], states_after(3)["model"]["weight"])
     assert {k: v for k, v in after.items() if k != "3epoch.pth"} == before
 
 
-def updates_of(exp: Path, epoch: int, length: int):
-    """A checkpoint between updates of a small training after three of its batches."""
+@pytest.mark.parametrize("size", [1000, 200_000, 400_100])
+@pytest.mark.parametrize("save", [atomic_save, torch.save])  # ours and ESPnet's
+def test_full_disk_is_explained(save, size, tmp_path):
+    """Here, no file may grow beyond a size."""
+    target = tmp_path / "checkpoint.pth"
+    save({"weight": torch.zeros(1)}, target)
+    before = state(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        with pytest.raises(UserError, match="MB are free"), explain_full_disk(tmp_path):
+            save({"weight": torch.zeros(100_000)}, target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    if save is atomic_save:
+        assert state(tmp_path) == before
+
+
+def test_other_errors_are_not_explained_by_a_full_disk(tmp_path):
+    for error in (OSError(errno.EACCES, "no permission"), RuntimeError("of a model")):
+        with pytest.raises(type(error)) as caught, explain_full_disk(tmp_path):
+            raise error
+        assert caught.value is error
+
+
+def mid_epoch(exp: Path, epoch: int, length: int):
+    """A mid-epoch checkpoint of a small training run after three of its batches."""
     from espnet2.train.reporter import SubReporter
 
-    from espnet_a2m.training.update_checkpoint import UpdateCheckpoint
+    from espnet_a2m.training.mid_epoch_checkpoint import MidEpochCheckpoint
 
     torch.manual_seed(0)
     model = torch.nn.Linear(3, 2)
@@ -106,14 +143,14 @@ def updates_of(exp: Path, epoch: int, length: int):
         optimizer.step()
         reporter.register({"loss": 0.5})
         reporter.next()
-    return UpdateCheckpoint(exp, model, [optimizer], [None], None, reporter, length)
+    return MidEpochCheckpoint(exp, model, [optimizer], [None], None, reporter, length)
 
 
-def test_updates_are_gone_on_with_only_where_they_belong(tmp_path, caplog):
-    saved = updates_of(tmp_path, epoch=2, length=10)
+def test_mid_epoch_checkpoint_is_restored_only_where_it_belongs(tmp_path, caplog):
+    saved = mid_epoch(tmp_path, epoch=2, length=10)
     saved.save(finished=False)
     numbers = torch.rand(3)
-    again = updates_of(tmp_path, epoch=2, length=10)
+    again = mid_epoch(tmp_path, epoch=2, length=10)
     again.parts["model"].weight.data.zero_()
     resumed = again.restore()
     assert resumed.batches == 3 and not resumed.finished
@@ -121,12 +158,12 @@ def test_updates_are_gone_on_with_only_where_they_belong(tmp_path, caplog):
     assert again.reporter.count == 3 and len(again.reporter.stats["loss"]) == 3
     set_random_state(resumed.random_state)
     assert torch.equal(torch.rand(3), numbers)
-    assert updates_of(tmp_path, epoch=3, length=10).restore() is None  # epoch 2 is over
+    assert mid_epoch(tmp_path, epoch=3, length=10).restore() is None  # epoch 2 is over
     assert not caplog.text
-    assert updates_of(tmp_path, epoch=2, length=11).restore() is None  # other batches
-    assert "the epoch starts anew" in caplog.text
+    assert mid_epoch(tmp_path, epoch=2, length=11).restore() is None  # other batches
+    assert "the epoch starts from its beginning" in caplog.text
     caplog.clear()
     saved.origin["num_processes"] = 2
     saved.save(finished=False)
-    assert updates_of(tmp_path, epoch=2, length=10).restore() is None
-    assert "'num_processes': 2" in caplog.text and "starts anew" in caplog.text
+    assert mid_epoch(tmp_path, epoch=2, length=10).restore() is None
+    assert "'num_processes': 2" in caplog.text and "from its beginning" in caplog.text

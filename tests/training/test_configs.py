@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from espnet_a2m.bin.check_init import match_keys
+from espnet_a2m.compat.init_param import match_keys
 from espnet_a2m.core.config import load_config
 from espnet_a2m.training.estimate import (
     LIBRISPEECH_SECONDS,
@@ -19,7 +19,7 @@ from espnet_a2m.training.estimate import (
     load_args,
     task_of,
 )
-from espnet_a2m.training.monitor import WatchOptions
+from espnet_a2m.training.monitor import MonitorOptions
 from espnet_a2m.training.step_count import build
 from espnet_a2m.training.validate_config import check_config
 
@@ -252,7 +252,7 @@ def test_advice_on_training_from_scratch_is_espnets():
 
 
 def test_recipes_train_the_papers_scorer_at_three_speeds():
-    text = (CONF.parent / "local" / "recipe.sh").read_text(encoding="utf-8")
+    text = (CONF.parent / "local" / "benchmark.sh").read_text(encoding="utf-8")
     options = text.partition("benchmark_options=(")[2].partition("\n)")[0]
     config = re.search(r'--scorer_config "\$\{A2M_ROOT\}/conf/(\S+)"', options)[1]
     speeds = re.search(r'--speed_perturb_factors "([\d. ]+)"', options)[1].split()
@@ -271,15 +271,15 @@ def test_batches_fill_the_gpus_that_they_are_sized_for(name):
         assert in_a_batch(args.batch_bins, crop, ngpu=8) == 88 == 11 * 8
 
 
-def test_nothing_is_watched_for_in_the_warm_up():
-    """Else a training stops at update 6,000 of 25,000: its 50 windows of 100."""
+def test_monitor_starts_after_the_warm_up():
+    """Else training stops at update 6,000 of 25,000: its 50 windows of 100."""
     for name in PRETRAINING:
         config = load_config(CONF / name)
-        watched = WatchOptions.from_conf(config.get("watch_conf", {}))
-        last = watched.start + watched.max_collapsed * watched.window
+        monitor = MonitorOptions.from_conf(config.get("monitor_conf", {}))
+        last = monitor.start + monitor.max_collapsed * monitor.window
         assert last > config["scheduler_conf"]["warmup_steps"]
         if not name.startswith("tiny/"):
-            assert watched.start > config["scheduler_conf"]["warmup_steps"], name
+            assert monitor.start > config["scheduler_conf"]["warmup_steps"], name
 
 
 def test_xl_without_relative_positions(models):

@@ -144,7 +144,7 @@ def parameters(exp: Path, epoch: int = 1) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def trained(data, tmp_path_factory) -> Path:
-    """The same trainings by one process (``1_*``) and by two (``2_*``)."""
+    """The same runs by one process (``1_*``) and by two (``2_*``)."""
     output = tmp_path_factory.mktemp("trained")
     cases = {
         "batches": ["--batch_size", "4"],
@@ -152,7 +152,7 @@ def trained(data, tmp_path_factory) -> Path:
     }
     plain = ["--config", data / "plain.yaml"]
     alone = {
-        "plain_whole": ["--batch_size", "16", *plain],
+        "plain_one_batch": ["--batch_size", "16", *plain],
         "plain_accumulated": ["--batch_size", "4", "--accum_grad", "4", *plain],
     }
     for processes in (1, 2):
@@ -176,10 +176,10 @@ def test_two_processes_equal_one(trained, case):
     """With losses over other frames than masked ones, diversity, relative weights."""
     one, two = (parameters(trained / f"{n}_{case}") for n in (1, 2))
     assert one.keys() == two.keys()
-    other = parameters(trained / "1_plain_whole")
+    other = parameters(trained / "1_plain_one_batch")
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-6)
-    # the comparison can fail: another training ends elsewhere
+    # the comparison can fail: another run ends elsewhere
     assert any((one[n] - other[n]).abs().max() > 1e-4 for n in one if one[n].dim())
     stats = []
     for n in (1, 2):
@@ -193,20 +193,20 @@ def test_two_processes_equal_one(trained, case):
 
 def test_accumulated_batches_equal_one_of_all(trained):
     """Ragged batches with other numbers of masked frames, weighted by these."""
-    whole, parts = (
-        parameters(trained / f"1_plain_{n}") for n in ("whole", "accumulated")
+    one, parts = (
+        parameters(trained / f"1_plain_{n}") for n in ("one_batch", "accumulated")
     )
-    for name in whole:
+    for name in one:
         if name == "num_batches":
             continue
-        torch.testing.assert_close(whole[name], parts[name], rtol=0, atol=1e-6)
+        torch.testing.assert_close(one[name], parts[name], rtol=0, atol=1e-6)
 
 
 def kill_after_first_save(exp: Path, log: Path, command: list[str]) -> dict:
     """Kill two processes in the first epoch; returns what they had saved.
 
     An epoch takes a second or so: where the machine is busy it may be over before the
-    kill, and then it begins anew.
+    kill, and then it starts from scratch.
     """
     for _ in range(10):
         process = start(2, log, *command)
@@ -229,13 +229,13 @@ def kill_after_first_save(exp: Path, log: Path, command: list[str]) -> dict:
 
 
 @pytest.mark.slow
-def test_killed_processes_go_on_to_the_same_model(data, tmp_path):
+def test_killed_processes_resume_to_the_same_model(data, tmp_path):
     """By the README's command: reproducible, masks of its own on every process."""
     module = ["-m", "espnet_a2m.bin.ssl_train"]
     extra = ["--batch_size", 2, "--max_epoch", 2, "--save_interval_updates", 1, *GLOO]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    full, killed = tmp_path / "full", tmp_path / "killed"
     log = tmp_path / "log"
-    assert start(2, log, *module, *options(data, whole, *extra)).wait() == 0, tail(log)
+    assert start(2, log, *module, *options(data, full, *extra)).wait() == 0, tail(log)
     command = [*module, *options(data, killed, *extra)]
     saved = kill_after_first_save(killed, log, command)
     one, other = (state["torch"] for state in saved["random_states"])
@@ -243,9 +243,9 @@ def test_killed_processes_go_on_to_the_same_model(data, tmp_path):
     assert start(2, log, *command).wait() == 0, tail(log)
     assert "The training was resumed using" in log.read_text()
     for epoch in (1, 2):
-        want, got = parameters(whole, epoch), parameters(killed, epoch)
+        want, got = parameters(full, epoch), parameters(killed, epoch)
         assert all(torch.equal(want[name], got[name]) for name in want)
     assert not torch.equal(
-        parameters(whole, 1)["masking.mask_emb"],
-        parameters(whole, 2)["masking.mask_emb"],
+        parameters(full, 1)["masking.mask_emb"],
+        parameters(full, 2)["masking.mask_emb"],
     )

@@ -1,5 +1,5 @@
-"""SIGKILL at any moment of a training: it goes on to the very model of an unkilled one,
-and a full disk or a cut file costs no more than what was not saved yet."""
+"""SIGKILL at any moment of training: it resumes and ends with the very same model, and
+a full disk or a truncated file costs no more than what was not saved yet."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import torch
 from helpers.killing import KILLS, kill_and_restart, start
 from helpers.tiny_pretraining import ssl_options
 
-from espnet_a2m.training.checkpoint import BACKUP, CHECKPOINT, UPDATE, is_whole
+from espnet_a2m.training.checkpoint import BACKUP, CHECKPOINT, UPDATE, is_complete
 
 ROOT = Path(__file__).resolve().parents[2]
 ENV = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 EPOCHS = 3
-MARKER = "Saving the configuration"  # what any training says before its first step
+MARKER = "Saving the configuration"  # what every run logs before its first step
 OPTIONS = [
     *("--masking_conf", "guidance=uniform", "--max_epoch", str(EPOCHS)),
     *("--keep_nbest_models", "2"),  # to be averaged
@@ -46,7 +46,7 @@ def result(exp: Path) -> dict:
         if not name.endswith(("time", "_per_sec"))
     }
     model = torch.load(exp / f"{EPOCHS}epoch.pth", weights_only=True)
-    (average,) = exp.glob("*.ave_*.pth")  # the last thing that a training makes
+    (average,) = exp.glob("*.ave_*.pth")  # the last thing that training writes
     averaged = torch.load(average, weights_only=True)
     averaged = {f"{average.name} {name}": value for name, value in averaged.items()}
     return {"figures": figures, **model, **averaged}
@@ -62,17 +62,17 @@ def same(one: dict, other: dict) -> bool:
 
 
 def kill_often(data, tmp_path, kills: int):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    span = start(command(data, whole), MARKER, env=ENV)
-    wanted = result(whole)
+    reference, killed = tmp_path / "reference", tmp_path / "killed"
+    span = start(command(data, reference), MARKER, env=ENV)
+    wanted = result(reference)
 
     def check():
         states = [killed / name for name in (CHECKPOINT, BACKUP, UPDATE)]
         there = [path for path in states if path.exists()]
-        # written by renaming, so always whole; ESPnet's own need not be
-        assert all(is_whole(path) for path in there if path.name != CHECKPOINT)
+        # written by renaming, so always complete; ESPnet's own need not be
+        assert all(is_complete(path) for path in there if path.name != CHECKPOINT)
         if any(killed.glob("[1-9]epoch.pth")):
-            assert any(is_whole(path) for path in there)
+            assert any(is_complete(path) for path in there)
 
     def finish():
         assert same(result(killed), wanted)
@@ -91,12 +91,12 @@ def test_training(data, tmp_path):
     kill_often(data, tmp_path, KILLS)
 
 
-def test_cut_files_and_a_full_disk(data, tmp_path):
-    """Cut where a kill in the very moment of ESPnet's writing would cut."""
-    whole, exp = tmp_path / "whole", tmp_path / "exp"
-    start(command(data, whole), MARKER, env=ENV)
-    shutil.copytree(whole, exp, symlinks=True)
-    (average,) = (path.name for path in whole.glob("*.ave_*.pth"))
+def test_truncated_files_and_a_full_disk(data, tmp_path):
+    """Truncated where a SIGKILL in the very moment of ESPnet's writing would."""
+    reference, exp = tmp_path / "reference", tmp_path / "exp"
+    start(command(data, reference), MARKER, env=ENV)
+    shutil.copytree(reference, exp, symlinks=True)
+    (average,) = (path.name for path in reference.glob("*.ave_*.pth"))
     for name in (CHECKPOINT, f"{EPOCHS}epoch.pth", average):
         (exp / name).write_bytes((exp / name).read_bytes()[:5000])
     # no file may grow beyond what the update's state needs
@@ -114,7 +114,7 @@ def test_cut_files_and_a_full_disk(data, tmp_path):
     )
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     assert (
-        f"ERROR: {exp}: the state of the training could not be written" in done.stderr
+        f"ERROR: {exp}: the state of the training run could not be saved" in done.stderr
     )
     start(command(data, exp), "of epoch 3 are done", env=ENV)
-    assert same(result(exp), result(whole))
+    assert same(result(exp), result(reference))

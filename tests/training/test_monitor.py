@@ -1,4 +1,4 @@
-"""Collapse and divergence of real trainings are named, saved and stopped."""
+"""Collapse and divergence of real training runs are named, saved and stopped."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from helpers.tiny_pretraining import ssl_options
 
+from espnet_a2m.core.config import ConfigError
 from espnet_a2m.data.tables import read_scp
-from espnet_a2m.training.monitor import WatchOptions, collapses
+from espnet_a2m.training.monitor import MonitorOptions, find_collapse
+from espnet_a2m.training.task import A2MTask
+from espnet_a2m.training.validate_config import check_config
 
 UNIFORM = ["--masking_conf", "guidance=uniform"]
 
@@ -20,14 +24,14 @@ def train(data, exp: Path, *extra: str) -> None:
     main(ssl_options(data, None, exp, *UNIFORM, "--max_epoch", "8", *extra))
 
 
-def watch_conf(**options: object) -> list[str]:
-    return [word for k, v in options.items() for word in ("--watch_conf", f"{k}={v}")]
+def monitor_conf(**options: object) -> list[str]:
+    return [word for k, v in options.items() for word in ("--monitor_conf", f"{k}={v}")]
 
 
 def saved(exp: Path, data: Path) -> list[dict]:
-    """What is in ``watch``; each batch is of the data."""
+    """What is in ``monitor``; each batch is of the data."""
     contents = [
-        torch.load(p, weights_only=True) for p in sorted((exp / "watch").iterdir())
+        torch.load(p, weights_only=True) for p in sorted((exp / "monitor").iterdir())
     ]
     audio = read_scp(data / "wav.scp")
     for content in contents:
@@ -40,7 +44,7 @@ def saved(exp: Path, data: Path) -> list[dict]:
 def test_nan_is_named_saved_and_stopped(data, tmp_path, capsys, caplog):
     diverges = ["--optim_conf", "lr=1.0e+30", "--scheduler", "none"]
     with pytest.raises(SystemExit):
-        train(data, tmp_path, *diverges, *watch_conf(max_nonfinite=3))
+        train(data, tmp_path, *diverges, *monitor_conf(max_nonfinite=3))
     said = capsys.readouterr().err + caplog.text
     assert (
         "ERROR" in said and "in 3 updates in a row" in said and "optim_conf.lr" in said
@@ -52,20 +56,20 @@ def test_nan_is_named_saved_and_stopped(data, tmp_path, capsys, caplog):
 
 def test_collapse_is_named_saved_and_stopped(data, tmp_path, capsys, caplog):
     """A codebook of one entry is a collapse from the start."""
-    limits = watch_conf(start=1, window=2, max_collapsed=4, min_acc_gain="null")
+    limits = monitor_conf(start=1, window=2, max_collapsed=4, min_acc_gain="null")
     with pytest.raises(SystemExit):
         train(data, tmp_path, "--quantizer_conf", "codebook_size=1", *limits)
     said = capsys.readouterr().err
     assert "code_perplexity 1 is below 2" in said and "prob_perplexity" in said
     assert "4 times 2 updates" in said
-    assert "watch_conf: off: min_acc_gain" in caplog.text
+    assert "monitor_conf: off: min_acc_gain" in caplog.text
     (content,) = saved(tmp_path, data)
     assert "code_perplexity 1 is below 2" in content["problem"]
 
 
 def test_accuracy_at_chance_is_named_and_stopped(data, tmp_path, capsys, caplog):
     """No accuracy is two above a blind guess's."""
-    limits = watch_conf(start=1, window=2, max_collapsed=2, min_acc_gain=2)
+    limits = monitor_conf(start=1, window=2, max_collapsed=2, min_acc_gain=2)
     with pytest.raises(SystemExit):
         train(data, tmp_path, *limits)
     assert "2 times 2 updates" in capsys.readouterr().err
@@ -90,7 +94,7 @@ def test_infinite_gradient_is_named_and_stopped(
 
     monkeypatch.setattr(A2MTask, "build_model", build_model)
     with pytest.raises(SystemExit):
-        train(data, tmp_path, *watch_conf(max_nonfinite=2))
+        train(data, tmp_path, *monitor_conf(max_nonfinite=2))
     assert "in 2 updates in a row" in capsys.readouterr().err
     (content,) = saved(tmp_path, data)
     assert content["problem"] == "the gradient is not finite"
@@ -98,8 +102,8 @@ def test_infinite_gradient_is_named_and_stopped(
 
 
 def test_healthy_training_is_left_alone(data, tmp_path, caplog):
-    train(data, tmp_path, *watch_conf(start=0, window=2, min_acc_gain=-1))
-    assert "watch:" not in caplog.text and not (tmp_path / "watch").exists()
+    train(data, tmp_path, *monitor_conf(start=0, window=2, min_acc_gain=-1))
+    assert "monitor:" not in caplog.text and not (tmp_path / "monitor").exists()
     assert (tmp_path / "8epoch.pth").exists()
 
 
@@ -109,22 +113,50 @@ def test_a_wrong_limit_is_refused_before_training(data, tmp_path, capsys):
         ("window=0", "window=0"),
     ):
         with pytest.raises(SystemExit):
-            train(data, tmp_path, "--watch_conf", option)
+            train(data, tmp_path, "--monitor_conf", option)
         assert message in capsys.readouterr().err
     assert not (tmp_path / "1epoch.pth").exists()
 
 
+def test_old_name_of_the_options_works_and_warns(tmp_path, caplog):
+    """In a file, under the new name there, and on the command line, over both."""
+    path = tmp_path / "ssl.yaml"
+
+    def options(config: dict, *command_line: str) -> MonitorOptions:
+        caplog.clear()
+        path.write_text(yaml.safe_dump(config))
+        check_config(path, "ssl")
+        command = ["--config", str(path), "--output_dir", "unused", *command_line]
+        args = A2MTask.get_parser().parse_args(command)
+        return A2MTask.trainer.build_options(args).monitor
+
+    for name in ("watch_conf", "monitor_conf"):
+        config = {name: {"window": 7, "start": 3}}
+        for more in ([], ["--monitor_conf", "window=8"], ["--watch_conf", "window=8"]):
+            found = options(config, *more)
+            assert (found.window, found.start) == (8 if more else 7, 3)
+            warned = "watch_conf is now called monitor_conf" in caplog.text
+            assert warned == ("watch_conf" in config or "--watch_conf" in more)
+    both = options(
+        {"watch_conf": {"window": 7, "start": 3}, "monitor_conf": {"start": 5}}
+    )
+    assert (both.window, both.start) == (7, 5)
+    for name in ("watch_conf", "monitor_conf"):
+        with pytest.raises(ConfigError, match=f"{name}: .*did you mean 'window'"):
+            options({name: {"windwo": 3}})
+
+
 def test_collapse_is_below_a_limit():
-    options = WatchOptions(min_acc_gain=0.01)
+    options = MonitorOptions(min_acc_gain=0.01)
     healthy = {"code_perplexity": 20.0, "prob_perplexity": 30.0}
     healthy |= {"acc_hubert": 0.3, "majority_hubert": 0.1}
-    assert collapses(healthy, options) == []
+    assert find_collapse(healthy, options) == []
     for change in (
         {"code_perplexity": 1.5},
         {"prob_perplexity": 1.5},
         {"acc_hubert": 0.105},
         {"acc_contrastive": 0.01, "chance_contrastive": 0.01},
     ):
-        (found,) = collapses({**healthy, **change}, options)
+        (found,) = find_collapse({**healthy, **change}, options)
         assert next(iter(change)) in found
-    assert collapses({"loss": 1.0}, options) == []
+    assert find_collapse({"loss": 1.0}, options) == []

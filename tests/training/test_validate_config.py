@@ -40,10 +40,15 @@ def test_load_config_names_file_and_line(tmp_path):
         ("a:\n  b: 1\n  c: 1\n  b: 2\n", r"a\.yaml:4: .*'b' is given twice"),
         ("a: [1\n", r"a\.yaml:2: not valid YAML"),
         ("- a\n", r"a\.yaml: expected lines"),
+        ("a: &a [1, *a]\n", r"a\.yaml:1: .*alias \*a .*write the value out"),
+        ("a: &a [1]\nb: &b\n- *a\n", r"a\.yaml:3: .*alias \*a "),
+        ("a: &a [1]\nb:\n" + 101 * "- *a\n", r"a\.yaml:103: .*more than 100"),
     ):
         path.write_text(text)
         with pytest.raises(ConfigError, match=message):
             load_config(path)
+    path.write_text("a: &a {b: 1}\nc: {<<: *a, d: 2}\n")
+    assert load_config(path) == {"a": {"b": 1}, "c": {"b": 1, "d": 2}}
     path.write_text("# all defaults\n")
     assert load_config(path) == {}
     with pytest.raises(ConfigError, match=r"none\.yaml: no such"):

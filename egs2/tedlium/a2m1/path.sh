@@ -1,2 +1,1 @@
-# shellcheck shell=bash
-. "${A2M_ROOT:-../../..}/local/path.sh"
+../../../local/path.sh

@@ -1,4 +1,4 @@
-"""What a corpus is known to hold beside what was found: a difference is a warning."""
+"""Comparison of a prepared set with published counts of the corpus."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Mapping
 def compare_counts(
     what: str, found: Mapping[str, float], published: Mapping[str, float], source: str
 ) -> None:
-    """Warn, with both numbers, of every count that differs from the published one.
+    """Warn of every count that differs from the published one, with both numbers.
 
     Args:
         what: the set, as "AMI ihm train".
-        found: what is here, such as {"utterances": 105149, "hours": 77.9}; numbers are
-            compared at the precision that the published one has.
-        published: what should be, for the counts that anybody has published.
+        found: counts such as {"utterances": 105149, "hours": 77.9}, rounded to the
+            precision of the published ones.
+        published: the expected counts, as far as they are published.
         source: who published them.
     """
     for name, expected in published.items():

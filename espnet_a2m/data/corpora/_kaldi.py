@@ -1,7 +1,7 @@
 """lhotse's recordings and supervisions as Kaldi data directories, without pipes.
 
-A channel of a multi-channel recording is named in `segments`, so that stage 3 reads
-what an utterance lasts and nothing else.
+`segments` names a channel of a multi-channel recording, so that formatting reads the
+samples of an utterance and no others.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 
 class EmptySet(DataError):
-    """Nothing of a set is there."""
+    """A set has no utterance."""
 
 
 @dataclass
 class Utterances:
-    """What a data directory is made of, filled utterance by utterance.
+    """The content of a data directory, filled utterance by utterance.
 
     Args:
-        origin: what an error message names: the corpus' directory.
+        origin: the corpus' directory, for error messages.
         tables: further `utt2*` tables.
     """
 
@@ -40,8 +40,8 @@ class Utterances:
     text: dict[str, str] = field(default_factory=dict)
     utt2spk: dict[str, str] = field(default_factory=dict)
     tables: dict[str, dict[str, str]] = field(default_factory=dict)
-    outside: list[str] = field(default_factory=list)
-    twice: list[str] = field(default_factory=list)
+    out_of_range: list[str] = field(default_factory=list)
+    duplicates: list[str] = field(default_factory=list)
 
     def add(
         self,
@@ -55,21 +55,21 @@ class Utterances:
     ) -> None:
         """Add seconds `start` to `end` of a channel of a recording.
 
-        What stage 3 would refuse because it lies outside of the recording or has no
-        length is noted in `outside` instead, and in `twice` what has an id that is
-        there already, as nobody can mend the annotation of a corpus.
+        Annotation of a corpus cannot be fixed here: an utterance that lies outside of
+        the recording or has no length goes to `out_of_range`, one whose id exists
+        already to `duplicates`; both are left out.
 
         Raises:
-            DataError: the id is no key, or the recording lacks the channel.
+            DataError: the id is not a key, or the recording does not have the channel.
         """
         check_key(utt, str(self.origin))
         check_key(speaker, str(self.origin))
         if utt in self.segments:
-            self.twice.append(utt)
+            self.duplicates.append(utt)
             return
         last = min(recording.duration, end)
         if not 0 <= start < last or end > recording.duration + END_SLACK:
-            self.outside.append(utt)
+            self.out_of_range.append(utt)
             return
         for source in recording.sources:
             if channel in source.channels:
@@ -77,7 +77,7 @@ class Utterances:
         else:
             raise DataError(
                 f"{self.origin}: {utt}: the recording {recording.id} has no channel "
-                f"{channel}; look for its missing audio file"
+                f"{channel}: an audio file is missing"
             )
         name = Path(str(source.source)).stem
         path = str(Path(str(source.source)).absolute())
@@ -95,17 +95,17 @@ class Utterances:
 
     @property
     def hours(self) -> float:
-        """Length of all utterances, overlapping ones counted each."""
+        """Total length of the utterances; overlaps count twice."""
         return sum(s.end - s.start for s in self.segments.values()) / 3600
 
     @property
     def words(self) -> int:
-        """Words of all transcripts."""
+        """Number of words of all transcripts."""
         return sum(len(text.split()) for text in self.text.values())
 
     @property
     def counts(self) -> dict[str, float]:
-        """What `compare_counts` compares."""
+        """For `compare_counts`."""
         return {
             "recordings": len(self.wav_scp),
             "utterances": len(self.segments),
@@ -114,10 +114,13 @@ class Utterances:
         }
 
     def write(self, path: Path) -> None:
-        """Write the data directory. Raises EmptySet when nothing would be in it."""
+        """Write the data directory. Raises EmptySet when there is no utterance."""
         for some, why in (
-            (self.outside, "that pass the end of their recording, or have no length"),
-            (self.twice, "whose ids others have, of which the first are kept"),
+            (
+                self.out_of_range,
+                "that pass the end of their recording, or have no length",
+            ),
+            (self.duplicates, "whose ids others have, of which the first are kept"),
         ):
             if some:
                 print(
@@ -126,7 +129,7 @@ class Utterances:
                     file=sys.stderr,
                 )
         if not self.segments:
-            raise EmptySet(f"{self.origin}: no utterance for {path.name} is in there")
+            raise EmptySet(f"{self.origin}: no utterance for {path.name} in it")
         tables = {**self.tables, "utt2spk": self.utt2spk}
         if self.text:
             tables["text"] = self.text
@@ -143,20 +146,23 @@ def collect(
     supervisions: Iterable[SupervisionSegment],
     utt_of: Callable[[SupervisionSegment], str],
     speaker_of: Callable[[SupervisionSegment], str],
+    text_of: Callable[[str], str] = lambda text: text,
 ) -> Utterances:
     """Utterances of a corpus' supervisions, of the first channel, if they have text.
 
     Args:
-        origin: what an error message names.
+        origin: the corpus' directory, for error messages.
         utt_of: the utterance's id, which must start with its speaker's.
         speaker_of: the speaker's id.
+        text_of: the utterance's text from the supervision's; "" leaves it out.
 
     Raises:
         DataError: see `Utterances.add`.
     """
     found = Utterances(origin)
     for part in supervisions:
-        if not (part.text or "").strip():
+        text = "" if part.text is None else " ".join(text_of(part.text).split())
+        if not text:
             continue
         found.add(
             utt_of(part),
@@ -165,6 +171,11 @@ def collect(
             part.start,
             part.end,
             speaker_of(part),
-            " ".join(part.text.split()),
+            text,
         )
     return found
+
+
+def hundredths(start: float, end: float, digits: int = 7) -> str:
+    """Times in hundredths of a second, as Kaldi's ids have them: "0004060-0004382"."""
+    return f"{round(100 * start):0{digits}d}-{round(100 * end):0{digits}d}"

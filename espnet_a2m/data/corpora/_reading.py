@@ -1,9 +1,10 @@
-"""lhotse's readers with errors that a user can mend."""
+"""Reading of corpora, with lhotse and without: errors name the file and the fix."""
 
 from __future__ import annotations
 
 import contextlib
 import shlex
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +15,10 @@ from espnet_a2m.data.audio import audio_info
 if TYPE_CHECKING:
     from lhotse import Recording
 
-#: What a message about a corpus that is not complete ends with
+#: Ends an error about an incomplete corpus
 PARTIAL = "--allow_missing true prepares what is there"
 
-# what is there is not written again: an interrupted loop can be started once more
+# existing files are not written again: an interrupted loop can be restarted
 UNSHORTEN = """libsndfile cannot read that. sph2pipe (https://www.openslr.org/3) unpacks
 them; this makes a second tree, with what is not compressed copied as it is, to be named
 in the recipe's db.sh instead (NEW: a folder of your choice, with room for it):
@@ -35,13 +36,29 @@ done
 """
 
 
+def report_missing(message: str, where: str, allow_missing: bool) -> None:
+    """Warn of files of a corpus that are missing and left out.
+
+    Args:
+        message: names them.
+        where: where the corpus can be obtained.
+        allow_missing: the user's option of that name.
+
+    Raises:
+        DataError: without `allow_missing`.
+    """
+    if not allow_missing:
+        raise DataError(f"{message}. {where} {PARTIAL}")
+    print(f"WARNING: {message}; they are left out", file=sys.stderr)
+
+
 def find_corpus(
     folder: Path, inside: Iterable[str], markers: Sequence[str], where: str
 ) -> Path:
-    """The folder that has a marker in it: `folder`, or one of those `inside` it.
+    """The directory that has a marker in it: `folder`, or one of those `inside` it.
 
     Raises:
-        DataError: there is none; `where` says where the corpus is to be had.
+        DataError: there is none; `where` says where the corpus can be obtained.
     """
     places = [folder, *(folder / name for name in inside)]
     for place in places:
@@ -55,9 +72,12 @@ def find_corpus(
 
 @contextlib.contextmanager
 def reading(origin: Path) -> Iterator[None]:
-    """Have lhotse read audio by libsndfile, and name the file that it cannot read.
+    """Let lhotse read audio with libsndfile, and name a file that it cannot read.
 
-    lhotse would start the program sph2pipe for every .sph file.
+    Without it lhotse starts the program sph2pipe for every .sph file.
+
+    Raises:
+        DataError: a file is not audio.
     """
     from lhotse.audio.backend import audio_backend
     from lhotse.audio.utils import AudioLoadingError
@@ -73,7 +93,7 @@ def reading(origin: Path) -> Iterator[None]:
 
 
 def read_recording(path: Path) -> Recording:
-    """The header of an audio file. Raises DataError when it has none."""
+    """The header of an audio file. Raises DataError when there is none."""
     from lhotse import Recording
 
     if not path.is_file():
@@ -82,21 +102,21 @@ def read_recording(path: Path) -> Recording:
         return Recording.from_file(path)
 
 
-def read_whole_recording(path: Path) -> Recording:
-    """The header of an audio file that is as long as it says. Raises DataError."""
+def read_complete_recording(path: Path) -> Recording:
+    """The header of an audio file, which is not truncated. Raises DataError."""
     audio_info(str(path), channel=0)
     return read_recording(path)
 
 
 def check_sphere(origin: Path, files: Iterable[Path]) -> None:
-    """Raise DataError for NIST SPHERE files that are shortened or cut off.
+    """Raise DataError for NIST SPHERE files that are shortened or truncated.
 
-    libsndfile takes the length from the size of a file, so that what is said after the
-    end of one that is cut off would be missed by nobody.
+    libsndfile takes the length from the size of a file, so it does not notice that one
+    is truncated.
 
     Args:
         origin: the corpus' directory.
-        files: some of its audio files; those of other formats are not looked at.
+        files: some of its audio files; other formats are ignored.
     """
     packed, cut = [], []
     for path in files:
@@ -123,7 +143,7 @@ def check_sphere(origin: Path, files: Iterable[Path]) -> None:
 
 
 def _sphere_bytes(header: bytes) -> int:
-    """The size of a SPHERE file by its header; 0 when that does not tell."""
+    """The size of a SPHERE file in bytes by its header; 0 where it does not say."""
     lines = header.decode("latin-1").splitlines()
     values = {words[0]: words[2] for x in lines if len(words := x.split()) == 3}
     try:
@@ -137,7 +157,7 @@ def _sphere_bytes(header: bytes) -> int:
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
-    """The lines of a text file that are not blank, with their numbers.
+    """The non-blank lines of a text file, with their numbers.
 
     Raises:
         DataError: it is no text in UTF-8.
@@ -157,8 +177,8 @@ def files_below(
     """All files below a folder, in order, through symbolic links too.
 
     Args:
-        folder: the discs of a corpus are often linked there, which rglob passes over.
-        above: the folders above it; a link to one of them is not followed for ever.
+        folder: often has links to the discs of a corpus, which rglob does not follow.
+        above: the folders above it; a link to one of them is not followed.
     """
     status = folder.stat()
     key = (status.st_dev, status.st_ino)

@@ -1,8 +1,10 @@
-"""Names for what is said on one side of a telephone call, as in Kaldi's recipes."""
+"""Ids of speakers and utterances of telephone calls, as in Kaldi's recipes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from espnet_a2m.data.corpora._kaldi import hundredths
 
 if TYPE_CHECKING:
     from lhotse import SupervisionSegment
@@ -15,5 +17,4 @@ def call_side(part: SupervisionSegment) -> str:
 
 def call_utterance(part: SupervisionSegment) -> str:
     """The speaker, and times in hundredths of a second."""
-    start, end = (round(100 * t) for t in (part.start, part.end))
-    return f"{call_side(part)}_{start:06d}-{end:06d}"
+    return f"{call_side(part)}_{hundredths(part.start, part.end, digits=6)}"

@@ -1,9 +1,9 @@
 """AMI meetings (full-corpus-ASR partition), headsets and arrays.
 
 lhotse reads the annotation, cuts it into segments at full stops, and at commas above
-30 words, and normalises the text. The audio is looked up here, by its names: lhotse
-numbers the headsets that are there, so that a missing one would give every other the
-words of the wrong speaker, and it leaves out recordings of two channels.
+30 words, and normalises the text. The audio is looked up here, by file name: lhotse
+numbers the existing headsets, so that with one missing the others would get the words
+of the wrong speaker, and it leaves out recordings with two channels.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from espnet_a2m.core.errors import DataError, UserError, preview
 from espnet_a2m.data.corpora._kaldi import Utterances
-from espnet_a2m.data.corpora._reading import PARTIAL, read_whole_recording
+from espnet_a2m.data.corpora._reading import read_complete_recording, report_missing
 
 if TYPE_CHECKING:
     from lhotse.recipes.ami import AmiSegmentAnnotation
@@ -41,9 +41,14 @@ WHERE = (
     "<meeting>/audio/<meeting>.Headset-0.wav and so on, and the annotation "
     "ami_public_manual_1.6.2.zip."
 )
-# As this project's design gives them, for Kaldi's egs/ami/s5b: where they were counted
-# could not be confirmed. Another public set that is described as that recipe's output,
-# Hugging Face's edinburghcstr/ami, has 108,502 for training.
+BEAMFORMED = (
+    "Beamformed <meeting>/audio/<meeting>_MDM8.wav are made of Array1-01.wav to "
+    "-08.wav by BeamformIt (https://github.com/xanguera/BeamformIt, as in Kaldi's "
+    "egs/ami/s5b), or downloaded: `lhotse download ami --mic mdm8-bf`."
+)
+# Quoted for Kaldi's egs/ami/s5b, without a source that could be confirmed. Another
+# public set that is described as the output of that recipe, Hugging Face's
+# edinburghcstr/ami, has 108,502 for training.
 SOURCE = (
     "said to be those of Kaldi's egs/ami/s5b, from annotation 1.6.1, cut at question "
     "marks, too; not confirmed"
@@ -74,12 +79,12 @@ def prepare(
     allow_missing: bool = False,
     annotations: str | None = None,
 ) -> Iterator[tuple[str, Utterances]]:
-    """Yield the data directories of `sets`; words that lhotse drops are a warning.
+    """Yield the data directories of `sets`; warn of words that lhotse drops.
 
     Args:
-        corpus_dir: holds <meeting>/audio/, in itself or in `amicorpus` or `wav_db`.
+        corpus_dir: contains <meeting>/audio/, or `amicorpus` or `wav_db` with them.
         sets: some of `SETS`.
-        allow_missing: leave out what has no audio or annotation.
+        allow_missing: leave out speakers without audio or annotation.
         annotations: folder or .zip; default: `corpus_dir`/ami_public_manual_1.6.2.
 
     Raises:
@@ -87,23 +92,23 @@ def prepare(
     """
     with _annotation_folder(corpus_dir, annotations) as folder:
         _check_version(folder, annotations)
-        lacks = _check_annotation(folder)
+        missing = _check_annotation(folder)
         meetings = _read_annotation(folder)
     for name in sets:
-        yield name, _make_set(corpus_dir, name, meetings, lacks, allow_missing)
+        yield name, _make_set(corpus_dir, name, meetings, missing, allow_missing)
 
 
 def download(folder: Path, sets: list[str]) -> Path:
-    """Download the annotation and the audio of `sets`; what is there is kept.
+    """Download the annotation and the audio of `sets`; existing files are kept.
 
     Raises:
-        UserError: mdm8 is asked for.
+        UserError: a set is of mdm8.
     """
     from lhotse.recipes.ami import download_ami
 
     mics = {name.partition("_")[0] for name in sets}
     if "mdm8" in mics:
-        raise UserError(f"mdm8 is not downloaded from here: {_beamformed()}")
+        raise UserError(f"mdm8 is not downloaded from here: {BEAMFORMED}")
     for mic in sorted(mics):
         download_ami(folder, mic=mic.rstrip("1"))
     return folder
@@ -111,7 +116,7 @@ def download(folder: Path, sets: list[str]) -> Path:
 
 @contextlib.contextmanager
 def _annotation_folder(corpus_dir: Path, given: str | None) -> Iterator[Path]:
-    """The annotation as a folder, unpacked for the time being where it is a .zip."""
+    """The annotation as a folder; a .zip is unpacked temporarily."""
     name = f"ami_public_manual_{VERSION}"
     places = [Path(given)] if given else [corpus_dir / name, corpus_dir / f"{name}.zip"]
     found = next((place for place in places if place.exists()), None)
@@ -148,7 +153,7 @@ def _check_version(folder: Path, given: str | None) -> None:
     if not readme.is_file():
         raise DataError(
             f"{given or folder}: no {README} in it that tells its version; unpack "
-            f"ami_public_manual_{VERSION}.zip whole. {WHERE}"
+            f"ami_public_manual_{VERSION}.zip completely. {WHERE}"
         )
     text = readme.read_text("utf-8", errors="replace")
     release = re.search(r"release ([\d.]*\d)", text)
@@ -162,11 +167,11 @@ def _check_version(folder: Path, given: str | None) -> None:
 
 
 def _check_annotation(folder: Path) -> dict[str, list[str]]:
-    """By meeting, the files that are not there of speakers whom meetings.xml lists."""
+    """Meeting -> missing files of the speakers that meetings.xml lists."""
     meetings = folder / "corpusResources" / "meetings.xml"
     if not meetings.is_file():
-        raise DataError(f"{meetings}: no such file; unpack the annotation whole")
-    lacks: dict[str, list[str]] = {}
+        raise DataError(f"{meetings}: no such file; unpack all of the annotation")
+    missing: dict[str, list[str]] = {}
     try:
         for meeting in ET.parse(meetings).getroot():
             name = meeting.attrib["observation"]
@@ -174,35 +179,35 @@ def _check_annotation(folder: Path) -> dict[str, list[str]]:
                 for kind in ("segments", "words"):
                     file = f"{kind}/{name}.{speaker.attrib['nxt_agent']}.{kind}.xml"
                     if not (folder / file).is_file():
-                        lacks.setdefault(name, []).append(file)
+                        missing.setdefault(name, []).append(file)
     except (ET.ParseError, KeyError) as error:
         raise DataError(f"{meetings}: damaged ({error}); unpack it again") from None
     for segments in (folder / "segments").glob("*.xml"):
         words = folder / "words" / segments.name.replace(".segments.", ".words.")
         if not words.is_file():
-            raise DataError(f"{words}: no such file; unpack the annotation whole")
-    return lacks
+            raise DataError(f"{words}: no such file; unpack all of the annotation")
+    return missing
 
 
 def _read_annotation(
     folder: Path,
 ) -> dict[str, dict[Track, list[AmiSegmentAnnotation]]]:
-    """By meeting and speaker, the segments that have words."""
+    """Meeting -> speaker and headset -> segments with words."""
     from lhotse.recipes.ami import parse_ami_annotations
 
-    complaints = _Complaints()
+    dropped = _Warnings()
     root = logging.getLogger()
-    root.addHandler(complaints)
+    root.addHandler(dropped)
     try:
         found = parse_ami_annotations(folder, "kaldi", MAX_WORDS)
     except (ET.ParseError, KeyError, TypeError, ValueError) as error:
-        raise _blame(folder, error) from None
+        raise _damage(folder, error) from None
     finally:
-        root.removeHandler(complaints)
-    if complaints.messages:
+        root.removeHandler(dropped)
+    if dropped.messages:
         print(
-            f"WARNING: lhotse left out {len(complaints.messages)} words of "
-            f"{folder.name}, the first: {complaints.messages[0]}",
+            f"WARNING: lhotse left out {len(dropped.messages)} words of "
+            f"{folder.name}, the first: {dropped.messages[0]}",
             file=sys.stderr,
         )
     meetings: dict[str, dict[Track, list[AmiSegmentAnnotation]]] = {}
@@ -212,8 +217,8 @@ def _read_annotation(
     return meetings
 
 
-class _Complaints(logging.Handler):
-    """Keeps what lhotse logs, a line for every word it drops."""
+class _Warnings(logging.Handler):
+    """Collects lhotse's warnings, one for every word that it drops."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -223,15 +228,15 @@ class _Complaints(logging.Handler):
         self.messages.append(record.getMessage())
 
 
-def _blame(folder: Path, error: Exception) -> DataError:
-    """Which file lhotse could not read."""
+def _damage(folder: Path, error: Exception) -> DataError:
+    """The error about the file that lhotse could not read."""
     for path in sorted(folder.glob("*/*.xml")):
         try:
             ET.parse(path)
         except ET.ParseError as reason:
             return DataError(f"{path}: damaged ({reason}); unpack the annotation again")
     return DataError(
-        f"{folder}: not as NXT annotation should be ({error!r}); unpack it again"
+        f"{folder}: not NXT annotation as expected ({error!r}); unpack it again"
     )
 
 
@@ -239,7 +244,7 @@ def _make_set(
     corpus_dir: Path,
     name: str,
     meetings: dict[str, dict[Track, list[AmiSegmentAnnotation]]],
-    lacks: dict[str, list[str]],
+    missing_annotation: dict[str, list[str]],
     allow_missing: bool,
 ) -> Utterances:
     from lhotse.recipes.ami import PARTITIONS
@@ -249,12 +254,12 @@ def _make_set(
     if part == "train":
         partition = [*partition, *FORGOTTEN]
     found = Utterances(corpus_dir)
-    missing: dict[str, list[str]] = {}  # by meeting
+    missing: dict[str, list[str]] = {}  # meeting -> files
     for meeting in partition:
         if meeting in NO_ARRAY and mic != "ihm":
             print(f"{name}: {meeting} has no array recording: left out")
             continue
-        files = list(lacks.get(meeting, []))
+        files = list(missing_annotation.get(meeting, []))
         if meeting not in meetings and not files:
             files.append(f"{meeting} in meetings.xml")
         tracks = meetings.get(meeting, {})
@@ -268,39 +273,34 @@ def _make_set(
         if files:
             missing[meeting] = list(dict.fromkeys(files))
     if missing:
-        _tell(corpus_dir, name, missing, found, allow_missing)
+        message = f"{corpus_dir}: {name}: {_missing_text(missing, found)}"
+        where = BEAMFORMED if mic == "mdm8" else WHERE
+        report_missing(message, where, allow_missing)
     return found
 
 
-def _tell(
-    corpus_dir: Path,
-    name: str,
-    missing: dict[str, list[str]],
-    found: Utterances,
-    allow_missing: bool,
-) -> None:
-    """Say which meetings are not there, and of the others, which files."""
-    there = {recording[:7].rstrip("._") for recording in found.wav_scp}
-    whole = [meeting for meeting in missing if meeting not in there]
-    files = [file for m in missing if m in there for file in missing[m]]
-    lacks = [
-        f"{len(whole)} meeting(s), {preview(whole)}, of which {missing[whole[0]][0]} "
-        "was looked for first" if whole else "",
-        f"{len(files)} file(s) of others: {preview(files, 10)}" if files else "",
-    ]  # fmt: skip
-    message = f"{name} lacks {' and '.join(filter(None, lacks))}"
-    if not allow_missing:
-        where = _beamformed() if "mdm8" in name else WHERE
-        raise DataError(f"{corpus_dir}: {message}. {where} {PARTIAL}")
-    print(f"WARNING: {message}; they are left out", file=sys.stderr)
+def _missing_text(missing: dict[str, list[str]], found: Utterances) -> str:
+    """The meetings that are missing completely, and the missing files of others."""
+    present = {recording[:7].rstrip("._") for recording in found.wav_scp}
+    meetings = [meeting for meeting in missing if meeting not in present]
+    files = [file for m in missing if m in present for file in missing[m]]
+    texts = []
+    if meetings:
+        texts.append(
+            f"{len(meetings)} meeting(s) missing, {preview(meetings)}, of which "
+            f"{missing[meetings[0]][0]} was looked for first"
+        )
+    if files:
+        texts.append(f"{len(files)} file(s) missing: {preview(files, 10)}")
+    return " and ".join(texts)
 
 
 def _add(
     found: Utterances, path: Path, speaker: str, segments: list[AmiSegmentAnnotation]
 ) -> None:
-    recording = read_whole_recording(path)
+    recording = read_complete_recording(path)
     if recording.num_channels > 1:  # ES2010d.Array1-01 of the genuine corpus has two
-        print(f"{path}: the first of {recording.num_channels} channels is taken")
+        print(f"{path}: the first of {recording.num_channels} channels is used")
     for part in segments:
         times = (int(100 * t + 0.5) for t in (part.start_time, part.end_time))
         utt = "_".join([speaker, *(f"{t:07d}" for t in times)])
@@ -327,11 +327,3 @@ def _find(corpus_dir: Path, meeting: str, file: str) -> Path | None:
         folders += [Path("beamformed", meeting), Path(meeting)]
     paths = (corpus_dir / folder / file for folder in folders)
     return next((path for path in paths if path.is_file()), None)
-
-
-def _beamformed() -> str:
-    return (
-        "Beamformed <meeting>/audio/<meeting>_MDM8.wav are made of Array1-01.wav to "
-        "-08.wav by BeamformIt (https://github.com/xanguera/BeamformIt, as in Kaldi's "
-        "egs/ami/s5b), or downloaded: `lhotse download ami --mic mdm8-bf`."
-    )

@@ -1,9 +1,9 @@
 """CHiME-6 dinner parties: worn microphones and arrays, by the challenge's rules.
 
-Partition, text rules and times are lhotse's, the rest the challenge's (Kaldi's
-egs/chime6/s5_track1): ids of Kaldi's form, so that scores can be compared, and what is
-left out. The audio is looked up here, by its names: lhotse counts the channels of the
-files that are there, and asks for all sessions of a part.
+Partition, text rules and times are lhotse's. Ids, so that scores can be compared, and
+the utterances that are left out are the challenge's (Kaldi's egs/chime6/s5_track1). The
+audio is looked up here, by file name: lhotse counts the channels of the existing files,
+and needs all sessions of a part.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from espnet_a2m.core.errors import DataError, Preview, preview
 from espnet_a2m.data.corpora._counts import compare_counts
-from espnet_a2m.data.corpora._kaldi import Utterances
-from espnet_a2m.data.corpora._reading import PARTIAL, read_whole_recording
+from espnet_a2m.data.corpora._kaldi import Utterances, hundredths
+from espnet_a2m.data.corpora._reading import read_complete_recording, report_missing
 
 if TYPE_CHECKING:
     from lhotse import Recording
@@ -38,12 +38,8 @@ WHERE = (
     "to audio/<part>/ and transcriptions/<part>/."
 )
 SOURCE = "https://chimechallenge.github.io/chime6/track2_data.html"
-PUBLISHED: dict[str, dict[str, float]] = {}  # of the sets as they are made here: none
-ENTRIES = {
-    "train": 79980,
-    "dev": 7440,
-    "eval": 11028,
-}  # of the transcriptions, as given
+PUBLISHED: dict[str, dict[str, float]] = {}  # counts of these sets: none
+ENTRIES = {"train": 79980, "dev": 7440, "eval": 11028}  # of the transcriptions
 
 ARRAYS = ("U01", "U02", "U03", "U04", "U05", "U06")
 # arrays that were not recorded: those without files in audio_md5sums.txt of
@@ -68,9 +64,9 @@ def prepare(
     """Yield the data directories of `sets`.
 
     Args:
-        corpus_dir: holds audio/{train,dev,eval} and transcriptions/{train,dev,eval}.
+        corpus_dir: contains {audio,transcriptions}/{train,dev,eval}.
         sets: some of `SETS`.
-        allow_missing: leave out sessions and audio that are not there.
+        allow_missing: leave out sessions and audio that are missing.
 
     Raises:
         DataError: a file is missing, damaged, or of CHiME-5.
@@ -85,17 +81,17 @@ def arrays_of(session: str) -> list[str]:
 
 
 def normalise(words: str, training: bool) -> str:
-    """The text of an utterance by the challenge's rules; "" if it is to be left out.
+    """The text of an utterance by the challenge's rules; "" if it is left out.
 
-    Lower case without punctuation, `[redacted]` utterances left out. The other tags
+    Lower case without punctuation, without `[redacted]` utterances. The other tags
     ([noise], [laughs], [inaudible 0:00:00.00]) are not scored, so they are removed. An
-    utterance of dev or eval that is nothing but tags keeps them: what is recognised
-    there counts as insertions.
+    utterance of dev or eval that consists of tags keeps them: recognised words count as
+    insertions there.
     """
     from lhotse.recipes.utils import normalize_text_chime6
 
-    # lhotse forgets quotation marks, and a dash that begins an utterance, which Kaldi
-    # sees after a blank
+    # lhotse keeps quotation marks, and a dash that begins an utterance: Kaldi's text
+    # has a blank before it
     text = normalize_text_chime6(" " + words.replace('"', ""), normalize="kaldi")
     plain = " ".join(TAG.sub(" ", text).split())
     return plain if plain or training else " ".join(text.split())
@@ -110,7 +106,7 @@ def _make_set(corpus_dir: Path, name: str, allow_missing: bool) -> Utterances:
         root /= "CHiME6"
     found = Utterances(corpus_dir)
     missing: list[str] = []
-    odd = _Odd()
+    invalid = _Invalid()
     entries = 0
     for session in DATASET_PARTS[part]:
         file = root / "transcriptions" / part / f"{session}.json"
@@ -123,36 +119,30 @@ def _make_set(corpus_dir: Path, name: str, allow_missing: bool) -> Utterances:
             where = f"{file}: entry {number}"
             if mic == "ihm" and part == "train" and _pair(entry) in BAD_WORN:
                 continue
-            _add(found, entry, where, mic, part, audio, odd)
-    missing = list(dict.fromkeys(missing))
-    if missing and not allow_missing:
-        raise DataError(
-            f"{corpus_dir}: {len(missing)} file(s) of {name} are not there: "
-            f"{preview(missing)}. {WHERE} {PARTIAL}"
+            _add(found, entry, where, mic, part, audio, invalid)
+    if missing := list(dict.fromkeys(missing)):
+        message = (
+            f"{corpus_dir}: {len(missing)} file(s) of {name} are missing: "
+            f"{preview(missing, 10)}"
         )
-    if missing:
-        print(
-            f"WARNING: {name}: {len(missing)} file(s) are not there, and what belongs "
-            f"to them is left out: {preview(missing, 10)}",
-            file=sys.stderr,
-        )
-    odd.report(name)
+        report_missing(message, WHERE, allow_missing)
+    invalid.report(name)
     what, published = f"transcriptions/{part}", {"entries": ENTRIES[part]}
     compare_counts(what, {"entries": entries}, published, SOURCE)
     return found
 
 
 @dataclass
-class _Odd:
-    """Entries of a set that lack what dev and eval are scored by."""
+class _Invalid:
+    """Entries of dev or eval without a valid location or reference array."""
 
-    unplaced: Preview = field(default_factory=Preview)
-    unheard: Preview = field(default_factory=Preview)
+    location: Preview = field(default_factory=Preview)
+    array: Preview = field(default_factory=Preview)
 
     def report(self, name: str) -> None:
         for some, what in (
-            (self.unplaced, f"no location ({', '.join(LOCATIONS)}): {NO_LOCATION}"),
-            (self.unheard, "no reference array that was recorded: left out"),
+            (self.location, f"no location ({', '.join(LOCATIONS)}): {NO_LOCATION}"),
+            (self.array, "no reference array that was recorded: left out"),
         ):
             if some.count:
                 print(
@@ -162,7 +152,7 @@ class _Odd:
 
 
 class _Audio:
-    """The recordings of a session, each opened once; what is not there is noted."""
+    """The recordings of a session, each opened once; missing files are collected."""
 
     def __init__(self, folder: Path, session: str, missing: list[str]) -> None:
         self.folder = folder
@@ -174,9 +164,9 @@ class _Audio:
         """The recording of "P05" or "U02.CH1"."""
         if device not in self.opened:
             path = self.folder / f"{self.session}_{device}.wav"
-            there = path.is_file()
-            self.opened[device] = read_whole_recording(path) if there else None
-            if not there:
+            exists = path.is_file()
+            self.opened[device] = read_complete_recording(path) if exists else None
+            if not exists:
                 self.missing.append(f"audio/{self.folder.name}/{path.name}")
         return self.opened[device]
 
@@ -198,19 +188,19 @@ def read_session(file: Path) -> list[dict[str, Any]]:
     for number, entry in enumerate(entries, 1):
         where = f"{file}: entry {number}"
         keys = ("session_id", "speaker", "start_time", "end_time", "words")
-        if absent := [key for key in keys if key not in entry]:
+        if missing := [key for key in keys if key not in entry]:
             raise DataError(
-                f"{where}: has no {preview(absent)}; unpack it again. {WHERE}"
+                f"{where}: has no {preview(missing)}; unpack it again. {WHERE}"
             )
         if isinstance(entry["start_time"], dict):
             raise DataError(
-                f"{where}: a time for every device, as CHiME-5 has them; its audio is "
-                f"not synchronised. {WHERE}"
+                f"{where}: a time for every device, as in CHiME-5, whose audio is not "
+                f"synchronised. {WHERE}"
             )
         if entry["words"] == "placeholder":
             raise DataError(
                 f"{where}: the words are a placeholder, as in the forced alignments "
-                f"(CHiME6_falign), which come without transcripts. {WHERE}"
+                f"(CHiME6_falign), which have no transcripts. {WHERE}"
             )
     return entries
 
@@ -226,7 +216,7 @@ def _seconds(time: str, where: str) -> float:
         return TimeFormatConverter.hms_to_seconds(time)
     except (ValueError, AttributeError):
         raise DataError(
-            f"{where}: {time!r} is no time such as 1:02:03.45. {WHERE}"
+            f"{where}: {time!r} is not a time such as 1:02:03.45. {WHERE}"
         ) from None
 
 
@@ -237,7 +227,7 @@ def _add(
     mic: str,
     part: str,
     audio: _Audio,
-    odd: _Odd,
+    invalid: _Invalid,
 ) -> None:
     start = _seconds(entry["start_time"], where)
     end = _seconds(entry["end_time"], where)
@@ -248,10 +238,10 @@ def _add(
     if part != "train":
         location = str(entry.get("location", "")).upper()
         if location not in LOCATIONS:
-            odd.unplaced.add(where)
+            invalid.location.add(where)
             location = NO_LOCATION
     speaker, session = _pair(entry)
-    # device in the name of the file -> as Kaldi's ids name the signal
+    # device in the file name -> signal in Kaldi's ids
     if mic == "ihm":
         devices = {speaker: f"{location}.L"}
     elif mic == "mdm":
@@ -259,15 +249,14 @@ def _add(
     else:
         array = entry.get("ref")
         if array not in arrays_of(session):
-            odd.unheard.add(where)
+            invalid.array.add(where)
             return
         devices = {f"{array}.CH1": f"{array}_{location}.CH1"}
     for device, signal in devices.items():
         recording = audio[device]
         if recording is None:
             continue
-        times = f"{round(100 * start):07d}-{round(100 * end):07d}"
-        utt = f"{speaker}_{session}_{signal}-{times}"
+        utt = f"{speaker}_{session}_{signal}-{hundredths(start, end)}"
         if found.text.get(utt) == text:
             continue
         found.add(utt, recording, 0, start, end, speaker, text)

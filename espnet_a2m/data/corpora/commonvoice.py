@@ -1,7 +1,7 @@
 """Common Voice, English: sentences read by volunteers, mp3.
 
-lhotse's recipe leaves out missing clips without a word, and stops at releases that lack
-columns which nobody needs here; so the tables are read here, the audio by lhotse.
+lhotse's recipe leaves out missing clips silently, and stops at releases without columns
+that are not needed here; so the tables are read here, the audio by lhotse.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from espnet_a2m.core.errors import DataError, preview
 from espnet_a2m.data.corpora._kaldi import Utterances
-from espnet_a2m.data.corpora._reading import PARTIAL, find_corpus, read_recording
+from espnet_a2m.data.corpora._reading import find_corpus, read_recording, report_missing
 from espnet_a2m.data.formatting.spelling import CommonForm
 
 WHERE = (
@@ -40,10 +40,11 @@ def prepare(
 
     Args:
         corpus_dir: a release, or its folder en.
-        allow_missing: leave out clips that are not there or have no bytes.
+        allow_missing: leave out clips that are missing or have no bytes.
 
     Raises:
-        DataError: a table or clips are absent, the columns are others, no audio.
+        DataError: a table or clips are missing, columns differ, or a clip is not
+            audio.
     """
     folders = [path.name for path in corpus_dir.glob("cv-corpus-*")]
     inside = ["en", *(f"{name}/en" for name in folders)]
@@ -63,13 +64,13 @@ def read_part(name: str, root: Path, part: str, allow_missing: bool) -> Utteranc
             file=sys.stderr,
         )
     clips = {row["path"]: root / "clips" / row["path"] for row in rows}
-    lost = check_clips(clips, table, allow_missing)
+    missing = find_missing(clips, table, allow_missing)
     form = CommonForm(quotes=True, keep_all=part != "train")
     found = Utterances(root)
     for row in tqdm(rows, name, unit="clip", disable=len(rows) < 500):
         path = clips[row["path"]]
         text = form(row["sentence"]) if row["sentence"].strip() else ""
-        if not text or row["path"] in lost:
+        if not text or row["path"] in missing:
             continue
         recording = read_recording(path)
         speaker = row["client_id"][:SPEAKER_DIGITS]
@@ -79,32 +80,34 @@ def read_part(name: str, root: Path, part: str, allow_missing: bool) -> Utteranc
     return found
 
 
-def check_clips(clips: dict[str, Path], table: Path, allow_missing: bool) -> set[str]:
-    """Names of the clips that are not there or empty. Raises DataError for them."""
-    gone, empty = [], []
+def find_missing(clips: dict[str, Path], table: Path, allow_missing: bool) -> set[str]:
+    """Names of the clips that are missing or empty.
+
+    Raises:
+        DataError: there are some, without `allow_missing`.
+    """
+    missing, empty = [], []
     for name, path in clips.items():
         if not path.is_file():
-            gone.append(name)
+            missing.append(name)
         elif path.stat().st_size == 0:
             empty.append(name)
-    lacks = [
+    problems = [
         f"{len(some)} of {len(clips)} clips of {table.name} {what}: {preview(some)}"
-        for some, what in ((gone, "are not there"), (empty, "have no bytes"))
+        for some, what in ((missing, "are missing"), (empty, "have no bytes"))
         if some
     ]
-    message = f"{table.parent / 'clips'}: {' and '.join(lacks)}"
-    if lacks and not allow_missing:
-        raise DataError(f"{message}; unpack the archive again. {WHERE} {PARTIAL}")
-    if lacks:
-        print(f"WARNING: {message}; they are left out", file=sys.stderr)
-    return {*gone, *empty}
+    if problems:
+        message = f"{table.parent / 'clips'}: {' and '.join(problems)}"
+        report_missing(message, f"Unpack the archive again. {WHERE}", allow_missing)
+    return {*missing, *empty}
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """The columns that matter of a .tsv file.
+    """The columns `COLUMNS` of a .tsv file.
 
     Raises:
-        DataError: it is absent, lacks a column, or has a line that was cut off.
+        DataError: it is missing, does not have a column, or a line is truncated.
     """
     if not path.is_file():
         there = sorted(p.name for p in path.parent.glob("*.tsv"))
@@ -112,14 +115,14 @@ def read_table(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as stream:
         # quotation marks are part of the sentences
         table = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-        if lacks := [c for c in COLUMNS if c not in (table.fieldnames or ())]:
+        if missing := [c for c in COLUMNS if c not in (table.fieldnames or ())]:
             raise DataError(
-                f"{path}: no column {preview(lacks)}: is that Common Voice? {WHERE}"
+                f"{path}: no column {preview(missing)}: is that Common Voice? {WHERE}"
             )
         rows = []
         for number, row in enumerate(table, 2):
-            cut = any(row[column] is None for column in COLUMNS)
-            if cut or not (row["client_id"] and row["path"]):
-                raise DataError(f"{path}:{number}: the line is cut off; get it again")
+            truncated = any(row[column] is None for column in COLUMNS)
+            if truncated or not (row["client_id"] and row["path"]):
+                raise DataError(f"{path}:{number}: truncated line; copy the file again")
             rows.append({column: row[column] for column in COLUMNS})
     return rows

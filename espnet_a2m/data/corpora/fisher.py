@@ -18,7 +18,7 @@ WHERE = (
     "(transcripts), under LDC's licence (https://catalog.ldc.upenn.edu/LDC2004S13): "
     "put the four folders, or links to them, beside each other."
 )
-SETS = {"fisher": "all conversations; there is no test set in this corpus"}
+SETS = {"fisher": "all conversations; this corpus has no test set"}
 SOURCE = "Kaldi's recipe"
 PUBLISHED = {"fisher": {"recordings": 11699}}
 SPEECH = ("LDC2004S13", "LDC2005S13")
@@ -28,7 +28,7 @@ _LINE = re.compile(r"\s*\d+(\.\d*)?\s+\d+(\.\d*)?\s+[AB]:(\s|$)")
 
 
 def spell(text: str) -> str:
-    """The words of a transcript; "" when the transcriber was not sure of them.
+    """The words of a transcript; "" where the transcriber was unsure.
 
     As in Kaldi's recipe, an utterance with "((" in it is left out.
 
@@ -47,18 +47,18 @@ def prepare(
     """The conversations, in the common form of transcripts; a side is a speaker.
 
     Args:
-        corpus_dir: has LDC2004S13, LDC2005S13, LDC2004T19 and LDC2005T19.
-        allow_missing: take the part (1: 2004, 2: 2005) that is there.
+        corpus_dir: contains LDC2004S13, LDC2005S13, LDC2004T19 and LDC2005T19.
+        allow_missing: a single part (1: 2004, 2: 2005) is sufficient.
 
     Raises:
-        DataError: a part is absent or not complete, or the audio is compressed by
+        DataError: a part is missing or incomplete, or the audio is compressed by
             shorten.
     """
     from lhotse.recipes import prepare_fisher_english
 
     parts = check_layout(corpus_dir, allow_missing)  # speech -> transcripts
     form = CommonForm()
-    # lhotse wants a folder for its manifests
+    # lhotse needs a folder for its manifests
     with tempfile.TemporaryDirectory() as manifests, reading(corpus_dir):
         read = prepare_fisher_english(
             corpus_dir,
@@ -70,23 +70,21 @@ def prepare(
         found = collect(
             corpus_dir,
             read["recordings"].to_eager(),
-            (
-                part.transform_text(lambda text: form(spell(text), text))
-                for part in read["supervisions"]
-            ),
+            read["supervisions"],
             utt_of=call_utterance,
             speaker_of=call_side,
+            text_of=lambda text: form(spell(text), text),
         )
     form.report("fisher")
     yield "fisher", found
 
 
 def check_layout(corpus_dir: Path, allow_missing: bool) -> dict[str, str]:
-    """The folders of the parts that are there, each with all its transcripts.
+    """The folders of the parts, each of which is complete.
 
     Returns:
-        of each part, the folder with speech -> the folder with data/ and doc/; LDC's
-        archive has those two in fe_03_p1_tran, which some leave out.
+        folder with speech -> folder with data/ and doc/, of each part; in LDC's archive
+        those two are in fe_03_p1_tran, which some copies do not have.
 
     Raises:
         DataError: see `prepare`.
@@ -109,10 +107,10 @@ def check_layout(corpus_dir: Path, allow_missing: bool) -> dict[str, str]:
                 f"{transcripts}/doc/*_calldata.tbl: {len(audio)}, {len(texts)} and "
                 f"{len(tables)} files. {WHERE} {PARTIAL}"
             )
-        if alone := audio.keys() ^ texts:
+        if unpaired := audio.keys() ^ texts:
             raise DataError(
-                f"{corpus_dir}: {len(alone)} conversations of {speech} and "
-                f"{transcripts} are in one of them only: {preview(sorted(alone))}. "
+                f"{corpus_dir}: {len(unpaired)} conversations of {speech} and "
+                f"{transcripts} are in one of them only: {preview(sorted(unpaired))}. "
                 f"{WHERE}"
             )
         check_sphere(corpus_dir, audio.values())
@@ -128,19 +126,19 @@ def check_layout(corpus_dir: Path, allow_missing: bool) -> dict[str, str]:
 def check_calls(table: Path, calls: Iterable[str]) -> None:
     """Raise DataError unless a table names the speakers of calls "fe_03_<number>"."""
     rows = [line.split(",") for _, line in read_lines(table)]
-    told = {row[0] for row in rows if len(row) > 10}  # where lhotse looks for them
-    if untold := sorted(call for call in calls if call.split("_")[-1] not in told):
+    known = {row[0] for row in rows if len(row) > 10}  # the columns that lhotse reads
+    if unknown := sorted(call for call in calls if call.split("_")[-1] not in known):
         raise DataError(
-            f"{table}: no line, or one that is cut off, for {preview(untold)}; get it "
+            f"{table}: no line, or a truncated one, for {preview(unknown)}; copy it "
             f"again. {WHERE}"
         )
 
 
 def check_transcript(path: Path) -> None:
-    """Raise DataError for a line that lhotse would stop at, without naming the file."""
+    """Raise DataError for a line that lhotse's reader does not accept."""
     for number, line in read_lines(path):
         if number > 3 and not _LINE.match(line):  # three are about the file
             raise DataError(
                 f"{path}:{number}: {line[:60]!r} is not <start> <end> <A or B>: "
-                f"<words>; get the file again. {WHERE}"
+                f"<words>; copy the file again. {WHERE}"
             )

@@ -1,8 +1,8 @@
 """Libri-Light: up to 60,000 hours of audiobooks without transcripts.
 
-lhotse's recipe makes an utterance of each stretch of voice activity, seconds long, and
-keeps all of them in memory; here neighbouring stretches are joined, and one speaker is
-in memory at a time.
+lhotse's recipe makes an utterance of each stretch of voice activity, some seconds long,
+and keeps all of them in memory; here neighbouring stretches are joined, and one speaker
+is in memory at a time.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def cut(activity: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
 
 @dataclass
 class Books:
-    """The recordings of some of Libri-Light's folders, read while they are written."""
+    """A set, whose recordings are read while its data directory is written."""
 
     root: Path
     parts: tuple[str, ...]
@@ -76,9 +76,9 @@ class Books:
     counts: dict[str, float] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
-        """Write the data directory, speaker by speaker, and count what is in it."""
+        """Write the data directory, speaker by speaker, and count its content."""
         folders: dict[str, list[Path]] = {}
-        odd = Preview()
+        invalid = Preview()
         for part in self.parts:
             for folder in (self.root / part).iterdir():
                 if folder.is_dir():
@@ -91,7 +91,7 @@ class Books:
             # the order of "<speaker>-...", which is not that of "<speaker>"
             for speaker in sorted(folders, key=lambda s: f"{s}-".encode()):
                 recordings, segments = read_speaker(
-                    speaker, folders[speaker], self.allow_missing, odd
+                    speaker, folders[speaker], self.allow_missing, invalid
                 )
                 if not segments:
                     continue
@@ -102,16 +102,16 @@ class Books:
                 add({"wav.scp": recordings, "segments": segments, "utt2spk": speakers})
                 self._count(recordings, segments)
             if not self.counts["utterances"]:
-                raise DataError(f"{path}: no utterance was found for it")
+                raise DataError(f"{path}: no utterance found")
         print(
             f"{path}: {self.counts['recordings']:.0f} recordings, "
             f"{self.counts['utterances']:.0f} utterances of "
             f"{self.counts['speakers']:.0f} speakers, {self.counts['hours']:.2f} h"
         )
-        if odd.count:
+        if invalid.count:
             print(
-                f"WARNING: {path}: {odd.count} recordings have stretches of voice "
-                f"activity that end before they begin, which are left out: {odd}",
+                f"WARNING: {path}: {invalid.count} recordings have stretches of voice "
+                f"activity that end before they begin, which are left out: {invalid}",
                 file=sys.stderr,
             )
 
@@ -124,15 +124,15 @@ class Books:
 
 
 def check_order(keys: Iterable[str], path: Path, last: dict[str, str]) -> None:
-    """Check that a speaker's keys may be written after those of the one before.
+    """Check that a speaker's keys sort after those of the previous speaker.
 
     Args:
-        keys: Of one table.
-        path: The table.
-        last: Its last key so far, by its name; updated.
+        keys: of one table.
+        path: the table.
+        last: table name -> its last key so far; updated.
 
     Raises:
-        DataError: a key is none, or comes after one that it should precede.
+        DataError: a key is not valid, or sorts before the last one.
     """
     for key in sort_keys(keys):
         check_key(key, str(path))
@@ -145,26 +145,26 @@ def check_order(keys: Iterable[str], path: Path, last: dict[str, str]) -> None:
 
 
 def read_speaker(
-    speaker: str, folders: list[Path], allow_missing: bool, odd: Preview
+    speaker: str, folders: list[Path], allow_missing: bool, invalid: Preview
 ) -> tuple[dict[str, str], dict[str, Segment]]:
     """Recordings (id -> path) and segments of a speaker's books.
 
-    `odd` takes the files of which some voice activity is left out.
+    `invalid` collects the files of which some voice activity is left out.
     """
     recordings: dict[str, str] = {}
     segments: dict[str, Segment] = {}
     for folder in folders:
         flac = {path.with_suffix("") for path in folder.glob("*/*.flac")}
-        told = {path.with_suffix("") for path in folder.glob("*/*.json")}
-        if (alone := flac ^ told) and not allow_missing:
+        json_files = {path.with_suffix("") for path in folder.glob("*/*.json")}
+        if (unpaired := flac ^ json_files) and not allow_missing:
             raise DataError(
-                f"{folder}: {len(alone)} recordings lack their .flac or their .json: "
-                f"{preview(sorted(map(str, alone)))}; unpack the archive again. "
+                f"{folder}: {len(unpaired)} recordings have no .flac or no .json: "
+                f"{preview(sorted(map(str, unpaired)))}; unpack the archive again. "
                 f"{WHERE} {PARTIAL}"
             )
-        for base in sorted(flac & told):
+        for base in sorted(flac & json_files):
             name = f"{speaker}-{base.parent.name}-{base.name}"
-            parts = cut(read_activity(base.with_name(base.name + ".json"), odd))
+            parts = cut(read_activity(base.with_name(base.name + ".json"), invalid))
             if not parts:
                 continue
             recordings[name] = str(base.with_name(base.name + ".flac").absolute())
@@ -173,13 +173,13 @@ def read_speaker(
     return recordings, segments
 
 
-def read_activity(path: Path, odd: Preview) -> list[tuple[float, float]]:
-    """Stretches of voice activity that a recording's .json names, in seconds, in order.
+def read_activity(path: Path, invalid: Preview) -> list[tuple[float, float]]:
+    """Stretches of voice activity in a recording's .json, in seconds, in order.
 
-    One that ends before it begins is left out, and the file added to `odd`.
+    One that ends before it begins is left out, and the file is added to `invalid`.
 
     Raises:
-        DataError: the file is no JSON, or has no such list.
+        DataError: the file is not JSON, or does not have such a list.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))["voice_activity"]
@@ -187,11 +187,11 @@ def read_activity(path: Path, odd: Preview) -> list[tuple[float, float]]:
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
             f'{path}: no "voice_activity" of [start, end] in seconds ({error!r}); '
-            "get it again, or make it by Libri-Light's own scripts"
+            "copy it again, or write it with Libri-Light's own scripts"
         ) from None
     good = [(start, end) for start, end in activity if 0 <= start < end < math.inf]
     if len(good) < len(activity):
-        odd.add(str(path))
+        invalid.add(str(path))
     return sorted(good)
 
 
@@ -201,11 +201,11 @@ def prepare(
     """The sets, without text.
 
     Args:
-        corpus_dir: has the folders small, medium and large, as far as sets need them.
-        allow_missing: leave out recordings without .json, and the other way round.
+        corpus_dir: contains the folders small, medium and large, as far as needed.
+        allow_missing: leave out recordings without .json, and vice versa.
 
     Raises:
-        DataError: one of them is absent or empty.
+        DataError: one of them is missing or empty.
     """
     for part in dict.fromkeys(part for name in sets for part in SETS[name]):
         if not (corpus_dir / part).is_dir() and any(corpus_dir.glob("*/*/*.flac")):

@@ -42,15 +42,15 @@ THREADS = 4  # headers of 281,241 files wait for the disk
 def prepare(
     corpus_dir: Path, sets: list[str], allow_missing: bool = False
 ) -> Iterator[tuple[str, Utterances]]:
-    """The sets, transcripts as they are.
+    """The sets, with unchanged transcripts.
 
     Args:
-        corpus_dir: has the parts ("train-clean-100", ...), or a folder LibriSpeech that
-            has them.
+        corpus_dir: contains the parts ("train-clean-100", ...), or a folder LibriSpeech
+            with them.
         allow_missing: leave out utterances without audio, and audio without text.
 
     Raises:
-        DataError: a part is absent or not complete.
+        DataError: a part is missing or incomplete.
     """
     from lhotse import RecordingSet
     from lhotse.recipes import prepare_librispeech
@@ -78,7 +78,7 @@ def prepare(
 
 
 def download(folder: Path, sets: list[str]) -> Path:
-    """Fetch the parts that the sets need, unless they are there."""
+    """Download the parts that the sets need, unless they are there."""
     from lhotse.recipes import download_librispeech
 
     parts = dict.fromkeys(part for name in sets for part in SETS[name])
@@ -86,9 +86,9 @@ def download(folder: Path, sets: list[str]) -> Path:
 
 
 def check_part(root: Path, part: str, allow_missing: bool) -> None:
-    """Raise DataError unless every transcript of a part has its flac file, and back.
+    """Raise DataError unless every transcript has a flac file, and vice versa.
 
-    lhotse leaves out what lacks one.
+    lhotse leaves out the others silently.
     """
     tables = sorted((root / part).glob("*/*/*.trans.txt"))
     if not tables:
@@ -103,16 +103,15 @@ def check_part(root: Path, part: str, allow_missing: bool) -> None:
         lines = table.read_text(encoding="utf-8").splitlines()
         bare = [line for line in lines if len(line.split(maxsplit=1)) < 2]
         if bare:
-            raise DataError(f"{table}: {bare[0]!r}: no text follows; get it again")
+            raise DataError(f"{table}: {bare[0]!r}: no text; copy the file again")
         transcribed = {line.split(maxsplit=1)[0] for line in lines}
         audio = {path.stem for path in table.parent.glob("*.flac")}
-        if lost := transcribed - audio:
-            raise DataError(
-                f"{table.parent}: {len(lost)} utterances have no flac file: "
-                f"{preview(sorted(lost))}; unpack {part} again, or {PARTIAL}"
-            )
-        if untold := audio - transcribed:
-            raise DataError(
-                f"{table}: {len(untold)} flac files have no transcript: "
-                f"{preview(sorted(untold))}; unpack {part} again, or {PARTIAL}"
-            )
+        for missing, message in (
+            (transcribed - audio, f"{table.parent}: {{}} utterances have no flac file"),
+            (audio - transcribed, f"{table}: {{}} flac files have no transcript"),
+        ):
+            if missing:
+                raise DataError(
+                    f"{message.format(len(missing))}: {preview(sorted(missing))}; "
+                    f"unpack {part} again, or {PARTIAL}"
+                )

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from espnet_a2m.core.errors import DataError, preview
 from espnet_a2m.data.corpora._kaldi import Utterances, collect
 from espnet_a2m.data.corpora._reading import (
-    PARTIAL,
     check_sphere,
     files_below,
     read_lines,
     reading,
+    report_missing,
 )
 from espnet_a2m.data.corpora._telephone import call_side, call_utterance
 from espnet_a2m.data.formatting.spelling import CommonForm
@@ -27,8 +27,8 @@ WHERE = (
     "under LDC's licence); its transcripts, swb_ms98_transcriptions, are free: unpack "
     "https://www.openslr.org/resources/5/switchboard_word_alignments.tar.gz in it."
 )
-SETS = {"switchboard": "all conversations; there is no test set in this corpus"}
-SOURCE = "Kaldi's recipe, which knows copies of 2,435 too"
+SETS = {"switchboard": "all conversations; this corpus has no test set"}
+SOURCE = "Kaldi's recipe, which also knows copies with 2,435"
 PUBLISHED = {"switchboard": {"recordings": 2438}}
 
 _WORD_RULES = [
@@ -66,12 +66,11 @@ def prepare(
     """The conversations, in the common form of transcripts; a side is a speaker.
 
     Args:
-        corpus_dir: has *.sph and *-trans.text files below it.
+        corpus_dir: contains *.sph and *-trans.text files.
         allow_missing: leave out conversations without transcripts.
 
     Raises:
-        DataError: one of the two is absent or damaged, or the audio is compressed by
-            shorten.
+        DataError: files are missing or damaged, or the audio is compressed by shorten.
     """
     from lhotse import Recording, RecordingSet
 
@@ -88,24 +87,25 @@ def prepare(
         for call in audio
         for channel in (0, 1)
     }
-    lacks = sorted({call for (call, _), path in sides.items() if path is None})
-    if lacks and not allow_missing:
-        raise DataError(
-            f"{corpus_dir}: {len(lacks)} conversations have no transcript of both "
-            f"sides: {preview(lacks)}. {WHERE} {PARTIAL}"
+    missing = {call for (call, _), path in sides.items() if path is None}
+    if missing:
+        message = (
+            f"{corpus_dir}: {len(missing)} conversations have no transcript of both "
+            f"sides: {preview(sorted(missing))}"
         )
+        report_missing(message, WHERE, allow_missing)
     check_sphere(corpus_dir, audio.values())
     form = CommonForm()
     with reading(corpus_dir):
         recordings = RecordingSet.from_recordings(
             Recording.from_file(path)
             for call, path in audio.items()
-            if call not in lacks
+            if call not in missing
         )
     supervisions = (
-        part.transform_text(lambda text: form(spell(text), text))
+        part
         for (call, channel), path in sides.items()
-        if call not in lacks and path is not None
+        if call not in missing and path is not None
         for part in read_side(path, call, channel)
     )
     found = collect(
@@ -114,18 +114,19 @@ def prepare(
         supervisions,
         utt_of=call_utterance,
         speaker_of=call_side,
+        text_of=lambda text: form(spell(text), text),
     )
     form.report("switchboard")
     yield "switchboard", found
 
 
 def read_side(path: Path, call: str, channel: int) -> list[SupervisionSegment]:
-    """What is said on a side of a call: "<utterance> <start> <end> <words>" a line.
+    """The transcript of a side of a call: "<utterance> <start> <end> <words>" a line.
 
-    lhotse's reader stops at a line that is cut off without naming the file.
+    lhotse's reader stops at a truncated line without naming the file.
 
     Raises:
-        DataError: a line is none of such a file.
+        DataError: a line is not of this form.
     """
     from lhotse import SupervisionSegment
 
@@ -137,7 +138,7 @@ def read_side(path: Path, call: str, channel: int) -> list[SupervisionSegment]:
         except (IndexError, ValueError):
             raise DataError(
                 f"{path}:{number}: {line[:60]!r} is not <utterance> <start> <end> "
-                f"<words>; get the file again. {WHERE}"
+                f"<words>; copy the file again. {WHERE}"
             ) from None
         if text.split()[0] != "[silence]":
             length = round(end - start, 8)

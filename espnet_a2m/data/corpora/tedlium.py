@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet_a2m.core.errors import DataError, preview
-from espnet_a2m.data.corpora._kaldi import Utterances, collect
+from espnet_a2m.data.corpora._kaldi import Utterances, collect, hundredths
 from espnet_a2m.data.corpora._reading import (
-    PARTIAL,
     check_sphere,
     find_corpus,
     read_lines,
     reading,
+    report_missing,
 )
 from espnet_a2m.data.formatting.spelling import CommonForm
 
@@ -47,7 +46,7 @@ _NO_WORD = re.compile(r"(?:<unk>|\[[^\]]*\])(?:'\S*)?")  # with its suffix
 
 
 def spell(text: str) -> str:
-    """A transcript as Kaldi's recipe has it: suffixes joined, no [NOISE], no <unk>.
+    """Normalise a transcript as Kaldi's recipe: suffixes joined, no [NOISE], no <unk>.
 
     Kaldi's join_suffix.py joins an apostrophe that begins an utterance to the label
     before it, where it is lost; here it stays with its word. It joins two words at
@@ -61,12 +60,6 @@ def spell(text: str) -> str:
     return " ".join(_NO_WORD.sub(" ", joined).split())
 
 
-def utterance(part: SupervisionSegment) -> str:
-    """Talk and times in hundredths of a second, as in Kaldi's recipe."""
-    start, end = (round(100 * t) for t in (part.start, part.end))
-    return f"{part.recording_id}-{start:07d}-{end:07d}"
-
-
 def prepare(
     corpus_dir: Path, sets: list[str], allow_missing: bool = False
 ) -> Iterator[tuple[str, Utterances]]:
@@ -74,7 +67,7 @@ def prepare(
 
     Args:
         corpus_dir: a release, or the folder that it was unpacked in.
-        allow_missing: leave out talks that lack their .sph or their .stm.
+        allow_missing: leave out talks without .sph or .stm.
 
     Raises:
         DataError: a part is absent, not complete, or not readable.
@@ -105,17 +98,13 @@ def read_part(name: str, folder: Path, allow_missing: bool) -> Utterances:
             f"{folder}: looked for sph/<talk>.sph and stm/<talk>.stm; without one of "
             f"them: {lost}"
         )
-        if not allow_missing:
-            raise DataError(f"{message}. {WHERE} {PARTIAL}")
-        print(f"WARNING: {message}; they are left out", file=sys.stderr)
+        report_missing(message, WHERE, allow_missing)
     if not talks:
         return Utterances(folder)
     check_sphere(folder, (audio[talk] for talk in talks))
     form = CommonForm(keep_all=SETS[name] != "train")
     supervisions = SupervisionSet.from_segments(
-        part.transform_text(lambda text: form(spell(text), text))
-        for talk in talks
-        for part in read_stm(texts[talk])
+        part for talk in talks for part in read_stm(texts[talk])
     )
     with reading(folder):
         recordings = RecordingSet.from_dir(folder / "sph", pattern="*.sph")
@@ -123,20 +112,21 @@ def read_part(name: str, folder: Path, allow_missing: bool) -> Utterances:
         folder,
         recordings,
         supervisions,
-        utt_of=utterance,
+        utt_of=lambda s: f"{s.recording_id}-{hundredths(s.start, s.end)}",
         speaker_of=lambda s: s.recording_id,
+        text_of=lambda text: form(spell(text), text),
     )
     form.report(name)
     return found
 
 
 def read_stm(path: Path) -> list[SupervisionSegment]:
-    """What is said in a talk; comments (";;") and what is not to be scored are not.
+    """The transcribed segments of a talk, without comments (";;") and ignored ones.
 
     lhotse's reader stops at comments and blank lines.
 
     Raises:
-        DataError: a line is none of an STM file, or of release 1.
+        DataError: a line is not one of an STM file, or of release 1.
     """
     from lhotse import SupervisionSegment
 
@@ -152,7 +142,7 @@ def read_stm(path: Path) -> list[SupervisionSegment]:
             good = False
         if not good or len(rest) < 5:
             raise DataError(
-                f"{path}:{number}: {line[:60]!r} is no line of an STM file of this "
+                f"{path}:{number}: {line[:60]!r} is not a line of an STM file of this "
                 "talk: <talk> <channel> <speaker> <start> <end> <labels> words; get "
                 "the file again"
             )
@@ -167,15 +157,15 @@ def read_stm(path: Path) -> list[SupervisionSegment]:
 
 
 def first_release(path: Path) -> DataError:
-    """Release 1 is not what these rules are for."""
+    """The error about release 1, whose transcripts need other rules."""
     return DataError(
         f"{path}: TED-LIUM release 1, whose transcripts have <sil>, variants such as "
-        f"(2) and names of utterances among the words; it is not prepared. {WHERE}"
+        f"(2) and names of utterances among the words; it is not supported. {WHERE}"
     )
 
 
 def download(folder: Path, sets: list[str]) -> Path:
-    """Fetch release 3, all of it, unless it is there; return its folder."""
+    """Download release 3 unless it is there; return its directory."""
     from lhotse.recipes import download_tedlium
 
     return Path(download_tedlium(folder))

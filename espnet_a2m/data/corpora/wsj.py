@@ -1,31 +1,30 @@
 """Wall Street Journal (CSR-I and CSR-II): read newspaper sentences, 16 kHz.
 
-lhotse has no recipe for it. Which recordings make a set is in LDC's own index files
-(.ndx), what is said in its .dot files; sets and rules are those of Kaldi's recipe, the
-largest vocabulary, non-verbalised punctuation and the Sennheiser microphone (.wv1).
+lhotse has no recipe for it. LDC's index files (.ndx) list the recordings of a set, its
+.dot files have the transcripts; sets and rules are those of Kaldi's recipe, the largest
+vocabulary, non-verbalised punctuation and the Sennheiser microphone (.wv1).
 """
 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, preview
 from espnet_a2m.data.corpora._kaldi import Utterances
 from espnet_a2m.data.corpora._reading import (
-    PARTIAL,
     check_sphere,
     files_below,
     read_recording,
+    report_missing,
 )
 from espnet_a2m.data.formatting.spelling import CommonForm
 
 WHERE = (
     "WSJ is LDC93S6A (or B) and LDC94S13A (or B), under LDC's licence "
     "(https://catalog.ldc.upenn.edu/LDC93S6A): put the discs' folders, "
-    "or links to them, below one."
+    "or links to them, below one folder."
 )
 # index files, by the end of their path: discs are found under different names
 SETS = {
@@ -70,11 +69,11 @@ def prepare(
     """The sets, in the common form of transcripts.
 
     Args:
-        corpus_dir: has the discs, in folders of any name, below it.
-        allow_missing: leave out recordings that are not there.
+        corpus_dir: contains the discs, in folders of any name.
+        allow_missing: leave out recordings that are missing.
 
     Raises:
-        DataError: an index, a recording or a transcript is absent, or the audio is
+        DataError: an index, a recording or a transcript is missing, or the audio is
             compressed by shorten.
     """
     files = {_key(p, corpus_dir): p for p in files_below(corpus_dir)}
@@ -90,17 +89,16 @@ def prepare(
         if key.endswith(".dot") and _utt(key)[:3] in speakers:
             texts.update(read_dot(path))
     for name, keys in indexed.items():
-        lost = [key for key in keys if key not in files or _utt(key) not in texts]
-        message = (
-            f"{corpus_dir}: {len(lost)} of {len(keys)} recordings of {name} have "
-            f"no .wv1 file, or no line in a .dot file: {preview(lost)}"
+        missing = dict.fromkeys(
+            key for key in keys if key not in files or _utt(key) not in texts
         )
-        if lost and not allow_missing:
-            raise DataError(f"{message}. {WHERE} {PARTIAL}")
-        if lost:
-            print(f"WARNING: {message}; they are left out", file=sys.stderr)
-        gone = set(lost)
-        audio = {_utt(key): files[key] for key in keys if key not in gone}
+        if missing:
+            message = (
+                f"{corpus_dir}: {len(missing)} of {len(keys)} recordings of {name} "
+                f"have no .wv1 file, or no line in a .dot file: {preview(missing)}"
+            )
+            report_missing(message, WHERE, allow_missing)
+        audio = {_utt(key): files[key] for key in keys if key not in missing}
         check_sphere(corpus_dir, audio.values())
         form = CommonForm(keep_all=name != "wsj_si284")
         found = Utterances(corpus_dir)
@@ -123,7 +121,9 @@ def read_index(corpus_dir: Path, index: str, files: dict[str, Path]) -> list[str
             continue
         key = line.partition(":")[2].strip().lstrip("/").lower()
         if not key:
-            raise DataError(f"{files[index]}: {line!r}: no <disc>:<file>; get it again")
+            raise DataError(
+                f"{files[index]}: {line!r}: no <disc>:<file>; copy it again"
+            )
         if not key.startswith(NOT_RECORDED):
             keys.append(key if key.endswith(".wv1") else f"{key}.wv1")
     return keys

@@ -14,7 +14,7 @@ from espnet_a2m.core.errors import DataError
 
 
 def unpack(archive: Path, into: Path) -> Path:
-    """Unpack an archive to a folder of its name in `into`, once; return that folder.
+    """Unpack an archive to a folder of its name in `into`; return that folder.
 
     Raises:
         DataError: the archive is damaged or of an unknown kind.

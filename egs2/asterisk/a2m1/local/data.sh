@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Get the Asterisk core sounds and make the data directories (stage 1).
+# Get the Asterisk core sounds and write the data directories (stage 1).
 # Run from the recipe's directory, as run.sh does; --help lists the options.
 # shellcheck disable=SC2154  # parse_options sets them
 set -euo pipefail
@@ -12,10 +12,10 @@ A2M_ROOT=${A2M_ROOT:-$(cd "${here}/../../../.." && pwd)}
 # shellcheck disable=SC2034
 option_list='
 asterisk_dir | | unpacked Asterisk sounds, or their .deb or .tar.gz files; when empty, apt-get download, else the tarballs of the project
-downloads | downloads | where downloads and decoded audio go
-data | data | where the data directories go
-sources | apt tarballs | what to try, in this order
-base_url | | where the tarballs are, if not at the project
+downloads | downloads | directory of downloads and decoded audio
+data | data | directory of the data directories
+sources | apt tarballs | sources, in this order
+base_url | | URL of the tarballs; default: the project
 subset | 1.0 | part of every set, such as 0.1
 nj | 2 | processes
 '

@@ -1,8 +1,7 @@
-"""Decode G.722 prompts to 16 kHz flac files, in parallel; what is there is kept."""
+"""Decode G.722 prompts to 16 kHz flac files, in parallel; existing ones are kept."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -12,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from espnet_a2m.core.errors import DataError
+from espnet_a2m.core.files import atomic_writer
 
 FS = 16000
 SAMPLES_PER_BYTE = 2  # 64 kbit/s at 16 kHz
@@ -45,15 +45,11 @@ def read_g722(path: Path) -> np.ndarray:
 
 
 def write_flac(path: Path, samples: np.ndarray) -> None:
-    """Write int16 samples at 16 kHz under a temporary name, then rename."""
+    """Write int16 samples at 16 kHz, atomically."""
     import soundfile
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        soundfile.write(temporary, samples, FS, "PCM_16", format="FLAC")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_writer(path) as stream:
+        soundfile.write(stream, samples, FS, "PCM_16", format="FLAC")
 
 
 def _decode(pair: tuple[Path, Path]) -> None:
@@ -70,7 +66,7 @@ def _is_done(source: Path, target: Path) -> bool:
 
 
 def decode_all(pairs: Iterable[tuple[Path, Path]], nj: int) -> int:
-    """Decode (g722, flac) pairs that are not yet done; return how many were.
+    """Decode the (g722, flac) pairs that are not done yet; return their number.
 
     Raises:
         DataError: see `read_g722`.

@@ -24,6 +24,7 @@ from archives import unpack
 from tqdm import tqdm
 
 from espnet_a2m.core.errors import DataError, main_guard
+from espnet_a2m.core.files import atomic_writer
 
 LANGUAGES = ("en", "es", "fr", "it", "ru")
 TRANSCRIPTS = ("core-sounds-en.txt", "core-sounds-en.txt.gz")
@@ -57,13 +58,13 @@ def locate(roots: list[Path]) -> dict[str, Path]:
 
 
 def missing(found: dict[str, Path]) -> list[str]:
-    """What `locate` did not find, in words."""
-    lacks = [f"{x} sounds (g722)" for x in LANGUAGES if x not in found]
-    return lacks + ([] if "transcripts" in found else [TRANSCRIPTS[0]])
+    """Descriptions of what `locate` did not find."""
+    names = [f"{x} sounds (g722)" for x in LANGUAGES if x not in found]
+    return names + ([] if "transcripts" in found else [TRANSCRIPTS[0]])
 
 
 def link(found: dict[str, Path], sounds: Path) -> None:
-    """Make the links of DOWNLOADS/sounds, each atomically."""
+    """Write the links of DOWNLOADS/sounds, each atomically."""
     sounds.mkdir(parents=True, exist_ok=True)
     for old in sounds.iterdir():
         old.unlink()
@@ -89,9 +90,9 @@ def from_directory(folder: Path, downloads: Path) -> dict[str, Path]:
     ]
     roots = [unpack(path, downloads / "unpacked") for path in archives]
     found = locate([folder, *roots])
-    if lacks := missing(found):
+    if absent := missing(found):
         raise DataError(
-            f"{folder}: lacks {', '.join(lacks)}; expected there: unpacked sounds "
+            f"{folder}: missing {', '.join(absent)}; expected there: unpacked sounds "
             "(.../en_US_f_Allison/digits/1.g722 or .../en/digits/1.g722, ...), or the "
             f"files asterisk-core-sounds-*.deb or asterisk-core-sounds-*-g722-{VERSION}"
             ".tar.gz of en, es, fr, it and ru"
@@ -113,7 +114,7 @@ def _apt_config(apt: Path) -> Path:
         f'APT::Sandbox::User "{getpass.getuser()}";\n'
         'Acquire::Languages "none";\n'
         'Acquire::Retries "2";\n'
-        # What the machine does after its own updates is not for ours.
+        # without the actions that follow the machine's own updates
         "#clear APT::Update::Pre-Invoke;\n"
         "#clear APT::Update::Post-Invoke;\n"
         "#clear APT::Update::Post-Invoke-Success;\n"
@@ -124,7 +125,7 @@ def _apt_config(apt: Path) -> Path:
 def _apt_get(
     command: list[str], arguments: list[str], folder: str
 ) -> tuple[int, list[str]]:
-    """Run apt-get in `folder`; return its exit status and what it complained about."""
+    """Run apt-get in `folder`; return its exit status, warnings and errors."""
     result = subprocess.run(
         [*command, *arguments],
         cwd=folder,
@@ -157,10 +158,10 @@ def by_apt(downloads: Path) -> list[Path]:
         command = ["apt-get", "-q", "-c", str(_apt_config(apt))]
         with tempfile.TemporaryDirectory(dir=downloads) as folder:
             print("Fetching the package lists and the sounds (58 MB) by apt-get ...")
-            complaints = _apt_get(command, ["update"], folder)[1]
+            warnings = _apt_get(command, ["update"], folder)[1]
             status, more = _apt_get(command, ["download", *wanted], folder)
             if status:
-                raise DataError("apt-get: " + "; ".join(complaints[:2] + more[-1:]))
+                raise DataError("apt-get: " + "; ".join(warnings[:2] + more[-1:]))
             for path in Path(folder).glob("*.deb"):
                 os.replace(path, archives / path.name)
         shutil.rmtree(apt, ignore_errors=True)
@@ -190,20 +191,15 @@ def by_tarballs(downloads: Path, base_url: str = BASE_URL) -> list[Path]:
 
 
 def download(url: str, path: Path) -> None:
-    """Download to a temporary name, then rename. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with (
-            urllib.request.urlopen(url, timeout=60) as source,
-            temporary.open("wb") as target,
-        ):
-            shutil.copyfileobj(source, target)
-            expected = source.headers.get("Content-Length")
-        if expected is not None and temporary.stat().st_size != int(expected):
-            raise OSError("the connection broke off")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Download a file, atomically. Raises OSError."""
+    with (
+        urllib.request.urlopen(url, timeout=60) as source,
+        atomic_writer(path) as target,
+    ):
+        shutil.copyfileobj(source, target)
+        expected = source.headers.get("Content-Length")
+        if expected is not None and target.tell() != int(expected):
+            raise OSError("the connection was interrupted")
 
 
 def get_sounds(
@@ -212,10 +208,10 @@ def get_sounds(
     sources: tuple[str, ...] = SOURCES,
     base_url: str = BASE_URL,
 ) -> Path:
-    """Make DOWNLOADS/sounds, trying one source after the other; return it.
+    """Write DOWNLOADS/sounds, trying one source after the other; return it.
 
     Raises:
-        DataError: nothing worked; says what was tried and what to do.
+        DataError: all sources failed; says what was tried and what to do.
     """
     sounds = downloads / "sounds"
     if asterisk_dir is not None:
@@ -231,15 +227,15 @@ def get_sounds(
             else:
                 paths = by_tarballs(downloads, base_url)
             found = locate([unpack(path, downloads / "unpacked") for path in paths])
-            if lacks := missing(found):
-                raise DataError(f"what was downloaded lacks {', '.join(lacks)}")
+            if absent := missing(found):
+                raise DataError(f"not in the downloads: {', '.join(absent)}")
             link(found, sounds)
             return sounds
         except DataError as error:
             tried.append(f"{source}: {error}")
             print(f"WARNING: {tried[-1]}", file=sys.stderr)
     raise DataError(
-        "the Asterisk core sounds could not be had.\n  Tried "
+        "the Asterisk core sounds could not be obtained.\n  Tried "
         + "\n  Tried ".join(tried)
         + "\n  On a machine with a network, run `apt-get download "
         + " ".join(DEB_PACKAGES)
@@ -250,7 +246,7 @@ def get_sounds(
 
 
 def locate_links(sounds: Path) -> dict[str, Path]:
-    """What an earlier run linked and is still there."""
+    """The links of an earlier run that are still valid."""
     found = {x: sounds / x for x in LANGUAGES if (sounds / x / "digits").is_dir()}
     for name in TRANSCRIPTS:
         if (sounds / name).is_file():

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Make the data directories of the Asterisk recipe from DOWNLOADS/sounds.
+"""Write the data directories of the Asterisk recipe from DOWNLOADS/sounds.
 
 Usage: prepare_sets.py [--subset 0.1] [--nj 2]
 
 Writes data/{train_sup,dev,test_clean,test_far,pretrain}; the audio goes to
-DOWNLOADS/flac and DOWNLOADS/far. What is there already is not made again.
+DOWNLOADS/flac and DOWNLOADS/far. Existing audio is kept.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def read_corpus(sounds: Path) -> Corpus:
         DataError: the sounds are not there.
     """
     found = locate_links(sounds)
-    if lacks := missing(found):
+    if absent := missing(found):
         raise DataError(
-            f"{sounds}: lacks {', '.join(lacks)}; run local/get_sounds.py first"
+            f"{sounds}: missing {', '.join(absent)}; run local/get_sounds.py first"
         )
     corpus = Corpus()
     for language in LANGUAGES:
@@ -79,7 +79,7 @@ def read_corpus(sounds: Path) -> Corpus:
 
 
 def report_counts(corpus: Corpus) -> None:
-    """Print how much speech there is, and warn when it is not what is expected."""
+    """Print the amount of speech, and warn when it is not the expected one."""
     english = {"en": corpus.seconds["en"]}
     other = {x: s for x, s in corpus.seconds.items() if x != "en"}
     for name, part in (("English", english), ("other languages", other)):
@@ -103,7 +103,7 @@ def choose(corpus: Corpus, share: float) -> dict[str, list[tuple[str, str]]]:
         name: [("en", p) for p in split.subset(prompts, share, 8)]
         for name, prompts in sets.items()
     }
-    # English without a transcript would be kept out too: who knows what it says.
+    # English without a transcript is left out: it may be a prompt of dev or test
     allowed = [p for p, text in corpus.texts.items() if text not in held_out]
     train = {prompt for _, prompt in chosen[split.TRAIN]}
     pretrain = [("en", p) for p in {*train, *split.subset(allowed, share, 8)}]
@@ -155,14 +155,14 @@ def simulate_far(
 
 
 def babble_mark(babble: list[tuple[str, Path]]) -> str:
-    """Name of the folder of far-field audio: another one when its making changes."""
+    """Name of the folder of far-field audio; it depends on the simulation."""
     sizes = [(language, p.stem, p.stat().st_size) for language, p in babble]
     content = Path(rooms.__file__).read_bytes() + repr(sizes).encode()
     return hashlib.sha256(content).hexdigest()[:8]
 
 
 def prepare(downloads: Path, data: Path, share: float, nj: int) -> None:
-    """Make every set. Raises DataError when the sounds are missing or damaged."""
+    """Write all sets. Raises DataError when the sounds are missing or damaged."""
     corpus = read_corpus(downloads / "sounds")
     report_counts(corpus)
     chosen = choose(corpus, share)

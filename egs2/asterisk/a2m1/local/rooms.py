@@ -1,4 +1,4 @@
-"""A talker in a room with babble: simulated, and always the same for the same name."""
+"""Simulate a talker in a room with babble, reproducibly for each utterance."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MAX_ORDER = 45  # of reflections: 350-500 ms of impulse response, as 1 s costs 2
 
 @dataclass(frozen=True)
 class Scene:
-    """What was drawn for one utterance, and the two parts of its sound.
+    """The parameters drawn for one utterance, and the two parts of its sound.
 
     Attributes:
         speech: (n,) float64, the reverberant talker, aligned with the clean prompt.
         noise: (n,) float64, the reverberant babble at the drawn level.
-        rt60, distance, snr: what was drawn, in seconds, metres, dB.
+        rt60, distance, snr: in seconds, metres, dB.
     """
 
     speech: np.ndarray
@@ -34,14 +34,14 @@ class Scene:
     snr: float
 
     def mixed(self) -> np.ndarray:
-        """The sum as (n,) int16, at the level of the talker's prompt or below."""
+        """The sum as (n,) int16, attenuated where it would clip."""
         mix = self.speech + self.noise
         peak = np.abs(mix).max(initial=1e-9)
         return np.rint(mix * min(1.0, 0.95 / peak) * 32767).astype(np.int16)
 
 
 def generator(name: str) -> np.random.Generator:
-    """Random numbers that depend on `name` alone."""
+    """A random generator that depends on `name` alone."""
     digest = hashlib.sha256(f"room {name}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
@@ -58,8 +58,8 @@ def babble_track(
 
     Args:
         prompts: float samples of prompts of one talker.
-        length: samples wanted.
-        rng: where the order and the start come from.
+        length: in samples.
+        rng: draws the order and the start.
     """
     order = rng.permutation(len(prompts))
     track = np.concatenate([prompts[i] for i in order])
@@ -95,7 +95,7 @@ def simulate(
     """Put a prompt and babble into a room drawn for `name`.
 
     Args:
-        name: seeds everything, so that the order of the utterances does not matter.
+        name: seed, so that the order of the utterances does not matter.
         clean: (n,) float samples of the prompt.
         babble: float samples of prompts by language.
     """

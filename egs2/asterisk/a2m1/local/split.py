@@ -1,4 +1,4 @@
-"""Divide the prompts into sets by hashes of what is said: nothing is drawn."""
+"""Divide the prompts into sets by hashes of their texts, without random numbers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def split(
 
 
 def babble(seconds: Mapping[str, float], language: str) -> list[str]:
-    """The prompts of a foreign language that are kept for babble."""
+    """The prompts of a foreign language that are reserved for babble."""
     low, high = BABBLE_SECONDS
     fit = [prompt for prompt, length in seconds.items() if low <= length <= high]
     fit.sort(key=lambda prompt: fraction_of(f"babble {language} {prompt}"))
@@ -63,7 +63,7 @@ def babble(seconds: Mapping[str, float], language: str) -> list[str]:
 
 
 def subset(names: Iterable[str], share: float, at_least: int) -> list[str]:
-    """A part of `names`, always the same one, that only grows with `share`."""
+    """A reproducible part of `names`, which grows with `share`."""
     ordered = sorted(names, key=lambda name: fraction_of(f"subset {name}"))
     count = min(len(ordered), max(at_least, round(share * len(ordered))))
     return sorted(ordered[:count])

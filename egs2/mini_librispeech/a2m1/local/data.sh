@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The data directories of mini LibriSpeech (stage 1), from where db.sh says.
+# Stage 1 for mini LibriSpeech.
 set -euo pipefail
 # shellcheck source=local/corpus_db.sh
 . "${A2M_ROOT:-../../..}/local/corpus_db.sh"

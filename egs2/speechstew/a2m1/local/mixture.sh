@@ -1,10 +1,9 @@
-# What the mixture is made of, for run.sh and local/data.sh to source in the recipe's
-# directory.
-# shellcheck shell=bash
+# The sets of the mixture, for run.sh and local/data.sh to source in the recipe's directory.
+# shellcheck shell=bash disable=SC2034  # each_set reads train, dev and test by name
 # shellcheck source=local/corpus_db.sh
 . "${A2M_ROOT:-../../..}/local/corpus_db.sh"
 
-# corpus | training sets | validation sets | test sets, as prepare_corpus.py names them
+# corpus | training sets | validation sets | test sets
 mixture='
 librispeech | train_960 | dev | dev_clean dev_other test_clean test_other
 ami | ihm_train sdm1_train | ihm_dev sdm1_dev | ihm_dev ihm_eval sdm1_dev sdm1_eval
@@ -16,24 +15,20 @@ wsj | wsj_si284 | wsj_dev93 | wsj_dev93 wsj_eval92
 chime6 | | | dev eval
 '
 
-each_owned() {  # KIND: "<corpus> <set>" of the kind (train, dev, test) that db.sh has
-    local corpus train dev tests sets name
-    while IFS='|' read -r corpus train dev tests; do
+each_set() {  # KIND...: "<corpus> <set>" of these kinds, of the corpora that db.sh has
+    local corpus train dev test kind name
+    while IFS='|' read -r corpus train dev test; do
         read -r corpus <<<"${corpus}"
         [ -n "${corpus}" ] && [ -n "$(place_of "${corpus}")" ] || continue
-        case $1 in
-            train) read -ra sets <<<"${train}" ;;
-            dev) read -ra sets <<<"${dev}" ;;
-            test) read -ra sets <<<"${tests}" ;;
-        esac
-        for name in "${sets[@]}"; do echo "${corpus} ${name}"; done
+        for kind; do
+            for name in ${!kind}; do echo "${corpus} ${name}"; done
+        done
     done <<<"${mixture}"
 }
 
-each_absent() {  # the corpora that db.sh does not have
-    local corpus rest
-    while IFS='|' read -r corpus rest; do
-        read -r corpus <<<"${corpus}"
+absent_corpora() {  # those that db.sh does not have
+    local corpus
+    while IFS=' |' read -r corpus _; do
         [ -z "${corpus}" ] || [ -n "$(place_of "${corpus}")" ] || echo "${corpus}"
     done <<<"${mixture}"
 }
@@ -44,5 +39,5 @@ test_name() {  # CORPUS SET: the data directory of a test set
 
 all_test_names() {
     local corpus name
-    while read -r corpus name; do test_name "${corpus}" "${name}"; done < <(each_owned test)
+    while read -r corpus name; do test_name "${corpus}" "${name}"; done < <(each_set test)
 }

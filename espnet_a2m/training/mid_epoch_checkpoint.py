@@ -1,4 +1,4 @@
-"""The state of a training between two updates, so that a kill costs few of them."""
+"""Mid-epoch checkpoints: resume from the last saved update."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import torch.distributed as dist
 from espnet2.train.reporter import SubReporter
 
 from espnet_a2m.core.distributed import num_processes, process_rank
-from espnet_a2m.training.checkpoint import UPDATE, is_whole, save_whole
+from espnet_a2m.training.checkpoint import UPDATE, atomic_save, is_complete
 
 
 def random_state() -> dict[str, Any]:
-    """Of every generator that a training step draws from."""
+    """State of every generator that a training step draws from."""
     return {
         "python": random.getstate(),
         "numpy": np.random.get_state(),
@@ -27,7 +27,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Go back to what :func:`random_state` returned."""
+    """Restore what :func:`random_state` returned."""
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])
@@ -36,12 +36,12 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 class Resumed(NamedTuple):
-    """Where an epoch is gone on with.
+    """Where an epoch resumes.
 
     Attributes:
-        batches: How many of its batches are done.
-        finished: All of them are.
-        random_state: Of this process.
+        batches: Number of batches that are done.
+        finished: Whether these are all batches of the epoch.
+        random_state: State of this process's generators.
     """
 
     batches: int
@@ -49,20 +49,18 @@ class Resumed(NamedTuple):
     random_state: dict[str, Any]
 
 
-class UpdateCheckpoint:
+class MidEpochCheckpoint:
     """Saves and restores all that changes from update to update.
 
-    Written under another name and renamed, so that the file is whole whenever it is
-    there. ESPnet's own ``checkpoint.pth`` holds the end of an epoch with its
-    validation.
+    ESPnet's own ``checkpoint.pth`` holds the end of an epoch with its validation.
 
     Args:
-        output_dir: Directory of the experiment.
-        model: Not inside DistributedDataParallel.
+        output_dir: Experiment directory.
+        model: The model, not wrapped in DistributedDataParallel.
         optimizers: Its optimisers.
         schedulers: Their schedulers; None without.
-        scaler: Of mixed precision, or None.
-        reporter: Of the epoch's training.
+        scaler: Loss scaler of mixed precision, or None.
+        reporter: Reporter of the epoch's training.
         length: Batches in the epoch, or None if not known.
     """
 
@@ -89,10 +87,10 @@ class UpdateCheckpoint:
         }
 
     def save(self, finished: bool) -> None:
-        """Save what the epoch's batches so far made; every process must call it.
+        """Save the state after the epoch's batches so far; every process must call it.
 
         Args:
-            finished: There are no more of them.
+            finished: Whether the epoch has no more batches.
         """
         own = random_state()
         states = [own]
@@ -109,11 +107,11 @@ class UpdateCheckpoint:
                 "total_count": self.reporter.total_count,
                 "random_states": states,
             }
-            save_whole(content, self.path)
+            atomic_save(content, self.path)
 
     def restore(self) -> Resumed | None:
-        """Go back to what was saved of this epoch; None where nothing was."""
-        if not is_whole(self.path):
+        """Load what was saved in this epoch; None where nothing was."""
+        if not is_complete(self.path):
             return None
         # our own file, of the directory whose checkpoint.pth ESPnet reads likewise
         saved = torch.load(self.path, map_location="cpu", weights_only=False)
@@ -121,8 +119,8 @@ class UpdateCheckpoint:
             return None  # of an epoch that is complete
         if saved["origin"] != self.origin:
             logging.warning(
-                f"{self.path} is of a training with {saved['origin']}, this is "
-                f"{self.origin}: the epoch starts anew"
+                f"{self.path} was saved by a training run with {saved['origin']}, this "
+                f"one has {self.origin}: the epoch starts from its beginning"
             )
             return None
         for name, part in self.parts.items():

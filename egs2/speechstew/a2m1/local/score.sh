@@ -1,0 +1,1 @@
+../../../chime6/a2m1/local/score.sh

@@ -1,0 +1,146 @@
+"""Guidance: how confidences decide where spans start (section III-B).
+
+A guidance is a function of
+
+- ``confidence``, (B, T) float32 in [0, 1],
+- ``lengths``, (B,) numbers of frames,
+- ``options``, a `GuidanceOptions`,
+
+that returns a list of (priorities, share). Priorities (B, T) belong to the frames as
+starts of spans. Starts of the largest priorities are taken until this share of the
+frames to mask is masked, then those of the next entry; the last share is 1. Priorities
+from `sample_by` or `sampling_keys` draw starts at random by eq. 3.
+
+Your own function is given as ``guidance: package.module:function``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from espnet_a2m.core.frames import padding_mask
+from espnet_a2m.core.registry import load_object
+from espnet_a2m.masking.sampling import EPS, log_sampling_keys, sampling_keys
+from espnet_a2m.masking.schedule import Scalar
+
+
+class GuidanceOptions(NamedTuple):
+    """Options of `GuidedMasking` at the present update."""
+
+    power: Scalar
+    temperature: Scalar | None
+    high_share: Scalar
+
+
+Orders = list[tuple[torch.Tensor, Scalar]]
+Guidance = Callable[[torch.Tensor, torch.Tensor, GuidanceOptions], Orders]
+
+
+def sample_by(confidence: torch.Tensor, options: GuidanceOptions) -> torch.Tensor:
+    """(B, T) priorities that draw starts by eq. 3.
+
+    Probabilities are proportional to ``s ** power``, or, with a temperature, to
+    ``exp(s ** power / temperature)``.
+    """
+    power, temperature = options.power, options.temperature
+    if temperature is not None:
+        log_weights = confidence.clamp(min=0.0) ** power / temperature
+    elif isinstance(power, torch.Tensor) or power != 1.0:
+        log_weights = power * confidence.clamp(min=EPS).log()
+    else:
+        return sampling_keys(confidence)
+    return log_sampling_keys(log_weights)
+
+
+def shuffle_frames(confidence: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """(B, T) with the first ``lengths`` (B,) frames permuted at random."""
+    order = torch.rand(confidence.shape, device=confidence.device)
+    padding = padding_mask(lengths, confidence.size(1))
+    return confidence.gather(1, order.masked_fill_(padding, 2.0).argsort(1))
+
+
+def uniform(
+    confidence: torch.Tensor, lengths: torch.Tensor, options: GuidanceOptions
+) -> Orders:
+    """All starts alike: the baseline."""
+    return [(sampling_keys(torch.ones_like(confidence)), 1.0)]
+
+
+def high(
+    confidence: torch.Tensor, lengths: torch.Tensor, options: GuidanceOptions
+) -> Orders:
+    """Where confidence is high (eq. 3)."""
+    return [(sample_by(confidence, options), 1.0)]
+
+
+def low(
+    confidence: torch.Tensor, lengths: torch.Tensor, options: GuidanceOptions
+) -> Orders:
+    """Where confidence is low: by 1 - s."""
+    return [(sample_by(1.0 - confidence, options), 1.0)]
+
+
+def mixed(
+    confidence: torch.Tensor, lengths: torch.Tensor, options: GuidanceOptions
+) -> Orders:
+    """``high_share`` where confidence is high, then where it is low."""
+    return [
+        (sample_by(confidence, options), options.high_share),
+        (sample_by(1.0 - confidence, options), 1.0),
+    ]
+
+
+def top_k(
+    confidence: torch.Tensor, lengths: torch.Tensor, options: GuidanceOptions
+) -> Orders:
+    """At the most confident frames; random are only ties."""
+    # float64 keeps the noise apart from the confidences
+    noise = 1e-8 * torch.rand_like(confidence)
+    return [(confidence.double() + noise, 1.0)]
+
+
+def shuffled(
+    confidence: torch.Tensor, lengths: torch.Tensor, options: GuidanceOptions
+) -> Orders:
+    """As high, of confidences that are permuted in time within the utterance."""
+    return [(sample_by(shuffle_frames(confidence, lengths), options), 1.0)]
+
+
+GUIDANCE: dict[str, Guidance] = {
+    "uniform": uniform,
+    "high": high,
+    "low": low,
+    "mixed": mixed,
+    "top_k": top_k,
+    "shuffled": shuffled,
+}
+
+
+def guidance_function(name: str) -> Guidance:
+    """The function of a guidance.
+
+    Args:
+        name: One of ``GUIDANCE``, or ``package.module:function`` of the user's own.
+
+    Raises:
+        ValueError: There is none of this name.
+    """
+    where = f"masking_conf: guidance={name}"
+    if name in GUIDANCE:
+        return GUIDANCE[name]
+    if name == "energy":
+        raise ValueError(
+            f"{where}: give the confidences of --scorer energy and `guidance: high`"
+        )
+    if ":" not in name:
+        raise ValueError(
+            f"{where}: choose one of {', '.join(GUIDANCE)}, or your own as "
+            "package.module:function"
+        )
+    function = load_object(name, where)
+    if not callable(function):
+        raise ValueError(f"{where}: it is no function")
+    return function
