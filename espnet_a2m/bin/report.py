@@ -1,4 +1,4 @@
-"""Error rates: which scorer there is, scoring of a set, and RESULTS.md.
+"""Error rates: the tool that computes them, those of a decoded set, and RESULTS.md.
 
   report tools
   report score --ref data/test/text --hyp exp/m/decode/test/text \
@@ -22,22 +22,18 @@ def get_parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-
-    tools = commands.add_parser("tools", help="Say what will score; fail when nothing")
+    tools = commands.add_parser("tools", help="Name the tool; fail if there is none")
     score = commands.add_parser("score", help="WER or CER of a decoded set")
     score.add_argument("--ref", required=True, help="Reference text of the set")
     score.add_argument("--hyp", required=True, help="Decoded text")
     score.add_argument("--outdir", required=True, help="For *.trn and result.*")
     score.add_argument("--unit", required=True, choices=UNITS)
+    sctk = "auto: sclite if it is installed, else jiwer; none: jiwer"
     for command in (tools, score):
         command.add_argument(
-            "--sctk",
-            default="auto",
-            choices=["auto", "none"],
-            help="auto: sclite where it is, else jiwer; none: jiwer",
+            "--sctk", default="auto", choices=["auto", "none"], help=sctk
         )
-
-    results = commands.add_parser("results", help="Tables of scored experiments")
+    results = commands.add_parser("results", help="Tables of evaluated experiments")
     results.add_argument("experiments", nargs="+", metavar="EXPDIR")
     results.add_argument("--output", default="RESULTS.md")
     return parser
@@ -47,19 +43,15 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     """Run one of the commands."""
     args = get_parser().parse_args(cmd)
+    from espnet_a2m.evaluation import results, wer
+
     if args.command == "tools":
-        from espnet_a2m.evaluation.wer import describe_scorer
-
-        print(f"scoring by {describe_scorer(args.sctk)}")
+        print(f"error rates by {wer.describe_tool(args.sctk)}")
     elif args.command == "score":
-        from espnet_a2m.evaluation.wer import score
-
-        row = score(args.ref, args.hyp, args.outdir, args.unit, args.sctk)
+        row = wer.evaluate(args.ref, args.hyp, args.outdir, args.unit, args.sctk)
         print(f"{UNITS[args.unit]} {row['Err']:.1f} %: {args.outdir}/result.txt")
     else:
-        from espnet_a2m.evaluation.results import write_results
-
-        print(write_results(args.experiments, args.output), end="")
+        print(results.write_results(args.experiments, args.output), end="")
         print(f"written to {args.output}")
 
 

@@ -1,15 +1,14 @@
-"""CHiME-6 error rates per session and location, by the challenge's scoring rules.
+"""CHiME-6 error rates per session and location, by the challenge's rules.
 
 Usage: chime6_score [--expdir exp] [--dumpdir dump] [--references data/own/chime6]
 
-Scores every EXPDIR/<experiment>/<decoding>/<set>/text of a set with utt2session and
+Evaluates every EXPDIR/<experiment>/<decoding>/<set>/text of a set with utt2session and
 utt2location in DUMPDIR/raw/<set>: mhm, mm and mmm count as hmm, and tags such as
 [noise] do not count, in references and hypotheses (Kaldi's egs/chime6/s5_track1).
-A set called chime6_<set>, of egs2/speechstew, is in the spelling of all its corpora:
-its references are those of CHiME-6's own preparation, REFERENCES/<set>/text, where
-they are there.
-Writes score_chime6/ beside the text: what `espnet_a2m.bin.report score` writes, and
-locations.md, the table that is printed.
+A set called chime6_<set> (egs2/speechstew) has the spelling that all its corpora share:
+its references are those of CHiME-6's own preparation, REFERENCES/<set>/text, if they
+exist. Writes score_chime6/ beside the text: the files of `espnet_a2m.bin.report score`,
+and locations.md, the table that is printed.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ from espnet_a2m.core.errors import DataError, main_guard, preview
 from espnet_a2m.core.files import write_atomic
 from espnet_a2m.data.corpora.chime6 import LOCATIONS, NO_LOCATION
 from espnet_a2m.data.tables import read_scp, write_table
-from espnet_a2m.evaluation.wer import score
+from espnet_a2m.evaluation.wer import evaluate
 
-SAME = {"mhm": "hmm", "mm": "hmm", "mmm": "hmm"}
+SYNONYMS = {"mhm": "hmm", "mm": "hmm", "mmm": "hmm"}
 
 
-def scored_words(text: str) -> str:
-    """A transcript as it is scored: lower case, no tags, one hmm."""
+def normalise(text: str) -> str:
+    """A transcript by the challenge's rules: lower case, no tags, one hmm."""
     words = (w for w in text.lower().split() if not ("[" in w and "]" in w))
-    return " ".join(SAME.get(word, word) for word in words)
+    return " ".join(SYNONYMS.get(word, word) for word in words)
 
 
 def location_table(
@@ -64,57 +63,58 @@ def location_table(
 
 
 def find_references(data: Path, own: Path) -> Path:
-    """The `text` that a set is scored by: CHiME-6's own, or the set's.
+    """The reference `text` of a set: CHiME-6's own, or the set's.
 
     Args:
         data: the set's data directory.
-        own: where the directories of CHiME-6's own preparation are.
+        own: the directories of CHiME-6's own preparation.
     """
     corpus, _, name = data.name.partition("_")
     text = own / name / "text"
     return text if corpus == "chime6" and text.is_file() else data / "text"
 
 
-def score_set(
+def evaluate_set(
     data: Path, hyp: Path, sctk: str = "auto", own: Path = Path("data/own/chime6")
 ) -> str:
-    """Score a decoded set; returns the table.
+    """Evaluate a decoded set; returns the table.
 
     Args:
         data: the set's data directory.
-        hyp: what was recognised, a `text`; the scores go beside it.
-        sctk: as `espnet_a2m.evaluation.wer.score`.
+        hyp: the recognised `text`; the results go beside it.
+        sctk: as `espnet_a2m.evaluation.wer.evaluate`.
         own: as `find_references`.
 
     Raises:
-        UserError: a table is not complete, as `espnet_a2m.evaluation.wer.score`.
+        UserError: a table is not complete, or as `espnet_a2m.evaluation.wer.evaluate`.
     """
-    text = read_scp(data / "text")
-    sessions, locations = (
-        read_scp(data / name) for name in ("utt2session", "utt2location")
-    )
-    for name, table in (("utt2session", sessions), ("utt2location", locations)):
-        if absent := [utt for utt in text if utt not in table]:
-            raise DataError(
-                f"{data / name}: lacks {preview(absent)}; run stage 1 again"
-            )
-    if odd := sorted(set(locations.values()) - {*LOCATIONS, NO_LOCATION}):
-        raise DataError(f"{data}/utt2location: {preview(odd)} is none of {LOCATIONS}")
+    utts = read_scp(data / "text")
     references = find_references(data, own)
-    own_text = read_scp(references)
-    if absent := [utt for utt in text if utt not in own_text]:
-        raise DataError(f"{references}: lacks {preview(absent)}; run stages 1-3 again")
-    text = {utt: own_text[utt] for utt in text}
+    tables = []
+    for path, stages in (
+        (data / "utt2session", "stage 1"),
+        (data / "utt2location", "stage 1"),
+        (references, "stages 1-3"),
+    ):
+        table = read_scp(path)
+        if missing := [utt for utt in utts if utt not in table]:
+            raise DataError(f"{path}: {preview(missing)} missing; run {stages} again")
+        tables.append(table)
+    sessions, locations, text = tables
+    if invalid := sorted(set(locations.values()) - {*LOCATIONS, NO_LOCATION}):
+        raise DataError(
+            f"{data}/utt2location: {preview(invalid)} is none of {LOCATIONS}"
+        )
     out = hyp.parent / "score_chime6"
     heard = read_scp(hyp, allow_empty=True)
-    write_table(out / "text", {utt: scored_words(t) for utt, t in text.items()})
-    write_table(out / "hyp", {utt: scored_words(t) for utt, t in heard.items()})
+    write_table(out / "text", {utt: normalise(text[utt]) for utt in utts})
+    write_table(out / "hyp", {utt: normalise(t) for utt, t in heard.items()})
     write_table(out / "utt2spk", read_scp(data / "utt2spk"))
-    score(out / "text", out / "hyp", out, "word", sctk)
+    evaluate(out / "text", out / "hyp", out, "word", sctk)
     result = json.loads((out / "result.json").read_text("utf-8"))
     by_location = location_table(result["utterances"], sessions, locations)
     write_atomic(out / "locations.md", by_location)
-    how = f"WER (errors/words) against {references}, by {result['scorer']}"
+    how = f"WER (errors/words) against {references}, by {result['wer_tool']}"
     return f"{hyp}: {how}\n\n{by_location}"
 
 
@@ -134,7 +134,7 @@ def main(argv: list[str] | None = None) -> None:
     for hyp in sorted(Path(args.expdir).glob("*/*/*/text")):
         data = Path(args.dumpdir, "raw", hyp.parent.name)
         if (data / "utt2location").is_file():
-            print(score_set(data, hyp, args.sctk, Path(args.references)))
+            print(evaluate_set(data, hyp, args.sctk, Path(args.references)))
 
 
 if __name__ == "__main__":

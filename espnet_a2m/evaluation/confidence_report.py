@@ -1,8 +1,11 @@
-"""What the scorer thinks of a set, in numbers: before pre-training relies on it."""
+"""Summary statistics and pictures of a data set's confidences."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import itertools
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,7 @@ import torch
 
 from espnet_a2m.confidence.energy import frame_level
 from espnet_a2m.core.errors import DataError
+from espnet_a2m.core.files import write_atomic
 from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.evaluation.scored_set import ScoredSet
 from espnet_a2m.masking.sampling import span_mask
@@ -31,24 +35,24 @@ def auc(positive: Sequence[float], negative: Sequence[float]) -> float:
 
 def start_divergence(confidence: np.ndarray) -> float:
     """KL divergence, in nats, of p(i = t) = s_t / sum s from uniform over T frames."""
-    total = confidence.sum()
-    if total <= 0:
+    from scipy.stats import entropy
+
+    if not confidence.any():
         return 0.0  # no frame is preferred
-    p = confidence[confidence > 0] / total
     # the rounding error of the logarithms can make it -1e-16
-    return max(0.0, float((p * np.log(p * len(confidence))).sum()))
+    return max(0.0, float(entropy(confidence, np.ones_like(confidence))))
 
 
 def speech_frames(speech: np.ndarray, grid: FrameGrid, num_frames: int) -> np.ndarray:
-    """Which frames hold speech, by energy alone.
+    """Detect speech by energy alone.
 
-    The detector of Kinnunen and Li (Speech Communication 52(1), 2010): a
-    frame is speech when its energy is at most 30 dB below the loudest frame's
-    and above -55 dB of full scale. It takes babble and music for speech.
+    The detector of Kinnunen and Li (Speech Communication 52(1), 2010): a frame is
+    speech if its energy is at most 30 dB below the loudest frame's and above -55 dB of
+    full scale. It takes babble and music for speech.
 
     Args:
         speech: (N,) samples in [-1, 1].
-        grid: Where the frames are; each takes one stride around its centre.
+        grid: Positions of the frames; each takes one stride around its centre.
         num_frames: T.
 
     Returns:
@@ -80,22 +84,12 @@ def draw_mask(
     return mask[0].numpy()
 
 
-def _summary(values: np.ndarray) -> dict[str, float]:
-    result = {"mean": float(values.mean())}
-    result.update(
-        {f"p{q}": float(np.percentile(values, q)) for q in PERCENTILES},
-    )
-    return result
-
-
-def _histogram_summary(counts: np.ndarray) -> dict[str, float]:
-    """Mean and percentiles of frames, ``counts[k]`` of them with confidence k / 255."""
-    levels = np.arange(256) / 255
-    share = counts.cumsum() / counts.sum()
-    result = {"mean": float((counts * levels).sum() / counts.sum())}
-    for q in PERCENTILES:
-        result[f"p{q}"] = float(levels[np.searchsorted(share, q / 100)])
-    return result
+def _summary(values: np.ndarray, counts: np.ndarray | None = None) -> dict[str, float]:
+    """Mean and percentiles; with ``counts``, of so many of each value."""
+    method: Any = "linear" if counts is None else "inverted_cdf"
+    percentiles = np.percentile(values, PERCENTILES, method=method, weights=counts)
+    result = {"mean": float(np.average(values, weights=counts))}
+    return result | {f"p{q}": float(x) for q, x in zip(PERCENTILES, percentiles)}
 
 
 def language_auc(
@@ -109,7 +103,7 @@ def language_auc(
     Args:
         utts: Utterance -> (confidence, seconds).
         language: Utterance -> language.
-        target: The language the scorer was made for.
+        target: The language that the scorer was trained for.
         exclude: Utterances left out, such as the scorer's training data.
 
     Returns:
@@ -131,7 +125,7 @@ def language_auc(
 
 
 def utterance_scores(scored: ScoredSet) -> dict[str, tuple[float, float]]:
-    """Utterance -> (confidence, seconds), reading all confidences of a set."""
+    """Utterance -> (confidence, seconds); reads all confidences of a set."""
     scores = {}
     for utt in scored.audio:
         s_t = scored.confidence(utt)
@@ -176,7 +170,7 @@ def make_report(
     mask_length: int = 10,
     mask_utts: int = 300,
 ) -> tuple[dict[str, Any], dict[str, tuple[float, float]]]:
-    """All figures of a set.
+    """All statistics of a set.
 
     Args:
         scored: The set.
@@ -225,7 +219,7 @@ def make_report(
             "utterances": len(members),
             "hours": float(members[:, 1].sum() / 3600),
             "utterance": _summary(members[:, 0]),
-            "frame": _histogram_summary(counts[language]),
+            "frame": _summary(np.arange(256) / 255, counts[language]),
         }
     report["start_divergence_nats"] = float(np.mean(divergences))
     if target_lang:
@@ -296,3 +290,54 @@ def format_report(report: Mapping[str, Any]) -> str:
             f"mean confidence {masks[kind]['confidence']:.3f}"
         )
     return "\n".join(lines) + "\n"
+
+
+def write_report(report: Mapping[str, Any], outdir: Path) -> str:
+    """Write ``report.json`` and ``report.txt``; returns the text."""
+    text = format_report(report)
+    write_atomic(outdir / "report.json", json.dumps(report, indent=2) + "\n")
+    write_atomic(outdir / "report.txt", text)
+    return text
+
+
+def _choose(
+    scored: ScoredSet, utts: Mapping[str, tuple[float, float]], count: int, first: str
+) -> list[str]:
+    """Utterances of about 4 s, one language after the other, ``first`` first."""
+    by_language: dict[str, list[str]] = {}
+    for utt in sorted(utts, key=lambda u: (abs(utts[u][1] - 4.0), u)):
+        by_language.setdefault(scored.language.get(utt, ""), []).append(utt)
+    order = sorted(by_language, key=lambda name: (name != first, name))
+    turns = itertools.zip_longest(*(by_language[name] for name in order))
+    return [utt for turn in turns for utt in turn if utt is not None][:count]
+
+
+def draw_report(
+    scored: ScoredSet,
+    utts: Mapping[str, tuple[float, float]],
+    outdir: Path,
+    count: int = 4,
+    target_lang: str | None = None,
+    mask_prob: float = 0.4,
+    mask_length: int = 10,
+) -> Iterator[Path]:
+    """Draw the histogram of confidences and ``count`` utterances; yields the files.
+
+    ``utts`` is of :func:`make_report`.
+    """
+    from espnet_a2m.evaluation.plots import draw_histogram, draw_utterance
+
+    by_language: dict[str, list[float]] = {}
+    for utt, (s_u, _) in utts.items():
+        by_language.setdefault(scored.language.get(utt, ALL), []).append(s_u)
+    path, title = (
+        outdir / "utterance_confidence.png",
+        f"{scored.data}: utterance confidence",
+    )
+    yield draw_histogram(path, dict(sorted(by_language.items())), title)
+    for seed, utt in enumerate(_choose(scored, utts, count, target_lang or "")):
+        s_t, speech = scored.confidence(utt), scored.speech(utt)
+        mask = draw_mask(s_t, len(s_t), mask_prob, mask_length, seed)
+        title = f"{utt} {scored.language.get(utt, '')}".strip()
+        path = outdir / f"{utt}.png"
+        yield draw_utterance(path, title, speech, s_t, mask, scored.grid)

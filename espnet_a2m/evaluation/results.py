@@ -1,4 +1,4 @@
-"""RESULTS.md: ESPnet's tables of error rates, and a summary to read at a glance."""
+"""RESULTS.md: a summary of error rates, and ESPnet's tables of them."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ RESAMPLES = 1000
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What one decoded set scored.
+    """Error rates of one decoded set.
 
     Attributes:
-        experiment: Folder of the model.
-        decoding: Name of the decoding folder in it.
+        experiment: Directory of the model.
+        decoding: Name of the decoding directory in it.
         dataset: Test set.
         measure: WER, CER or TER.
         row: ESPnet's columns.
-        interval: 95 % confidence interval of ``Err``, where known.
-        scorer: What scored.
+        interval: 95 % confidence interval of ``Err``, if known.
+        wer_tool: Tool that computed the error rates.
     """
 
     experiment: Path
@@ -43,13 +43,13 @@ class Result:
     measure: str
     row: dict[str, float]
     interval: tuple[float, float] | None
-    scorer: str
+    wer_tool: str
 
 
 def bootstrap_interval(utterances: Iterable[tuple[int, int]]) -> tuple[float, float]:
     """95 % confidence interval of the error rate, resampling utterances.
 
-    Bisani and Ney, ICASSP 2004: the test set is drawn again with replacement.
+    Bisani and Ney, ICASSP 2004: the test set is resampled with replacement.
 
     Args:
         utterances: (tokens of the reference, errors) of each.
@@ -68,9 +68,12 @@ def bootstrap_interval(utterances: Iterable[tuple[int, int]]) -> tuple[float, fl
 
 
 def read_result(directory: Path, experiment: Path, measure: str) -> Result | None:
-    """Read one ``score_*`` folder; None where nothing was scored.
+    """Read one ``score_*`` directory; None if it has no results.
 
-    ESPnet's own folders hold sclite's ``result.txt`` alone: of these, the totals.
+    ESPnet's own directories have only sclite's ``result.txt``, with the totals.
+
+    Raises:
+        UserError: A file is damaged.
     """
     names = (experiment, directory.parent.parent.name, directory.parent.name, measure)
     if (directory / "result.json").exists():
@@ -78,12 +81,13 @@ def read_result(directory: Path, experiment: Path, measure: str) -> Result | Non
             saved = json.loads((directory / "result.json").read_text(encoding="utf-8"))
             row = {column: float(saved[column]) for column in COLUMNS}
             interval = bootstrap_interval(saved["utterances"].values())
-            scorer = str(saved["scorer"])
-        except Exception as e:  # of a damaged file, by whatever meets it first
+            # files written before the key was renamed have "scorer"
+            tool = str(saved.get("wer_tool") or saved["scorer"])
+        except Exception as e:  # a damaged file can raise anything
             raise UserError(
-                f"{directory}/result.json: not a result ({e!r}); score the set again"
+                f"{directory}/result.json: not a result ({e!r}); evaluate the set again"
             ) from e
-        return Result(*names, row, interval, scorer)
+        return Result(*names, row, interval, tool)
     if (directory / "result.txt").exists():
         text = (directory / "result.txt").read_text(encoding="utf-8", errors="replace")
         total = re.search(r"\| *Sum/Avg *\|([^|]*)\|([^|]*)\|", text)
@@ -91,7 +95,9 @@ def read_result(directory: Path, experiment: Path, measure: str) -> Result | Non
         with contextlib.suppress(ValueError):
             row = dict(zip(COLUMNS, map(float, numbers), strict=True))
             return Result(*names, row, None, "sclite")
-        raise UserError(f"{directory}/result.txt: no line Sum/Avg; score the set again")
+        raise UserError(
+            f"{directory}/result.txt: no line Sum/Avg; evaluate the set again"
+        )
     return None
 
 
@@ -112,7 +118,7 @@ def find_results(experiments: Iterable[PathLike]) -> list[Result]:
         ]
         if not found:
             raise UserError(
-                f"{experiment}: no results in it; decode (stage 14) and score "
+                f"{experiment}: no results in it; decode (stage 14) and evaluate "
                 "(stage 15) first"
             )
         results += found
@@ -137,7 +143,7 @@ def _git(*command: str) -> str:
 
 
 def environment() -> str:
-    """What the results were made with, as ESPnet lists it."""
+    """The software versions behind the results, as ESPnet lists them."""
     now = datetime.datetime.now().astimezone()
     return (
         "## Environments\n\n"
@@ -209,11 +215,11 @@ def write_results(experiments: Iterable[PathLike], output: PathLike) -> str:
     """
     results = find_results(experiments)
     short = summary(results)
-    scorers = ", ".join(sorted({r.scorer.split(" (")[0] for r in results}))
+    tools = ", ".join(sorted({r.wer_tool.split(" (")[0] for r in results}))
     write_atomic(
         output,
         f"# RESULTS\n\n{environment()}\n## Summary\n\n"
-        f"Error rates in percent, scored by {scorers}; in brackets 95 % confidence "
+        f"Error rates in percent, computed by {tools}; in brackets 95 % confidence "
         f"intervals (bootstrap over utterances).\n\n{short}\n{tables(results)}",
     )
     return short

@@ -1,12 +1,12 @@
-"""Word and character error rates by sclite where it is, else by jiwer.
+"""Word and character error rates, by sclite if it is installed, else by jiwer.
 
-Both are given the same tokens. As in ESPnet's ``asr.sh``, case does not count, and
-characters are scored with ``<space>`` for the blank between words.
+Both get the same tokens. As in ESPnet's ``asr.sh``, case is ignored, and ``<space>`` is
+a character between words.
 
-The scorers agree on the number of errors but for rare utterances: jiwer finds the
-fewest errors, sclite the alignment of least cost with 4 for a substitution and 3 for
-a deletion or an insertion, which can have an error more in a long, very wrong
-hypothesis. They may split the same errors differently.
+The tools agree on the number of errors but for rare utterances: jiwer minimises the
+errors, sclite a cost of 4 for a substitution and 3 for a deletion or an insertion,
+which can give one error more in a long, very wrong hypothesis. They may split the same
+errors differently.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, UserError, preview
@@ -25,8 +26,8 @@ from espnet_a2m.core.files import PathLike, write_atomic
 from espnet_a2m.data.tables import read_scp
 
 SPACE = "<space>"
-# sclite gives these a meaning of its own (alternatives, comments, null words), or
-# drops them; their full-width twins are scored as they stand.
+# sclite drops these or reads them as markup (alternatives, comments, null words); their
+# full-width forms are ordinary characters.
 SPECIAL = str.maketrans({c: chr(ord(c) + 0xFEE0) for c in ";{}*@\\"})
 # An utterance id stands in parentheses at the end of its line.
 SPECIAL_ID = str.maketrans({c: chr(ord(c) + 0xFEE0) for c in "()"})
@@ -34,7 +35,7 @@ SPECIAL_ID = str.maketrans({c: chr(ord(c) + 0xFEE0) for c in "()"})
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """Of one utterance, tokens that are correct, and errors by kind."""
+    """Correct tokens and errors of one utterance."""
 
     corr: int
     sub: int
@@ -53,7 +54,7 @@ class Counts:
 
 
 def find_sclite() -> str | None:
-    """Path of sclite: in PATH, $SCTK_ROOT/bin or where Debian's ``sctk`` has it."""
+    """Path of sclite: in PATH, in $SCTK_ROOT/bin or from Debian's package ``sctk``."""
     places = ["/usr/lib/sctk/bin"]
     if root := os.environ.get("SCTK_ROOT"):
         places.insert(0, os.path.join(root, "bin"))
@@ -62,17 +63,22 @@ def find_sclite() -> str | None:
     )
 
 
-def describe_scorer(sctk: str = "auto") -> str:
-    """What will score, in words; ``sctk`` is ``auto`` or ``none`` (always jiwer)."""
+def describe_tool(sctk: str = "auto") -> str:
+    """Name of the tool that computes error rates.
+
+    Args:
+        sctk: ``auto``: sclite if it is installed, else jiwer; ``none``: jiwer.
+
+    Raises:
+        UserError: Neither is installed.
+    """
     if sctk == "auto" and (sclite := find_sclite()):
         return f"sclite ({sclite})"
     try:
-        from importlib.metadata import version
-
         name = f"jiwer {version('jiwer')}"
     except ImportError as e:
         raise UserError(
-            "nothing to score with: neither sclite (apt install sctk, or set "
+            "no tool for error rates: neither sclite (apt install sctk, or set "
             "SCTK_ROOT) nor jiwer (pip install jiwer) is installed"
         ) from e
     why = "as asked" if sctk == "none" else "sclite was not found"
@@ -80,7 +86,7 @@ def describe_scorer(sctk: str = "auto") -> str:
 
 
 def tokens(text: str, unit: str) -> list[str]:
-    """What is scored of a transcript: lower-case words, or characters and <space>."""
+    """Tokens of a transcript: lower-case words, or characters and <space>."""
     words = text.lower().translate(SPECIAL).split()
     if unit == "word":
         return words
@@ -88,10 +94,10 @@ def tokens(text: str, unit: str) -> list[str]:
 
 
 def read_pair(ref: PathLike, hyp: PathLike) -> tuple[dict[str, str], dict[str, str]]:
-    """Transcripts of a reference and a hypothesis ``text``; both may have empty lines.
+    """Transcripts of a reference and a hypothesis ``text``; lines may be empty.
 
     Raises:
-        DataError: A hypothesis is missing, or belongs to no reference.
+        DataError: The files have different utterances, or the reference no words.
     """
     refs, hyps = read_scp(ref, allow_empty=True), read_scp(hyp, allow_empty=True)
     if missing := [utt for utt in refs if utt not in hyps]:
@@ -102,11 +108,11 @@ def read_pair(ref: PathLike, hyp: PathLike) -> tuple[dict[str, str], dict[str, s
         )
     if extra := [utt for utt in hyps if utt not in refs]:
         raise DataError(
-            f"{hyp}: {len(extra)} hypotheses are of utterances that {ref} lacks: "
+            f"{hyp}: {len(extra)} hypotheses are of utterances not in {ref}: "
             f"{preview(extra)}; decode the same set"
         )
     if not any(text.split() for text in refs.values()):
-        raise DataError(f"{ref}: not one word in all its transcripts")
+        raise DataError(f"{ref}: all transcripts are empty")
     return refs, hyps
 
 
@@ -122,7 +128,7 @@ def write_trn(path: PathLike, texts: Mapping[str, list[str]]) -> None:
 
 
 def run_sclite(sclite: str, outdir: Path) -> tuple[dict[str, Counts], str]:
-    """Score ``ref.trn`` and ``hyp.trn``: counts by trn id, and sclite's reports.
+    """Align ``ref.trn`` and ``hyp.trn``: counts by trn id, and sclite's reports.
 
     Raises:
         UserError: sclite failed.
@@ -138,7 +144,7 @@ def run_sclite(sclite: str, outdir: Path) -> tuple[dict[str, Counts], str]:
         raise UserError(
             f"{outdir}: {' '.join(command)} failed with status {done.returncode}: "
             f"{done.stderr.decode(errors='replace').strip()[-500:]}; use --sctk none "
-            "to score by jiwer"
+            "for jiwer"
         )
     return {key: Counts(*map(int, counts)) for key, *counts in found}, report
 
@@ -146,30 +152,20 @@ def run_sclite(sclite: str, outdir: Path) -> tuple[dict[str, Counts], str]:
 def run_jiwer(
     refs: Mapping[str, list[str]], hyps: Mapping[str, list[str]]
 ) -> tuple[dict[str, Counts], str]:
-    """Counts by trn id, and the alignments of what is not correct."""
+    """Counts by trn id, and the alignments of utterances with errors."""
     import jiwer
 
     split = jiwer.Compose([jiwer.ReduceToListOfListOfWords(" ")])
-    keys = list(refs)
-    output = jiwer.process_words(
-        [" ".join(refs[key]) for key in keys],
-        [" ".join(hyps[key]) for key in keys],
-        reference_transform=split,
-        hypothesis_transform=split,
-    )
     counts, lines = {}, []
-    for key, chunks in zip(keys, output.alignments, strict=True):
-        of = dict.fromkeys(("equal", "substitute", "delete", "insert"), 0)
-        lines.append(f"id: ({key})")
-        for c in chunks:
-            size = max(c.ref_end_idx - c.ref_start_idx, c.hyp_end_idx - c.hyp_start_idx)
-            of[c.type] += size
-            if c.type != "equal":
-                was = " ".join(refs[key][c.ref_start_idx : c.ref_end_idx])
-                now = " ".join(hyps[key][c.hyp_start_idx : c.hyp_end_idx])
-                lines.append(f"  {c.type:<10} [{was}] -> [{now}]")
-        counts[key] = Counts(*of.values())
-    return counts, "\n".join(lines) + "\n"
+    for key, words in refs.items():
+        pair = " ".join(words), " ".join(hyps[key])
+        output = jiwer.process_words(*pair, split, split)
+        counts[key] = Counts(
+            output.hits, output.substitutions, output.deletions, output.insertions
+        )
+        alignment = jiwer.visualize_alignment(output, show_measures=False)
+        lines.append(f"id: ({key})\n" + "".join(alignment.partition("REF:")[1:]))
+    return counts, "".join(lines)
 
 
 def percentages(counts: Mapping[str, Counts]) -> dict[str, float]:
@@ -197,28 +193,28 @@ def summary_table(row: Mapping[str, float]) -> str:
     )
 
 
-def score(
+def evaluate(
     ref: PathLike, hyp: PathLike, outdir: PathLike, unit: str, sctk: str = "auto"
 ) -> dict[str, float]:
-    """Score a decoded set.
+    """Compute the error rates of a decoded set.
 
-    Writes ``ref.trn``, ``hyp.trn``, ``result.txt`` (the scorer's reports) and, last,
+    Writes ``ref.trn``, ``hyp.trn``, ``result.txt`` (the tool's reports) and, last,
     ``result.json`` (totals, and [tokens, errors] of each utterance).
 
     Args:
         ref: Reference ``text``; ``utt2spk`` beside it names the speakers.
         hyp: Decoded ``text``.
-        outdir: Where the files go.
+        outdir: Output directory.
         unit: ``word`` or ``char``.
-        sctk: ``auto``: sclite where it is; ``none``: jiwer.
+        sctk: As of :func:`describe_tool`.
 
     Returns:
         ESPnet's columns, see :func:`percentages`.
 
     Raises:
-        UserError: Hypotheses are missing or superfluous, or nothing can score.
+        UserError: The sets differ, or no tool is installed.
     """
-    scorer = describe_scorer(sctk)
+    tool = describe_tool(sctk)
     refs, hyps = read_pair(ref, hyp)
     utt2spk_file = Path(ref).parent / "utt2spk"
     utt2spk = read_scp(utt2spk_file) if utt2spk_file.exists() else {}
@@ -232,7 +228,7 @@ def score(
     out = Path(outdir)
     write_trn(out / "ref.trn", ref_tokens)
     write_trn(out / "hyp.trn", hyp_tokens)
-    sclite = find_sclite() if scorer.startswith("sclite") else None
+    sclite = find_sclite() if tool.startswith("sclite") else None
     if sclite:
         counts, report = run_sclite(sclite, out)
     else:
@@ -244,16 +240,16 @@ def score(
     ]
     if lost:
         raise UserError(
-            f"{out}: {scorer} did not score {preview(lost)} in full; use --sctk none"
+            f"{out}: {tool} did not count all of {preview(lost)}; use --sctk none"
         )
     row = percentages(counts)
-    head = f"Scored by {scorer}, unit: {unit}\n\n"
+    head = f"Error rates by {tool}, unit: {unit}\n\n"
     write_atomic(
         out / "result.txt", head + ("" if sclite else summary_table(row)) + report
     )
     utterances = {
         utt: [counts[key].words, counts[key].errors] for utt, key in ids.items()
     }
-    result = {"scorer": scorer, "unit": unit, **row, "utterances": utterances}
+    result = {"wer_tool": tool, "unit": unit, **row, "utterances": utterances}
     write_atomic(out / "result.json", json.dumps(result, ensure_ascii=False) + "\n")
     return row

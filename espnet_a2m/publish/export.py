@@ -1,8 +1,8 @@
-"""A pre-trained model as stock ESPnet's ``frontend: espnet_ssl`` reads it.
+"""Export a pre-trained model for stock ESPnet's ``frontend: espnet_ssl``.
 
-That front end builds ESPnet's own SSL model from a ``config.yaml`` beside the
-checkpoint and fills it with whatever keys match. So the export is written by the stock
-classes, read back by them and compared before it gets its name.
+That front end builds ESPnet's own SSL model from the ``config.yaml`` beside a
+checkpoint and loads the keys that match. The export is therefore written by ESPnet's
+classes, read back by them and compared before it is renamed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from espnet_a2m.model.model import A2MModel
 from espnet_a2m.training.task import A2MTask
 
 MODEL, CONFIG = "model.pth", "config.yaml"
-# What the two models share; all parameters are in these.
+# The parts that both models have; they hold all parameters.
 PARTS = ("frontend", "normalize", "preencoder", "encoder")
 TOLERANCE = 1e-5
 HEADER = """\
@@ -40,10 +40,10 @@ MOVED = """\
 
 
 def stock_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The options of a pre-training that ESPnet's own SSL task knows.
+    """The options of a pre-training configuration for ESPnet's own SSL task.
 
     Raises:
-        UserError: Names the option whose class ESPnet's task does not have.
+        UserError: ESPnet's task does not have the class of an option.
     """
     kept: dict[str, Any] = {"token_list": ["<unk>"], "input_size": None, "init": None}
     for choices in (
@@ -66,17 +66,17 @@ def stock_config(config: dict[str, Any]) -> dict[str, Any]:
             "encoder_conf.interctc_layer_idx: ESPnet's `frontend: espnet_ssl` cannot "
             "read the layers of such an encoder; fine-tune it by --init_param"
         )
-    # ESPnet builds its masking, which it wants, for a loss only: a small one
+    # ESPnet requires masking, which it builds for a loss only: a small one
     loss = {"name": "hubert", "conf": {"num_classes": 1, "final_dim": 1}}
     kept |= {"loss": [loss], "util": [{"name": "mask", "conf": {}}], "model_conf": {}}
     return kept | {"model": "espnet", "version": config.get("version")}
 
 
 def portable_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters under the names that every supported release of ESPnet reads.
+    """Parameters under names that both supported releases of ESPnet read.
 
-    202611 renamed parts of all subsamplings but `conv2d8`. It still reads the old
-    names, whereas 202511 would ignore the new ones and leave the layer random.
+    202611 renamed parts of all subsampling layers but `conv2d8`. It still reads the old
+    names; 202511 would ignore the new ones and leave the layer random.
     """
     state = model.state_dict()
     embed: Any = type(model.encoder.embed)  # type: ignore[union-attr]
@@ -94,15 +94,15 @@ def portable_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 def stock_layers(
     model: Any, speech: torch.Tensor, lengths: torch.Tensor
 ) -> list[torch.Tensor]:
-    """What `frontend: espnet_ssl` reads of an ESPnet SSL model, and its final output.
+    """The layers that `frontend: espnet_ssl` reads of an ESPnet SSL model.
 
     Args:
-        model: ESPnet's, in evaluation mode.
+        model: ESPnet's model in evaluation mode.
         speech: (B, N) waveforms.
         lengths: (B,) samples.
 
     Returns:
-        (B, T, D) of each layer and after the encoder's final norm.
+        (B, T, D) outputs of each layer, and after the encoder's final norm.
     """
     final, layers, _ = model.inference_encode(speech, lengths)
     return [*layers, final]
@@ -112,7 +112,7 @@ def stock_layers(
 def our_layers(
     model: A2MModel, speech: torch.Tensor, lengths: torch.Tensor
 ) -> list[torch.Tensor]:
-    """The same of a pre-trained model of ours."""
+    """As `stock_layers`, of our model."""
     encoder_in, lengths = model.encoder_input(*model.frontend(speech, lengths))
     numbers = range(1, model.num_layers + 1)
     captured = capture_layers(model.encoder, encoder_in, lengths, numbers)
@@ -120,15 +120,15 @@ def our_layers(
 
 
 def check(model: A2MModel, model_file: Path) -> None:
-    """Read an export as ESPnet does and compare it with what was exported.
+    """Read an export as ESPnet does and compare its outputs with the model's.
 
     Raises:
-        UserError: Parameters are missing or left over, or outputs differ.
+        UserError: Parameters are missing or unexpected, or outputs differ.
     """
-    read, _ = SSLTask.build_model_from_file(None, model_file)
+    exported, _ = SSLTask.build_model_from_file(None, model_file)
     state = torch.load(model_file, weights_only=True)
     # ESPnet would ignore what does not match
-    missing, unexpected = read.load_state_dict(state, strict=False)
+    missing, unexpected = exported.load_state_dict(state, strict=False)
     if missing or unexpected:
         raise UserError(
             f"{model_file}: ESPnet would not find {preview(missing) or 'nothing'} and "
@@ -138,7 +138,7 @@ def check(model: A2MModel, model_file: Path) -> None:
     lengths = torch.tensor([model.fs, model.fs * 3 // 4])  # the second is padded
     noise[1, lengths[1] :] = 0
     ours = our_layers(model.eval(), noise, lengths)
-    theirs = stock_layers(read.eval(), noise, lengths)
+    theirs = stock_layers(exported.eval(), noise, lengths)
     for i, (want, got) in enumerate(zip(ours, theirs, strict=True), 1):
         if not torch.allclose(want, got, rtol=0, atol=TOLERANCE):
             raise UserError(
@@ -148,10 +148,10 @@ def check(model: A2MModel, model_file: Path) -> None:
 
 
 def write_model(model: A2MModel, config: dict[str, Any], path: Path) -> None:
-    """Write the parameters that ESPnet's model of this configuration has."""
+    """Write the parameters of ESPnet's model with this configuration."""
     with torch.random.fork_rng(devices=[]):
         target = SSLTask.build_model(argparse.Namespace(**config))
-    for parameter in target.parameters():  # what has no counterpart stays zero
+    for parameter in target.parameters():  # those without a counterpart stay zero
         torch.nn.init.zeros_(parameter)
     for part in PARTS:
         if getattr(model, part) is not None:
@@ -160,7 +160,7 @@ def write_model(model: A2MModel, config: dict[str, Any], path: Path) -> None:
 
 
 def write_config(config: dict[str, Any], directory: Path, stats: str | None) -> None:
-    """Write ``config.yaml``, with the statistics where they will lie."""
+    """Write ``config.yaml``; ``stats`` is the path of the feature statistics."""
     if stats is not None:
         conf = {**config["normalize_conf"], "stats_file": stats}
         config = {**config, "normalize_conf": conf}
@@ -169,19 +169,19 @@ def write_config(config: dict[str, Any], directory: Path, stats: str | None) -> 
 
 
 def export(model_file: str | Path, output_dir: str | Path) -> Path:
-    """Write a pre-trained model so that ESPnet's ``frontend: espnet_ssl`` reads it.
+    """Export a pre-trained model for ESPnet's ``frontend: espnet_ssl``.
 
     Args:
         model_file: Checkpoint of a pre-training, such as ``valid....best.pth``, with
             ``config.yaml`` beside it.
-        output_dir: Made, or replaced if it holds an earlier export.
+        output_dir: Created, or replaced if it holds an earlier export.
 
     Returns:
         The model in ``output_dir``, for ``path_or_url``.
 
     Raises:
-        UserError: A file is missing, ESPnet has not what the model is made of, or
-            would compute something else.
+        UserError: A file is missing, ESPnet does not have a part of the model, or
+            computes other outputs.
     """
     model_file = Path(model_file)
     output = Path(output_dir).absolute()
@@ -197,15 +197,15 @@ def export(model_file: str | Path, output_dir: str | Path) -> Path:
     model = load_trained_model(
         A2MTask, model_file, None, "pre-train the model first (stages 10-11)"
     )
-    made = output.with_name(f"{output.name}.tmp")
-    shutil.rmtree(made, ignore_errors=True)
-    made.mkdir(parents=True)
+    temporary = output.with_name(f"{output.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
     if stats:
-        shutil.copyfile(stats, made / Path(stats).name)
-    write_config(config, made, stats and str(made / Path(stats).name))
-    write_model(model, config, made / MODEL)
-    check(model, made / MODEL)
-    write_config(config, made, stats and str(output / Path(stats).name))
+        shutil.copyfile(stats, temporary / Path(stats).name)
+    write_config(config, temporary, stats and str(temporary / Path(stats).name))
+    write_model(model, config, temporary / MODEL)
+    check(model, temporary / MODEL)
+    write_config(config, temporary, stats and str(output / Path(stats).name))
     shutil.rmtree(output, ignore_errors=True)
-    os.replace(made, output)
+    os.replace(temporary, output)
     return output / MODEL

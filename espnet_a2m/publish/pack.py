@@ -1,9 +1,11 @@
-"""Pack a model for espnet2.main_funcs.pack_funcs.unpack, wherever its files lie.
+"""Pack a model for espnet2.main_funcs.pack_funcs.unpack, wherever its files are.
 
-ESPnet's pack stores files under the paths they have here, and unpack mends only those
-that the configuration spells in the same way. So the files are gathered in one
-directory first, the configuration with them.
+ESPnet's pack stores files under their present paths, and unpack corrects only those
+that the configuration spells in the same way. The files and the configuration are
+therefore copied to one directory first.
 """
+
+from __future__ import annotations
 
 import argparse
 import os
@@ -18,8 +20,8 @@ import yaml
 from espnet_a2m.core.config import load_config
 from espnet_a2m.core.errors import UserError, main_guard
 
-# Inside the archive. Not at its root: espnet_model_zoo takes a word without a slash for
-# no path and would not mend it.
+# Directory in the archive. Files at its root would have paths without a slash, which
+# espnet_model_zoo does not take for paths and would not correct.
 FILES = Path("exp")
 CARD = {
     "asr": """\
@@ -62,22 +64,28 @@ path_or_url = unpack("{name}.zip", "/models/{name}")["ssl_model_file"]
 
 
 def gather(args: argparse.Namespace, directory: Path) -> list[str]:
-    """Copy what the model needs; returns the names of the files beside it."""
+    """Copy the files that the model needs; returns those beside model and config.
+
+    Raises:
+        UserError: A file is missing, or the model reads another one.
+    """
     config = load_config(args.config)
     if config.get("frontend") == "espnet_ssl":
         raise UserError(
             f"{args.config}: frontend: espnet_ssl reads another model, whose paths "
-            "ESPnet's unpack does not mend: pack one that starts by --init_param"
+            "ESPnet's unpack does not correct: pack one that starts by --init_param"
         )
     conf = config.get("normalize_conf") or {}
     names = []
     (directory / FILES).mkdir()
     for holder, key in ((conf, "stats_file"), (config, "bpemodel")):
         if holder.get(key):
-            # as the configuration says it, relative to where training ran
+            # relative to where the training ran
             path = Path(holder[key])
             if not path.is_file():
-                raise UserError(f"{path}: {args.config} names this {key}; it is gone")
+                raise UserError(
+                    f"{path}: {args.config} names this {key}; it is missing"
+                )
             holder[key] = str(FILES / path.name)
             shutil.copyfile(path, directory / holder[key])
             names.append(holder[key])
@@ -98,7 +106,7 @@ def gather(args: argparse.Namespace, directory: Path) -> list[str]:
 
 @main_guard
 def main() -> None:
-    """Write the archive under a temporary name, then rename it."""
+    """Command line: write the archive under a temporary name, then rename it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("task", choices=["asr", "ssl"])
     parser.add_argument("--config", type=Path, required=True)
@@ -114,7 +122,7 @@ def main() -> None:
         command += [f"--{args.task}_model_file", str(FILES / "model.pth")]
         for option in names:
             command += ["--option", option]
-        temporary = outpath.with_name(f".{outpath.name}")  # of the same type
+        temporary = outpath.with_name(f".{outpath.name}")  # same suffix: the format
         subprocess.run([*command, "--outpath", temporary], cwd=directory, check=True)
         os.replace(temporary, outpath)
     print(f"packed: {args.outpath}")

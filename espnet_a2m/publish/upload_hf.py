@@ -1,7 +1,9 @@
-"""Upload a packed model to the Hugging Face Hub, laid out as ESPnet's downloader reads.
+"""Upload a packed model to the Hugging Face Hub, in the layout of ESPnet's downloader.
 
-The archive is extracted to a directory first, which is then uploaded as it is.
+The archive is extracted to a directory, which is then uploaded.
 """
+
+from __future__ import annotations
 
 import argparse
 import os
@@ -13,33 +15,35 @@ from espnet_a2m.core.errors import UserError, main_guard
 
 
 def extract(archive: Path, directory: Path, repo: str) -> None:
-    """Replace a directory by what an archive holds, the card naming its repository.
+    """Extract an archive to a directory and write the repository into its model card.
 
-    It has its name when it is whole.
+    The directory is replaced when all files are extracted.
 
     Raises:
-        UserError: The directory is there and is no earlier one.
+        UserError: The directory exists and holds something else.
     """
     if directory.exists() and not (directory / "README.md").is_file():
         raise UserError(f"--outdir {directory}: has no model card: name another folder")
-    made = directory.with_name(f"{directory.name}.tmp")
-    shutil.rmtree(made, ignore_errors=True)
+    temporary = directory.with_name(f"{directory.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
     with zipfile.ZipFile(archive) as files:
-        files.extractall(made)
-    card = made / "README.md"
+        files.extractall(temporary)
+    card = temporary / "README.md"
     text = card.read_text(encoding="utf-8").replace("user/name", repo)
     card.write_text(text, encoding="utf-8")
     shutil.rmtree(directory, ignore_errors=True)
-    os.replace(made, directory)
+    os.replace(temporary, directory)
 
 
 @main_guard
 def main() -> None:
-    """Check everything that can be checked here, then upload."""
+    """Command line: check all that can be checked here, then upload."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--archive", type=Path, required=True, help="Made by pack")
+    parser.add_argument("--archive", type=Path, required=True, help="Written by pack")
     parser.add_argument("--repo", required=True, help="user/name on the Hub")
-    parser.add_argument("--outdir", type=Path, required=True, help="To be uploaded")
+    parser.add_argument(
+        "--outdir", type=Path, required=True, help="Directory to upload"
+    )
     args = parser.parse_args()
 
     from huggingface_hub import HfApi, get_token

@@ -33,7 +33,7 @@ from espnet_a2m.data.streams import check_streams
 from espnet_a2m.data.tables import iter_counts, read_scp, write_table
 from espnet_a2m.evaluation.results import read_result, summary, tables
 from espnet_a2m.evaluation.scored_set import ScoredSet
-from espnet_a2m.evaluation.wer import score
+from espnet_a2m.evaluation.wer import evaluate
 from espnet_a2m.labels.kmeans import KMeans
 from espnet_a2m.labels.label_set import summarise
 from espnet_a2m.training.stats import read_stats
@@ -107,7 +107,7 @@ def configuration(folder: Path, speech: np.ndarray) -> None:
 
 def result(folder: Path, speech: np.ndarray) -> None:
     texts(folder, speech)
-    score(folder / "ref", folder / "hyp", folder / "score_wer", "word", "none")
+    evaluate(folder / "ref", folder / "hyp", folder / "score_wer", "word", "none")
 
 
 def kmeans(folder: Path, speech: np.ndarray) -> None:
@@ -186,7 +186,7 @@ def read_two_streams(folder: Path) -> None:
 
 
 def read_texts(folder: Path) -> None:
-    score(folder / "ref", folder / "hyp", folder, "word", "none")
+    evaluate(folder / "ref", folder / "hyp", folder, "word", "none")
 
 
 TABLES = ("text", "utt2*", "spk2utt", "segments", "wav.scp")

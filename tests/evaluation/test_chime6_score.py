@@ -60,7 +60,7 @@ def test_scores_per_session_and_location(tmp_path, monkeypatch, capsys, sctk):
     (tmp_path / "dump" / "raw" / "dev" / "utt2session").write_text("x S02\n")
     with pytest.raises(SystemExit):
         chime6_score.main([])
-    assert "utt2session: lacks P05_S02" in capsys.readouterr().err
+    assert "utt2session: P05_S02" in capsys.readouterr().err
 
 
 def test_speechstew_is_scored_by_chime6s_own_references(tmp_path, monkeypatch, capsys):
@@ -101,4 +101,4 @@ def test_speechstew_is_scored_by_chime6s_own_references(tmp_path, monkeypatch, c
     (own / "text").write_text(f"{max(said)} okay\n")
     with pytest.raises(SystemExit):
         chime6_score.main(["--sctk", "none"])
-    assert "data/own/chime6/dev/text: lacks P05_S02" in capsys.readouterr().err
+    assert "data/own/chime6/dev/text: P05_S02" in capsys.readouterr().err
