@@ -12,7 +12,7 @@ from espnet_a2m.confidence.energy import frame_level
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.evaluation.scored_set import ScoredSet
-from espnet_a2m.masking.sampling import span_mask
+from espnet_a2m.masking.guided import GuidedMasking
 
 PERCENTILES = (5, 25, 50, 75, 95)
 ALL = "all"  # stands for all languages together
@@ -67,16 +67,16 @@ def draw_mask(
     mask_length: int,
     seed: int,
 ) -> np.ndarray:
-    """(T,) boolean mask as pre-training draws it; uniform without confidences."""
-    guide = None if confidence is None else torch.from_numpy(confidence)[None].float()
-    mask = span_mask(
-        torch.tensor([num_frames]),
-        num_frames,
-        mask_prob,
-        mask_length,
-        guide,
-        torch.Generator().manual_seed(seed),
-    )
+    """(T,) boolean mask as pre-training draws it by default; uniform without
+    confidences."""
+    guidance = "uniform" if confidence is None else "high"
+    masking = GuidedMasking(1, mask_prob, mask_length, guidance)
+    guide = None if confidence is None else torch.from_numpy(confidence)[None]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        mask = masking.draw(
+            torch.tensor([num_frames]), num_frames, guide, torch.tensor(0)
+        )
     return mask[0].numpy()
 
 

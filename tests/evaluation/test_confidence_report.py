@@ -102,7 +102,10 @@ def test_spans_and_masks():
     assert spans(np.zeros(3, dtype=bool)) == []
     s_t = np.r_[np.full(50, 1e-6), np.ones(50)]
     guided = draw_mask(s_t, 100, 0.4, 10, seed=0)
-    assert guided.sum() == 40 and guided[:50].sum() <= 1
+    assert guided.sum() == 40
+    # ranks are .25 and .75 in the mean: a third as many starts, whatever the scorer
+    unsure = [draw_mask(s_t, 100, 0.4, 10, seed)[:50].sum() for seed in range(100)]
+    assert 9 < np.mean(unsure) < 14
     assert (guided == draw_mask(s_t, 100, 0.4, 10, seed=0)).all()
 
 
