@@ -89,7 +89,8 @@ def get_parser() -> argparse.ArgumentParser:
     option(
         "--blank",
         choices=["include", "exclude", "renormalise"],
-        help="Of espnet, hf: how the blank enters the measure [include]",
+        help="Of espnet, hf: how the blank enters the measure of a frame; include is "
+        "eq. 2 read literally [exclude]",
     )
     option(
         "--temperature",

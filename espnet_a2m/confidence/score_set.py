@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from espnet_a2m.confidence.interface import Scorer
+from espnet_a2m.confidence.interface import Scorer, Scores
 from espnet_a2m.core.errors import DataError, UserError
 from espnet_a2m.data.audio import read_audio
 from espnet_a2m.data.chunked_table import write_chunked_table
@@ -41,7 +41,7 @@ def batches(
 
 def confidences_of(
     scorer: Scorer, batch: Mapping[str, np.ndarray], device: str
-) -> dict[str, np.ndarray]:
+) -> dict[str, tuple[np.ndarray, float]]:
     """Score a batch of utterances and check what the scorer answers.
 
     Args:
@@ -50,7 +50,7 @@ def confidences_of(
         device: ``cpu`` or ``cuda``.
 
     Returns:
-        Utterance -> (T,) confidences in [0, 1], T >= 0.
+        Utterance -> (T,) confidences in [0, 1], T >= 0, and s_u.
 
     Raises:
         UserError: They are outside [0, 1], not finite, or not on the scorer's grid.
@@ -58,10 +58,12 @@ def confidences_of(
     num_samples = [len(speech) for speech in batch.values()]
     rows = [torch.from_numpy(speech) for speech in batch.values()]
     with torch.no_grad():
-        confidence, lengths = scorer.score(
-            pad_sequence(rows, batch_first=True).to(device),
-            torch.tensor(num_samples),
-            list(batch),
+        confidence, lengths, utterance = Scores(
+            *scorer.score(
+                pad_sequence(rows, batch_first=True).to(device),
+                torch.tensor(num_samples),
+                list(batch),
+            )
         )
     scored = {}
     values = confidence.float().cpu().numpy()
@@ -73,8 +75,12 @@ def confidences_of(
             raise UserError(
                 f"{name} has {length} frames in {values.shape[1]} columns: {fix}"
             )
-        scored[utt_id] = values[row, :length]
-        if not ((scored[utt_id] >= 0) & (scored[utt_id] <= 1)).all():
+        frames = values[row, :length]
+        s_u = 0.0
+        if length:
+            s_u = float(frames.mean() if utterance is None else utterance[row])
+        scored[utt_id] = frames, s_u
+        if not (((frames >= 0) & (frames <= 1)).all() and 0 <= s_u <= 1):
             raise UserError(
                 f"{name} got confidences that are "
                 "NaN or outside [0, 1]: bring them there"
@@ -121,7 +127,8 @@ def score_set(
     ) -> dict[str, tuple[np.ndarray, float]]:
         made = {}
         for batch in batches(audio, fs, batch_seconds):
-            for utt_id, confidence in confidences_of(scorer, batch, device).items():
+            scored = confidences_of(scorer, batch, device)
+            for utt_id, (confidence, s_u) in scored.items():
                 samples = len(batch[utt_id])
                 if not len(confidence):
                     raise DataError(
@@ -129,7 +136,7 @@ def score_set(
                         "is too short for the scorer: raise --min_wav_duration "
                         "(stage 4)"
                     )
-                made[utt_id] = confidence[:, None], float(confidence.mean())
+                made[utt_id] = confidence[:, None], s_u
                 report(samples / fs)
         return made
 

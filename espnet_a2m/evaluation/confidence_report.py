@@ -135,7 +135,8 @@ def utterance_scores(scored: ScoredSet) -> dict[str, tuple[float, float]]:
     scores = {}
     for utt in scored.audio:
         s_t = scored.confidence(utt)
-        scores[utt] = (float(s_t.mean()), scored.seconds(utt, len(s_t)))
+        s_u = scored.utterance_confidence(utt, s_t)
+        scores[utt] = (s_u, scored.seconds(utt, len(s_t)))
     return scores
 
 
@@ -204,7 +205,8 @@ def make_report(
     divergences = []
     for utt in scored.audio:
         s_t = scored.confidence(utt)
-        utts[utt] = (float(s_t.mean()), scored.seconds(utt, len(s_t)))
+        s_u = scored.utterance_confidence(utt, s_t)
+        utts[utt] = (s_u, scored.seconds(utt, len(s_t)))
         divergences.append(start_divergence(s_t))
         # one byte per frame: the histogram is exact
         seen = np.bincount(np.rint(s_t * 255).astype(int), minlength=256)

@@ -23,6 +23,7 @@ class ScoredSet:
         data: The formatted data directory.
         audio: Utterance -> entry of ``wav.scp``.
         source: Utterance -> entry of ``confidence.scp``.
+        utterance: Utterance -> s_u, from ``utt2conf``; empty where there is none.
         grid: Where the frames are.
         language: Utterance -> ``utt2lang``; empty where there is none.
         num_samples: Utterance -> ``utt2num_samples``; empty where there is none.
@@ -32,6 +33,7 @@ class ScoredSet:
     data: Path
     audio: dict[str, str]
     source: dict[str, str]
+    utterance: dict[str, float]
     grid: FrameGrid
     language: dict[str, str]
     num_samples: dict[str, int]
@@ -57,7 +59,8 @@ class ScoredSet:
         chosen = np.ones(total, dtype=bool)
         if most is not None and total > most:
             chosen[np.random.default_rng(0).permutation(total)[most:]] = False
-        paths = [wav_scp, scp, data / "utt2lang", data / "utt2num_samples"]
+        utt2conf = confidence / "utt2conf"
+        paths = [wav_scp, scp, utt2conf, data / "utt2lang", data / "utt2num_samples"]
         paths = [path for path in paths if path.exists() or path in (wav_scp, scp)]
         tables: dict[Path, dict[str, str]] = {path: {} for path in paths}
         lacks = {path: Preview() for path in paths}
@@ -85,6 +88,7 @@ class ScoredSet:
             data,
             audio=tables[wav_scp],
             source=tables[scp],
+            utterance={u: float(s) for u, s in tables.get(utt2conf, {}).items()},
             grid=FrameGrid.load(confidence / "grid.json"),
             language=tables.get(data / "utt2lang", {}),
             num_samples={u: to_count(n, samples_path, u) for u, n in counts.items()},
@@ -119,6 +123,10 @@ class ScoredSet:
                 "score the set again (stage 8)",
             )
         return values
+
+    def utterance_confidence(self, utt: str, confidence: np.ndarray) -> float:
+        """s_u of an utterance (eq. 9); where it is not known, the mean of (T,) s_t."""
+        return self.utterance.get(utt, float(confidence.mean()))
 
     def seconds(self, utt: str, num_frames: int) -> float:
         """Length of an utterance, from ``num_frames`` where samples are not known."""

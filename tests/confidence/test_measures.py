@@ -107,8 +107,11 @@ def test_interpolation_equals_numpy():
         "confidence": torch.from_numpy(confidence),
         "confidence_lengths": torch.tensor(lengths),
         "speech_start": torch.tensor(starts),
+        "utterance_confidence": torch.tensor([[0.7], [0.8], [0.9]]),
     }
-    got = frontend(torch.zeros(3, 9600), torch.tensor([9600] * 3), 60, streams)
+    audio = torch.zeros(3, 9600), torch.tensor([9600] * 3)
+    got, s_u = frontend(*audio, 60, streams)
+    assert s_u.tolist() == pytest.approx([0.7, 0.8, 0.9])
     for row, (length, start) in enumerate(zip(lengths, starts, strict=True)):
         centres = start + 200.0 + 320 * np.arange(60)
         known = 480.0 + 640 * np.arange(length)
@@ -120,8 +123,8 @@ def test_same_grid_is_the_identity():
     confidence, lengths = torch.rand(2, 30), torch.tensor([30, 30])
     streams = {"confidence": confidence, "confidence_lengths": lengths}
     frontend = ConfidenceFrontend(GRID, GRID)
-    got = frontend(torch.zeros(2, 19200), 640 * lengths, 30, streams)
-    assert torch.equal(got, confidence)
+    got, s_u = frontend(torch.zeros(2, 19200), 640 * lengths, 30, streams)
+    assert torch.equal(got, confidence) and s_u is None
     with pytest.raises(ValueError, match="8000 Hz"):
         ConfidenceFrontend(GRID, FrameGrid(8000, 0.0, 80))
 
@@ -151,7 +154,7 @@ def test_crops_keep_confidences_aligned(short_utterances):
         _, batch = A2MCollateFn(16000, True, crop_duration=1.2)(items)
         starts += batch["speech_start"].tolist()
         frames = GRID.num_frames(batch["speech"].size(1))
-        got = ConfidenceFrontend(GRID, GRID)(
+        got, _ = ConfidenceFrontend(GRID, GRID)(
             batch["speech"], batch["speech_lengths"], frames, batch
         )
         for row, (_, streams) in enumerate(items):

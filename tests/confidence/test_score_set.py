@@ -156,12 +156,15 @@ def test_dumped_batched_and_online_scores_are_equal(
         for utt, path in read_scp(data / "wav.scp").items()
     }
     online = OnlineScorer(model_file=str(scorer), **MEASURE)
-    confidence, lengths = online(*batch_of(list(audio.values())))
+    confidence, lengths, s_u = online(*batch_of(list(audio.values())))
     assert confidence.dtype == torch.float32 and not confidence.requires_grad
     assert want.keys() == batched.keys() == audio.keys()
     assert max(len(c) for c in want.values()) > 4 * min(len(c) for c in want.values())
+    tables = [read_scp(tmp_path / name / "utt2conf") for name in ("single", "batched")]
     exact = 0
     for row, utt in enumerate(want):
+        stored = [float(table[utt]) for table in tables]
+        assert stored == pytest.approx([float(s_u[row])] * 2, abs=1e-4)
         frames = online.grid.num_frames(len(audio[utt]))
         assert len(want[utt]) == len(batched[utt]) == lengths[row] == frames
         computed = confidence[row, :frames].numpy()
@@ -208,7 +211,7 @@ def test_online_scorer_is_no_part_of_the_training_model(scorer, audio):
     before = torch.random.get_rng_state()
     online = OnlineScorer(model_file=str(scorer))
     speech, lengths = batch_of(list(audio.values()))
-    want, _ = online(speech, lengths)
+    want = online(speech, lengths).confidence
     assert torch.equal(torch.random.get_rng_state(), before)
 
     model = torch.nn.Linear(2, 2)
@@ -216,7 +219,7 @@ def test_online_scorer_is_no_part_of_the_training_model(scorer, audio):
     assert len(model.state_dict()) == len(list(model.parameters())) == 2
     model.train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        got, _ = online(speech, lengths)
+        got = online(speech, lengths).confidence
     assert torch.equal(got, want)
     assert torch.equal(got * 255, (got * 255).round())
 
@@ -253,5 +256,5 @@ def test_a_training_step_does_not_wait_for_the_scorer(name, tmp_path):
         lengths = mode.from_tensor(torch.tensor([40000, 30000, 20000]))
         with pytest.raises(DataDependentOutputException):
             lengths.tolist()
-        confidence, frames = online(speech, lengths)
+        confidence, frames, _ = online(speech, lengths)
     assert confidence.shape == (3, 62) and frames.shape == (3,)

@@ -245,7 +245,9 @@ def test_hugging_face_scores_are_those_of_its_own_forward(norm, data, audio, tmp
         np.testing.assert_allclose(scored[utt], want, atol=0.51 / 255)
         noise = torch.cat([torch.from_numpy(speech), torch.randn(999)])
         batch = torch.stack([noise, noise])
-        asked, frames = online(batch, torch.tensor([len(speech), 399]))
+        asked, frames, s_u = online(batch, torch.tensor([len(speech), 399]))
+        with_blank = float(posteriors.amax(-1).mean())
+        assert s_u.tolist() == pytest.approx([with_blank, 0], abs=1e-4)
         assert frames.tolist() == [len(want), 0] and not asked[1].any()
         np.testing.assert_allclose(asked[0, : len(want)], want, atol=0.51 / 255)
     assert np.std(np.concatenate(list(scored.values()))) > 0.02

@@ -75,8 +75,11 @@ def ssl_options(data: Path, confidence: Path | None, exp: Path, *extra) -> list[
     options += data_options(data)
     if confidence is not None:
         for part in ("train", "valid"):
-            stream = f"{confidence}/confidence.scp,confidence,kaldi_ark"
-            options += [f"--{part}_data_path_and_name_and_type", stream]
+            for stream in (
+                f"{confidence}/confidence.scp,confidence,kaldi_ark",
+                f"{confidence}/utt2conf,utterance_confidence,text_float",
+            ):
+                options += [f"--{part}_data_path_and_name_and_type", stream]
         options += ["--confidence_grid", str(confidence / "grid.json")]
     options += ["--normalize", "utterance_mvn", "--output_dir", str(exp)]
     return [*options, *SMALL, *QUICK, "--max_epoch", "2", *map(str, extra)]

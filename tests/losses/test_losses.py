@@ -231,6 +231,15 @@ def test_utterance_weights(options, want):
     assert weight is want or weight.tolist() == pytest.approx(want)
 
 
+def test_the_scorers_own_utterance_confidence():
+    """In place of the mean of all frames, not of the masked ones."""
+    s_u = torch.tensor([0.2, 0.6])
+    weight = UtteranceWeight("relative")(CONFIDENCE, LENGTHS, MASK, s_u)
+    assert weight.tolist() == pytest.approx([0.5, 1.5])
+    masked = UtteranceWeight("confidence", 1.0, "masked")
+    assert masked(CONFIDENCE, LENGTHS, MASK, s_u).tolist() == pytest.approx([0.85, 0.4])
+
+
 def test_a_random_fraction_of_utterances_is_weighted():
     torch.manual_seed(0)
     many = [x.repeat_interleave(5000, 0) for x in (CONFIDENCE, LENGTHS, MASK)]

@@ -286,7 +286,8 @@ def test_bad_confidences_are_named(damage, message, data, confidence, tmp_path, 
         scp[victim] = f"{tmp_path}/bad.ark:{len(victim) + 1}"
     bad = tmp_path / "bad"
     write_table(bad / "confidence.scp", scp)
-    (bad / "grid.json").write_text((confidence / "grid.json").read_text())
+    for name in ("grid.json", "utt2conf"):
+        (bad / name).write_text((confidence / name).read_text())
     with pytest.raises((SystemExit, ValueError)) as error:
         pretrain(data, bad, tmp_path / "exp")
     text = capsys.readouterr().err + str(error.value)
