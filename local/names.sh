@@ -67,7 +67,7 @@ score_option() {  # NAME VALUE SUFFIX: scores with another value go to another d
     confidence_dir+=_$3
 }
 [ "${measure}" = max_prob ] || score_option measure "${measure}" "${measure}"
-[ "${measure}:${blank}" != entropy:exclude ] ||
+[[ ${scorer}:${measure}:${blank} != @(espnet|hf):entropy:exclude ]] ||
     die "--measure entropy: probabilities without the blank's have no entropy; give --blank renormalise"
 [ "${blank}" = exclude ] || score_option blank "${blank}" "${blank}"
 [[ ${score_temperature} =~ ^1(\.0*)?$ ]] ||
