@@ -143,9 +143,9 @@ def test_dumped_batched_and_online_scores_are_equal(
     scorer, data, tmp_path, monkeypatch
 ):
     from espnet_a2m.confidence.online import OnlineScorer
-    from espnet_a2m.data import chunked_table
+    from espnet_a2m.data import shards
 
-    monkeypatch.setattr(chunked_table, "CHUNK_UTTERANCES", 9)
+    monkeypatch.setattr(shards, "CHUNK_UTTERANCES", 9)
     options = [f"--{name}={value}" for name, value in MEASURE.items()]
     want = score(scorer, data, tmp_path / "single", *options)
     batched = score(
@@ -192,8 +192,7 @@ def test_batches_hold_what_they_may(data, tmp_path):
             frames = self.grid.lengths(speech_lengths)
             return (speech_lengths / 1e6)[:, None].repeat(1, int(frames.max())), frames
 
-    seconds = {utt: n / 16000 for utt, n in samples.items()}
-    score_set(data / "wav.scp", tmp_path, Length(), {}, seconds, batch_seconds=30)
+    score_set(data, tmp_path, Length(), {}, batch_seconds=30)
     assert all(max(b) * len(b) <= 30 * 16000 or len(b) == 1 for b in seen)
     flat = [n for batch in seen for n in batch]
     assert flat == sorted(samples.values()) and len(seen) < len(flat) / 2

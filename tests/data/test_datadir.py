@@ -40,6 +40,12 @@ def test_reads_a_good_directory(tmp_path):
     assert data.segments is None
 
 
+def test_reads_windows_line_ends(tmp_path):
+    text = GOOD["text"].replace("\n", "\r\n")
+    data = DataDir.load(make(tmp_path, text=text), need=("text",))
+    assert data.tables["text"]["a-1"] == "HELLO THERE"
+
+
 def test_reads_segments(tmp_path):
     data = DataDir.load(make(tmp_path, **SEGMENTS))
     assert data.utts == ["a-1", "a-2", "b-1"]
@@ -61,13 +67,16 @@ BAD = {
     "duplicate": (dict(text="a-1 X\na-1 Y\n"), ["text:2", "'a-1'", "twice"]),
     "fewer keys": (
         dict(text="a-1 X\n"),
-        ["2 utterance(s) are in wav.scp but not in text: a-2, b-1"],
+        ["text: 2 of 3 utterances of", "wav.scp are missing: a-2, b-1"],
     ),
     "more keys": (
         dict(text=GOOD["text"] + "c-1 X\n"),
-        ["in text but not in wav.scp: c-1"],
+        ["wav.scp: 1 of 4 utterances of", "text are missing: c-1"],
     ),
-    "other utt2 table": (dict(utt2lang="a-1 en\n"), ["not in utt2lang", "a-2"]),
+    "other utt2 table": (
+        dict(utt2lang="a-1 en\n"),
+        ["utt2lang: 2 of 3 utterances", "a-2"],
+    ),
     "empty transcript": (
         dict(text="a-1 HELLO\na-2 \nb-1 X\n"),
         ["text:2", "'a-2'", "empty transcript"],
@@ -81,6 +90,7 @@ BAD = {
     "leading blank": (dict(text=" a-1 X\n"), ["text:1", "blank"]),
     "empty line": (dict(text="a-1 X\n\na-2 Y\n"), ["text:2", "empty line"]),
     "not UTF-8": (dict(text=b"a-1 X\na-2 caf\xe9\n"), ["text:2", "UTF-8", "iconv"]),
+    "old line ends": (dict(text="a-1 X\ra-2 Y\rb-1 Z\r"), ["text:1", "carriage"]),
     "pipe": (
         dict(wav_scp="a-1 sox x.flac -t wav - |\na-2 x\nb-1 x\n"),
         ["wav.scp", "a-1", "pipe", "--allow_pipes"],

@@ -71,7 +71,7 @@ def work(request, clips, tmp_path_factory) -> Work:
         model = request.getfixturevalue("scorer") / "1epoch.pth"
         command = [*python, "espnet_a2m.bin.score", "--asr_model_file", str(model)]
         command += ["--data", str(clips / "set"), "--output_dir", "out"]
-        marker = "confidence out"
+        marker = "out/confidence.scp"
     elif request.param == "labels":
         command = [*python, "espnet_a2m.bin.labels", "--fit_data", str(clips / "set")]
         command += ["--data", str(clips / "set"), "--output_dir", "out"]

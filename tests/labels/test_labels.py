@@ -295,7 +295,8 @@ def test_errors_name_the_cause(data, mfcc_labels, tmp_path, capsys):
     write_table(tmp_path / "short" / "wav.scp", {"u": tmp_path / "short.wav"})
     label = ["--kmeans", mfcc_labels / "km.npz", "--output_dir", tmp_path / "out"]
     write_table(tmp_path / "short" / "utt2num_samples", {"other": 300})
-    assert "it lacks u:" in error(*label, "--data", tmp_path / "short")
+    said = error(*label, "--data", tmp_path / "short")
+    assert "utt2num_samples: 1 of 1 utterances of" in said and "missing: u;" in said
     write_table(tmp_path / "short" / "utt2num_samples", {"u": 300})
     assert "utterance u (300 samples) is too short" in error(
         *label, "--data", tmp_path / "short"
@@ -319,9 +320,9 @@ def test_errors_name_the_cause(data, mfcc_labels, tmp_path, capsys):
 
 def test_jobs_label_as_one(data, mfcc_labels, tmp_path, monkeypatch, capsys):
     """Two jobs and what puts them together: the same labels, about which it says so."""
-    from espnet_a2m.data import chunked_table
+    from espnet_a2m.data import shards
 
-    monkeypatch.setattr(chunked_table, "CHUNK_UTTERANCES", 6)
+    monkeypatch.setattr(shards, "CHUNK_UTTERANCES", 6)
     words = ["--kmeans", str(mfcc_labels / "km.npz"), "--output_dir", str(tmp_path)]
     words += ["--data", str(data / "train"), str(data / "dev"), "--nj", "2"]
     main([*words, "--job", "2"])
