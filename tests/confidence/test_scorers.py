@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def data(tmp_path_factory, short_utterances) -> Path:
     """A formatted data directory of 8 utterances, 2 to 7 s."""
     directory = tmp_path_factory.mktemp("data")
-    chosen = {utt: path for utt, path, _ in short_utterances[:400:50]}
+    chosen = {utt: path for utt, path, _ in short_utterances[6::6]}
     write_table(directory / "wav.scp", chosen)
     samples = {utt: soundfile.info(path).frames for utt, path in chosen.items()}
     write_table(directory / "utt2num_samples", samples)

@@ -10,6 +10,9 @@ from pathlib import Path
 from espnet_a2m.data.datadir import write_data_dir
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Real speech that is committed with the tests
+SPEECH = ROOT / "tests" / "speech"
+#: More of it, which may be missing
 TEST_DATA = Path(os.environ.get("A2M_TEST_DATA", ROOT.parent / "shared" / "data"))
 
 

@@ -83,7 +83,7 @@ def data(tmp_path_factory, short_utterances) -> Path:
 
     directory = tmp_path_factory.mktemp("data")
     grid = FrameGrid(fs=16000, offset=200, stride=320)
-    chosen = short_utterances[:16]
+    chosen = short_utterances[:48:3]
     confidences = {}
     for utt_id, path, _ in sorted(chosen):
         speech = torch.from_numpy(soundfile.read(path, dtype="float32")[0])[None]
