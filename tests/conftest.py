@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 # Before torch is imported: models this small gain nothing from a second thread, and
@@ -13,6 +14,8 @@ import pytest
 import soundfile
 from helpers.commands import ROOT, SPEECH, make_dir
 from helpers.tiny_pretraining import QUICK, SMALL, asr_options, data_options, make_data
+
+# --- Real speech -----------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
@@ -81,11 +84,45 @@ def confidence(tmp_path_factory, data, scorer) -> Path:
     return output
 
 
+# --- Markers ---------------------------------------------------------------------
+
+#: Each file has one of them (pyproject.toml says what they mean)
+KINDS = {"unit", "espnet", "recipe"}
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """``-m unit`` does not import the other files, some of which import ESPnet."""
+    if config.option.markexpr == "unit" and collection_path.name.startswith("test_"):
+        text = collection_path.read_text(encoding="utf-8")
+        return "\npytestmark = pytest.mark.unit\n" not in text or None
+    return None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with long tests first, so that none is left for the end alone."""
+    """Check the markers; files with long tests first, so that none is left for last.
+
+    Raises:
+        pytest.UsageError: A file has no marker of its kind, or a unit test is slow.
+    """
+    for item in items:
+        marks = {mark.name for mark in item.iter_markers()}
+        if len(marks & KINDS) != 1 or {"unit", "slow"} <= marks:
+            raise pytest.UsageError(
+                f"{item.nodeid}: set pytestmark of its file to one of "
+                f"{', '.join(sorted(KINDS))}; unit tests may not be slow"
+            )
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     recipe = ROOT / "tests" / "recipes" / "test_recipe.py"  # the longest
     items.sort(key=lambda item: (item.path != recipe, item.path not in slow))
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """With ``-m unit``, fail the test that imports ESPnet."""
+    if item.config.option.markexpr == "unit":
+        assert "espnet2" not in sys.modules, "a unit test may not import ESPnet"
+
+
+# --- Planner ---------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
