@@ -21,6 +21,8 @@ from espnet_a2m.confidence.measures import (
 from espnet_a2m.core.frames import FrameGrid, conv_lengths
 from espnet_a2m.model.frontend import ConfidenceFrontend
 
+pytestmark = pytest.mark.unit
+
 GRID = FrameGrid(16000, 480.0, 640)  # log-mel every 10 ms, 4x subsampled
 
 

@@ -15,6 +15,8 @@ from espnet_a2m.core.errors import UserError
 from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.data.tables import read_scp, write_table
 
+pytestmark = pytest.mark.espnet
+
 ENCODERS = {
     "conformer": {"encoder": "conformer", "rel_pos_type": "latest"},
     "conformer_legacy": {"encoder": "conformer", "rel_pos_type": "legacy"},

@@ -19,6 +19,8 @@ from espnet_a2m.core.errors import DataError, UserError
 from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.data.tables import read_scp, write_table
 
+pytestmark = pytest.mark.espnet
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -15,6 +15,8 @@ from helpers.miniature_ami import Spoken, genuine_ami, prompts_as_meetings, writ
 
 from espnet_a2m.data.datadir import DataDir
 
+pytestmark = pytest.mark.recipe
+
 PARTIAL = {"allow_missing": "true"}
 MANUAL = "ami_public_manual_1.6.2"
 

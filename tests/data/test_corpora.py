@@ -24,6 +24,8 @@ from espnet_a2m.data.formatting import (
 )
 from espnet_a2m.data.tables import read_scp
 
+pytestmark = pytest.mark.recipe
+
 
 def cut(data: Path, dump: Path) -> dict[str, np.ndarray]:
     """What stage 3 makes of a data directory: samples by utterance."""

@@ -11,6 +11,8 @@ from espnet_a2m.core.errors import DataError
 from espnet_a2m.data.datadir import DataDir, write_data_dir
 from espnet_a2m.data.tables import read_scp, write_table
 
+pytestmark = pytest.mark.unit
+
 GOOD = {
     "wav.scp": "a-1 a1.wav\na-2 a2.wav\nb-1 b1.wav\n",
     "utt2spk": "a-1 a\na-2 a\nb-1 b\n",

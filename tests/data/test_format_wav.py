@@ -17,6 +17,8 @@ from helpers.commands import command, environment, make_dir, ok, refused
 
 from espnet_a2m.data.tables import read_scp
 
+pytestmark = pytest.mark.espnet
+
 FS = 16000
 
 

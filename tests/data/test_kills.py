@@ -26,7 +26,7 @@ ENV = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 NUM_CLIPS = 1200  # three chunks of scores and labels
 PARTIAL = "km.partial.npz"
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.espnet, pytest.mark.slow]
 
 
 class Work(NamedTuple):

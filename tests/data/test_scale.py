@@ -27,6 +27,8 @@ from espnet_a2m.data.tables import Keys, outer_join, read_scp, write_table
 from espnet_a2m.evaluation.confidence_report import format_report, make_report
 from espnet_a2m.evaluation.scored_set import ScoredSet
 
+pytestmark = pytest.mark.espnet
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

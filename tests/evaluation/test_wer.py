@@ -12,6 +12,8 @@ from espnet_a2m.core.errors import DataError, UserError
 from espnet_a2m.evaluation.results import find_results, summary, write_results
 from espnet_a2m.evaluation.wer import find_sclite, read_pair, score, tokens
 
+pytestmark = pytest.mark.unit
+
 needs_sclite = pytest.mark.skipif(not find_sclite(), reason="sclite is not installed")
 
 

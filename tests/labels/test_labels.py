@@ -21,6 +21,8 @@ from espnet_a2m.labels.features import MFCC, read_frames
 from espnet_a2m.labels.fit import fit
 from espnet_a2m.labels.kmeans import KMeans, load_arrays, save_arrays
 
+pytestmark = pytest.mark.espnet
+
 ROOT = Path(__file__).resolve().parents[2]
 NUM_CLUSTERS = 16
 

@@ -19,6 +19,8 @@ from espnet_a2m.masking.guided import (
 )
 from espnet_a2m.masking.sampling import MASK_SELECTION, target_counts
 
+pytestmark = pytest.mark.unit
+
 NOW = torch.tensor(0)
 
 

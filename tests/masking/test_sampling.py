@@ -17,6 +17,8 @@ from espnet_a2m.masking.sampling import (
     target_counts,
 )
 
+pytestmark = pytest.mark.unit
+
 NOW = torch.tensor(0)
 SCORES = [0.9, 0.1, 0.5, 0.3, 0.8, 0.2]
 

@@ -29,7 +29,7 @@ from helpers.recipes import (
 from espnet_a2m.data.datadir import DataDir
 from espnet_a2m.data.tables import read_scp
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.recipe, pytest.mark.slow]
 
 ENERGY = {"scorer": "energy", "scorer_conf": "range_db=40"}
 SMALL = {"pretrain": "librilight_600", **ENERGY}

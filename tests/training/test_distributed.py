@@ -21,6 +21,8 @@ import yaml
 from espnet_a2m.data.tables import write_table
 from espnet_a2m.training.checkpoint import UPDATE
 
+pytestmark = pytest.mark.espnet
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = {
     "frontend": "wav2vec_cnn",

@@ -6,6 +6,8 @@ import yaml
 from espnet_a2m.core.config import ConfigError
 from espnet_a2m.training.validate_config import check_config
 
+pytestmark = pytest.mark.espnet
+
 CONFORMER = {"encoder": "conformer", "encoder_conf": {"output_size": 144}}
 LOSS = [{"name": "contrastive", "conf": {"layer": 2}}]
 
