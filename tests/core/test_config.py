@@ -64,9 +64,8 @@ def test_load_config_names_file_and_line(tmp_path):
 
 def test_values_of_a_configuration(tmp_path):
     path = tmp_path / "a.yaml"
-    path.write_text("base: &b {lr: 1.0e-3}\nmore: {<<: *b, size: 2}\nname: ä\n")
-    base = {"lr": 0.001}
-    assert load_config(path) == {"base": base, "more": {**base, "size": 2}, "name": "ä"}
+    path.write_text("lr: 1.0e-3\nname: ä\nsize: [1, 2]\n", encoding="utf-8")
+    assert load_config(path) == {"lr": 0.001, "name": "ä", "size": [1, 2]}
 
 
 def test_what_only_an_attacker_writes_is_refused(tmp_path):
