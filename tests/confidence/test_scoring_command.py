@@ -10,6 +10,8 @@ import torch
 
 from espnet_a2m.data.tables import read_scp, write_table
 
+pytestmark = pytest.mark.espnet
+
 
 def test_scores_are_those_of_the_model_alone(data, scorer, confidence):
     from espnet2.tasks.asr import ASRTask

@@ -17,6 +17,8 @@ from espnet_a2m.data import shards
 from espnet_a2m.data.archives import read_bytes
 from espnet_a2m.data.tables import read_scp, write_table
 
+pytestmark = pytest.mark.espnet
+
 ROOT = Path(__file__).resolve().parents[2]
 WHOLE = "*/[0-9][0-9][0-9][0-9][0-9][0-9].scp"  # chunks
 

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from helpers.commands import ok, run
 
-from espnet_a2m.core.errors import DataError, UserError, main_guard
+from espnet_a2m.core.errors import DataError
 from espnet_a2m.data.datadir import DataDir, write_data_dir
 from espnet_a2m.data.tables import read_scp, write_table
+
+pytestmark = pytest.mark.unit
 
 GOOD = {
     "wav.scp": "a-1 a1.wav\na-2 a2.wav\nb-1 b1.wav\n",
@@ -134,34 +136,6 @@ def test_writing_removes_tables_of_an_earlier_run(tmp_path):
     kept = {"utt2spk": source.tables["utt2spk"]}
     write_data_dir(tmp_path / "b", source.wav_scp, kept)
     assert not (tmp_path / "b" / "text").exists()
-
-
-@pytest.mark.parametrize(
-    ("error", "shown"),
-    [
-        (DataError("x: broken"), "ERROR: x: broken\n"),
-        (UserError("no"), "ERROR: no\n"),
-        (FileNotFoundError(2, "No such file", "f.txt"), "ERROR: f.txt: No such file\n"),
-    ],
-)
-def test_main_guard_shows_user_errors(capsys, error, shown):
-    @main_guard
-    def main():
-        raise error
-
-    with pytest.raises(SystemExit) as caught:
-        main()
-    assert caught.value.code == 1
-    assert capsys.readouterr().err == shown
-
-
-def test_main_guard_leaves_defects_alone():
-    @main_guard
-    def main():
-        raise KeyError("defect")
-
-    with pytest.raises(KeyError):
-        main()
 
 
 def test_program_reports_every_directory(tmp_path):

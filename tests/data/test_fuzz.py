@@ -39,6 +39,8 @@ from espnet_a2m.labels.label_set import summarise
 from espnet_a2m.training.stats import read_stats
 from espnet_a2m.training.validate_config import check_config
 
+pytestmark = pytest.mark.espnet
+
 ROOT = Path(__file__).resolve().parents[2]
 
 SECONDS = 30  # for one case; busy machines are slow

@@ -32,6 +32,8 @@ from espnet_a2m.data.tables import (
 from espnet_a2m.evaluation.confidence_report import format_report, make_report
 from espnet_a2m.evaluation.scored_set import ScoredDataset
 
+pytestmark = pytest.mark.espnet
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -28,6 +28,8 @@ from espnet_a2m.evaluation.plots import draw_curves, spans
 from espnet_a2m.evaluation.scored_set import ScoredDataset
 from espnet_a2m.training.stats import read_stats
 
+pytestmark = pytest.mark.espnet
+
 GRID = FrameGrid(fs=16000, offset=480.0, stride=640)
 PNG = b"\x89PNG"
 

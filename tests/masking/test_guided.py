@@ -14,6 +14,8 @@ from espnet_a2m.masking.guidance import GUIDANCE, shuffle_frames
 from espnet_a2m.masking.guided import COVERAGE, REPLACEMENT, GuidedMasking
 from espnet_a2m.masking.sampling import num_frames_to_mask
 
+pytestmark = pytest.mark.unit
+
 NOW = torch.tensor(0)
 
 

@@ -10,6 +10,8 @@ from scipy.stats import chi2_contingency, chisquare
 from espnet_a2m.masking.guided import GuidedMasking
 from espnet_a2m.masking.sampling import num_frames_to_mask, span_mask
 
+pytestmark = pytest.mark.unit
+
 NOW = torch.tensor(0)
 SCORES = [0.9, 0.1, 0.5, 0.3, 0.8, 0.2]
 

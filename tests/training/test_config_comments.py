@@ -20,6 +20,8 @@ import pytest
 
 from espnet_a2m.core.config import load_config
 
+pytestmark = pytest.mark.unit
+
 CONF = Path(__file__).resolve().parents[2] / "conf"
 CONFIGS = sorted(str(path.relative_to(CONF)) for path in CONF.glob("**/*.yaml"))
 #: ``key: value  # comment``, an item of a list or not.

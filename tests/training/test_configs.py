@@ -19,6 +19,8 @@ from espnet_a2m.training.plan_resources import LIBRISPEECH_SECONDS, in_a_batch
 from espnet_a2m.training.step_count import build
 from espnet_a2m.training.validate_config import check_config
 
+pytestmark = pytest.mark.espnet
+
 CONF = Path(__file__).resolve().parents[2] / "conf"
 #: The paper's vocabulary.
 NUM_TOKENS = 1024

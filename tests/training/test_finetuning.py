@@ -25,6 +25,8 @@ from helpers.tiny_pretraining import pretrain as run_pretraining
 from espnet_a2m.core.errors import UserError
 from espnet_a2m.data.tables import read_scp
 
+pytestmark = pytest.mark.espnet
+
 RNNT_LOSS = ROOT / "espnet_a2m" / "compat" / "rnnt_loss"
 PREENCODER = ["--preencoder", "linear", "--preencoder_conf", "output_size=40"]
 PARTS = ("frontend", "preencoder", "encoder")

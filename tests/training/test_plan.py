@@ -35,6 +35,8 @@ from espnet_a2m.training.plan_resources import (
 from espnet_a2m.training.saved_memory import nbytes, saved_bytes
 from espnet_a2m.training.step_count import build, count_saved, count_step, run_ssl
 
+pytestmark = pytest.mark.espnet
+
 
 def test_operations_are_those_of_a_conformer():
     from espnet2.asr.encoder.conformer_encoder import ConformerEncoder

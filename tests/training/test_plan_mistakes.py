@@ -13,6 +13,8 @@ from espnet_a2m.bin.plan import main
 from espnet_a2m.core.errors import UserError
 from espnet_a2m.training.plan_config import load_args
 
+pytestmark = pytest.mark.espnet
+
 
 @pytest.mark.parametrize(
     "options, message",

@@ -14,6 +14,8 @@ from espnet_a2m.training.plan_config import load_args
 from espnet_a2m.training.plan_pipeline import LABEL_MB
 from espnet_a2m.training.step_count import count_scoring, count_step
 
+pytestmark = pytest.mark.espnet
+
 
 def plan_of(name, scoring=None):
     """Name -> line of the plan of a tiny configuration, for 1,000 hours."""

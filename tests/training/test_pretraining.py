@@ -21,6 +21,8 @@ from helpers.tiny_pretraining import SMALL, ssl_options
 from espnet_a2m.data.tables import read_scp, write_table
 from espnet_a2m.training.checkpoint import BACKUP, CHECKPOINT
 
+pytestmark = pytest.mark.espnet
+
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf" / "tiny"
 
