@@ -13,6 +13,8 @@ from espnet_a2m.bin.decode import main
 from espnet_a2m.data.tables import read_scp
 from espnet_a2m.evaluation import decode
 
+pytestmark = pytest.mark.espnet
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
