@@ -20,7 +20,9 @@ def get_parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--data", required=True, help="Formatted data directory")
-    parser.add_argument("--confidence", required=True, help="Its confidences (stage 8)")
+    parser.add_argument(
+        "--confidence", required=True, help="Its confidences (bin.score)"
+    )
     parser.add_argument("--outdir", required=True)
     parser.add_argument(
         "--max_utts",

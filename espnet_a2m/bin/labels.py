@@ -96,7 +96,7 @@ def share_of(data: Path, fs: int, hours: float) -> float:
     if not total or not hours > 0:
         raise UserError(
             f"--fit_hours {hours:g} takes a positive number, and "
-            f"{data}/utt2num_samples, which stage 3 makes; 0 fits on the whole set"
+            f"{data}/utt2num_samples, which format_wav writes; 0 fits on the whole set"
         )
     return min(1.0, 3600 * hours / total)
 

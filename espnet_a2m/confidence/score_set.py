@@ -131,7 +131,7 @@ def score_set(
                     raise DataError(
                         f"{chunk.audio[utt_id]}: utterance {utt_id} ({samples} "
                         "samples) is too short for the scorer: raise "
-                        "--min_wav_duration (stage 4)"
+                        "--min_wav_duration (filter_lengths)"
                     )
                 arrays[utt_id] = confidence[:, None], float(confidence.mean())
                 report(samples / fs)

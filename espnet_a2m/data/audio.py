@@ -210,7 +210,7 @@ def to_pcm16(samples: np.ndarray) -> np.ndarray:
 
 
 def read_audio(utt_id: str, source: str, fs: int) -> np.ndarray:
-    """Read one utterance of a formatted ``wav.scp`` (stage 3) as (N,) float32.
+    """Read one utterance of a formatted ``wav.scp`` as (N,) float32.
 
     Raises:
         DataError: Unreadable, or not mono at ``fs`` Hz.
@@ -224,7 +224,7 @@ def read_audio(utt_id: str, source: str, fs: int) -> np.ndarray:
             speech = recording.read(0, recording.info.frames)
     except DataError as e:
         raise DataError(
-            f"utterance {utt_id}: {e}: format the audio with --fs {fs} (stage 3)"
+            f"utterance {utt_id}: {e}: format the audio with --fs {fs} (format_wav)"
         ) from None
     if speech.dtype == np.int16:
         speech = speech.astype(np.float32) / 32768

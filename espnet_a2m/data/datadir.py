@@ -77,7 +77,7 @@ def iter_audio(path: PathLike, allow_pipes: bool = False) -> Iterator[tuple[str,
         if is_command(value) and not (allow_pipes and value.endswith("|")):
             raise DataError(
                 f"{path}: {key}: the entry is a command (a pipe), which is "
-                "run in stage 3 only, and only with --allow_pipes true; or write "
+                "run by format_wav only, and only with --allow_pipes true; or write "
                 "its output to a wav or flac file and name that file"
             )
         yield key, value

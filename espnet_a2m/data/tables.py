@@ -212,7 +212,7 @@ def to_count(value: str, path: PathLike, key: str) -> int:
     if not (value.isascii() and value.isdigit() and len(value) < 16):
         raise DataError(
             f"{path}: {key}: {value[:40]!r} is no number of samples; make the file "
-            "again (stage 3)"
+            "again (bin.data format_wav)"
         )
     return int(value)
 

@@ -62,7 +62,7 @@ class ScoredDataset:
         tables: dict[Path, dict[str, str]] = {path: {} for path in paths}
         rows = join_utterances(
             [(path, iter_scp(path)) for path in paths],
-            "complete it, or score the set again (stage 8)",
+            "complete it, or score the set again (bin.score)",
         )
         for (utt, row), is_chosen in zip(rows, chosen):
             if is_chosen:
@@ -93,19 +93,19 @@ class ScoredDataset:
         except DataError as e:
             raise DataError(
                 f"confidences of {utt} cannot be read: {e}; score the set again "
-                "(stage 8)"
+                "(bin.score)"
             ) from None
         if not len(values) or not ((values >= 0) & (values <= 1)).all():
             raise DataError(
                 f"{source}: confidences of {utt} are empty, NaN or outside [0, 1]; "
-                "score the set again (stage 8)"
+                "score the set again (bin.score)"
             )
         if utt in self.num_samples:
             self.grid.check_num_frames(
                 len(values),
                 self.num_samples[utt],
                 f"{source}: utterance {utt}",
-                "score the set again (stage 8)",
+                "score the set again (bin.score)",
             )
         return values
 

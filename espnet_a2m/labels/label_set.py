@@ -113,7 +113,7 @@ def summarise(output: Path, num_classes: int, frame_seconds: float) -> dict[str,
     """
     counts = np.zeros(num_classes, np.int64)
     runs, inertia, utterances = 0, 0.0, 0
-    fix = "remove the directory and run stage 9 again"
+    fix = "remove the directory and run bin.labels again"
     tables = [(path, iter_scp(path)) for path in map(output.joinpath, LABELS.values())]
     for utt_id, (of_utt, source) in join_utterances(tables, fix, same=True):
         try:

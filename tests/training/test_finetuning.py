@@ -245,7 +245,7 @@ def test_upload_is_made_ready_and_explains_what_it_lacks(packed, tmp_path):
         failed = upload(repo)
         assert failed.returncode == 1 and "--hf_repo" in failed.stderr, failed.stderr
     failed = upload(archive=tmp_path / "none.zip")
-    assert failed.returncode == 1 and "stage 16" in failed.stderr
+    assert failed.returncode == 1 and "bin.pack" in failed.stderr
     assert not out.exists()
 
     failed = upload()

@@ -1,4 +1,4 @@
-"""Merge data directories, transcripts in one spelling, before stage 3.
+"""Merge data directories, transcripts in one spelling, before format_wav.
 
 Usage: combine_data data/train data/train_960 data/tedlium_train data/wsj_si284
 

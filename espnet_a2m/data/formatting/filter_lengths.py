@@ -1,4 +1,4 @@
-"""Drop utterances that are too short, too long or have no text (stage 4).
+"""Drop utterances that are too short, too long or have no text.
 
 Usage: filter_lengths --min_wav_duration 0.1 --max_wav_duration 20 SRC DST
 """
@@ -30,7 +30,7 @@ def why_dropped(
 
 
 def read_fs(source: str, fs: int | None) -> int:
-    """The sampling rate in Hz: as given, or as stage 3 noted it in SRC/fs."""
+    """The sampling rate in Hz: as given, or as format_wav noted it in SRC/fs."""
     note = Path(source) / "fs"
     noted = note.read_bytes().decode(errors="replace") if note.is_file() else ""
     noted = noted.strip() if noted.isascii() else ""
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--min_wav_duration", type=float, default=0.1, metavar="S")
     parser.add_argument("--max_wav_duration", type=float, default=20.0, metavar="S")
-    parser.add_argument("--fs", type=int, help="Hz; default: what stage 3 noted")
+    parser.add_argument("--fs", type=int, help="Hz; default: what format_wav noted")
     parser.add_argument("src", metavar="SRC", help="formatted data directory")
     parser.add_argument("dst", metavar="DST", help="data directory to write")
     args = parser.parse_args(argv)
@@ -60,7 +60,9 @@ def main(argv: list[str] | None = None) -> None:
         add = None
         for part in DataDir.parts(args.src, need, allow_empty_text=True):
             if part.segments is not None:
-                raise DataError(f"{args.src}: has segments; format it first (stage 3)")
+                raise DataError(
+                    f"{args.src}: has segments; format it first (format_wav)"
+                )
             if add is None:
                 fs = read_fs(args.src, args.fs)
                 add = stack.enter_context(writing_data_dir(args.dst, part.tables))

@@ -1,4 +1,4 @@
-"""Cut segments, apply speeds and resample: one audio file per utterance (stage 3).
+"""Cut segments, apply speeds and resample: one audio file per utterance.
 
 Usage: format_wav --fs 16000 --audio_format flac --nj 4 data/train dump/raw/train
 

@@ -1,4 +1,4 @@
-"""Add speed-perturbed copies of every utterance to a data directory (stage 2).
+"""Add speed-perturbed copies of every utterance to a data directory.
 
 Usage: perturb_speed --factors "0.9 1.0 1.1" data/train data/train_sp
 
@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> None:
     if "utt2speed" in source.tables or "utt2num_samples" in source.tables:
         raise DataError(
             f"{args.src}: has been speed-perturbed or formatted already; give the "
-            "directory that data preparation (stage 1) wrote"
+            "directory that data preparation wrote"
         )
     count = perturb(source, factors, args.dst)
     print(f"{args.dst}: {count} utterances at speeds {', '.join(factors)}")
