@@ -24,7 +24,7 @@ skip_upload_hf | true | skip stage 17
 ngpu | 0 | GPUs per machine for training; 0: CPU
 num_nodes | 1 | machines for training, each with ngpu GPUs; cuda_cmd names the cluster
 nj | 2 | parallel jobs of data preparation
-inference_nj | 2 | parallel jobs of decoding
+inference_nj | 2 | parallel jobs of decoding, run as those of scoring_nj
 scoring_nj | 1 | parallel jobs of confidence scoring and labelling, run by cuda_cmd, without GPUs by train_cmd
 num_threads | 2 | CPU threads of training and confidence scoring
 python | python3 | Python interpreter

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from espnet_a2m.core.errors import main_guard
 
 if TYPE_CHECKING:
-    from espnet_a2m.evaluation.scored_set import ScoredSet
+    from espnet_a2m.evaluation.scored_set import ScoredDataset
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -20,7 +20,9 @@ def get_parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--data", required=True, help="Formatted data directory")
-    parser.add_argument("--confidence", required=True, help="Its confidences (stage 8)")
+    parser.add_argument(
+        "--confidence", required=True, help="Its confidences (bin.score)"
+    )
     parser.add_argument("--outdir", required=True)
     parser.add_argument(
         "--max_utts",
@@ -58,7 +60,10 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def choose(
-    scored: ScoredSet, utts: Mapping[str, tuple[float, float]], count: int, first: str
+    scored: ScoredDataset,
+    utts: Mapping[str, tuple[float, float]],
+    count: int,
+    first: str,
 ) -> list[str]:
     """Utterances of about 4 s, taken from one language after the other."""
     by_language: dict[str, list[str]] = {}
@@ -76,7 +81,9 @@ def choose(
 
 
 def draw(
-    scored: ScoredSet, utts: Mapping[str, tuple[float, float]], args: argparse.Namespace
+    scored: ScoredDataset,
+    utts: Mapping[str, tuple[float, float]],
+    args: argparse.Namespace,
 ) -> list[Path]:
     """Draw the histogram and some utterances; returns the files."""
     from espnet_a2m.evaluation.confidence_report import draw_mask
@@ -116,15 +123,15 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from espnet_a2m.core.files import write_atomic
     from espnet_a2m.data.tables import read_scp
     from espnet_a2m.evaluation.confidence_report import format_report, make_report
-    from espnet_a2m.evaluation.scored_set import ScoredSet
+    from espnet_a2m.evaluation.scored_set import ScoredDataset
 
     heldout = args.heldout
-    scored = ScoredSet.load(args.data, args.confidence, args.max_utts)
+    scored = ScoredDataset.load(args.data, args.confidence, args.max_utts)
     report, utts = make_report(
         scored,
         target_lang=args.target_lang,
         exclude=set(read_scp(args.exclude)) if args.exclude else set(),
-        heldout=ScoredSet.load(heldout[0], heldout[1], args.max_utts)
+        heldout=ScoredDataset.load(heldout[0], heldout[1], args.max_utts)
         if heldout
         else None,
         mask_prob=args.mask_prob,

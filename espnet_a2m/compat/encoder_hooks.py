@@ -117,7 +117,7 @@ def capture_layers(
         features: (B, S, F).
         lengths: (B,) numbers of features.
         layers: Layers to keep, counted from 1.
-        replace: Gets ``embedded`` and returns what the encoder shall go on with.
+        replace: Gets ``embedded`` and returns what the encoder's layers get.
     """
     embedded = features
     outputs: dict[int, torch.Tensor] = {}

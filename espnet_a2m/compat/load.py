@@ -54,7 +54,7 @@ def check_self_contained(config: Mapping[str, Any], where: str) -> None:
 def find_statistics(config: dict[str, Any], where: Path) -> dict[str, Any]:
     """Have a model find its feature statistics from another recipe's directory.
 
-    ESPnet notes their path as it was given, relative to the recipe of the training: one
+    ESPnet notes their path as it was given, relative to the recipe that trained it: one
     of the directories above its configuration `where`.
     """
     conf = config.get("normalize_conf") or {}

@@ -53,7 +53,7 @@ def check_members(archive: Path, members: Collection[zipfile.ZipInfo]) -> None:
 
 
 def unpack(archive: Path) -> Path:
-    """Unpack an archive, once for its content, whole or not at all.
+    """Unpack an archive atomically, once for its content.
 
     Returns:
         The folder.

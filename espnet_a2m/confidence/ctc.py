@@ -34,7 +34,7 @@ def model_digest(model: torch.nn.Module, configuration: Mapping[str, Any]) -> st
 class CTCScorer(Scorer):
     """A frozen CTC model and the measure of its confidence.
 
-    It is no ``torch.nn.Module``, so that a model in training that holds one has none
+    It is no ``torch.nn.Module``, so that a model that holds one has none
     of its parameters: checkpoints, optimisers and DistributedDataParallel do not see
     it. It follows the audio to its device.
 
@@ -108,7 +108,7 @@ class CTCScorer(Scorer):
         if speech.device != self.device:
             self.device = speech.device
             self.model.to(self.device)
-        # the training's autocast must not reach the scorer
+        # the autocast of training must not reach the scorer
         with torch.no_grad(), torch.autocast(speech.device.type, enabled=False):
             logits, lengths = self.logits(
                 speech.float(), speech_lengths.to(self.device)

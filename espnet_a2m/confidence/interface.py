@@ -36,7 +36,7 @@ class Scorer(ABC):
         grid: Where the frames of the confidences are in the audio, and its sampling
             rate.
         description: What the scores depend on besides the options, such as a file's
-            digest, in JSON's types; where it changes, a set is scored anew.
+            digest, in JSON's types; where it changes, a set is scored again.
         works_on_crops: Audio alone is enough to score any part of an utterance, as
             scoring while training needs.
     """

@@ -14,7 +14,7 @@ from espnet_a2m.core.frames import padding_mask
 
 
 class OnlineScorer:
-    """A scorer that is asked while training.
+    """A scorer that computes confidences while training.
 
     It gives the numbers that scoring the same audio ahead and keeping one byte per
     frame would, and is no part of the model in training.
@@ -27,15 +27,15 @@ class OnlineScorer:
         grid: Where the frames are in the audio.
 
     Raises:
-        UserError: The scorer cannot be made, or needs to know whole utterances.
+        UserError: The scorer cannot be built, or needs uncropped utterances.
     """
 
     def __init__(self, scorer: str = "espnet", **conf: Any):
         self.scorer = build_scorer(scorer, conf, "online_scorer_conf")
         if not self.scorer.works_on_crops:
             raise UserError(
-                f"online_scorer_conf: scorer={scorer} knows whole utterances only, but "
-                "training crops them: score the sets ahead (bin.score) and "
+                f"online_scorer_conf: scorer={scorer} works on uncropped utterances "
+                "only, but training crops them: score the sets first (bin.score) and "
                 "give their confidences as a stream"
             )
         self.grid = self.scorer.grid

@@ -84,7 +84,7 @@ class FrameGrid:
             )
 
     def save(self, path: str | Path) -> None:
-        """Write as JSON, whole or not at all."""
+        """Write as JSON, atomically."""
         write_atomic(path, json.dumps(dataclasses.asdict(self)) + "\n")
 
     @classmethod
@@ -121,12 +121,12 @@ def frame_positions(
     """Where the frames of one grid lie among those of another.
 
     Args:
-        source: Grid of frames of the whole utterances.
+        source: Grid of the uncropped utterances.
         target: Grid of frames of the audio at hand.
         num_frames: T', frames of the target in the padded batch.
         source_lengths: (B,) numbers of the source's frames.
         speech_start: (B,) first sample of the audio inside the utterance where
-            it was cropped; None where it is whole.
+            it was cropped; None where it is not cropped.
 
     Returns:
         (B, T') fractional indices into the source's frames. Before the first

@@ -96,14 +96,18 @@ def score_set(
     for name, table in (("utt2session", sessions), ("utt2location", locations)):
         if absent := [utt for utt in text if utt not in table]:
             raise DataError(
-                f"{data / name}: lacks {preview(absent)}; run stage 1 again"
+                f"{data / name}: lacks {preview(absent)}; prepare the corpus again "
+                "(bin.data prepare_corpus)"
             )
     if odd := sorted(set(locations.values()) - {*LOCATIONS, NO_LOCATION}):
         raise DataError(f"{data}/utt2location: {preview(odd)} is none of {LOCATIONS}")
     references = find_references(data, own)
     own_text = read_scp(references)
     if absent := [utt for utt in text if utt not in own_text]:
-        raise DataError(f"{references}: lacks {preview(absent)}; run stages 1-3 again")
+        raise DataError(
+            f"{references}: lacks {preview(absent)}; prepare and format the set "
+            "again (bin.data)"
+        )
     text = {utt: own_text[utt] for utt in text}
     out = hyp.parent / "score_chime6"
     heard = read_scp(hyp, allow_empty=True)

@@ -11,7 +11,7 @@ import torch
 from espnet_a2m.confidence.energy import frame_level
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.frames import FrameGrid
-from espnet_a2m.evaluation.scored_set import ScoredSet
+from espnet_a2m.evaluation.scored_set import ScoredDataset
 from espnet_a2m.masking.guided import GuidedMasking
 
 PERCENTILES = (5, 25, 50, 75, 95)
@@ -130,7 +130,7 @@ def language_auc(
     }
 
 
-def utterance_scores(scored: ScoredSet) -> dict[str, tuple[float, float]]:
+def utterance_scores(scored: ScoredDataset) -> dict[str, tuple[float, float]]:
     """Utterance -> (confidence, seconds), reading all confidences of a set."""
     scores = {}
     for utt in scored.audio:
@@ -141,7 +141,7 @@ def utterance_scores(scored: ScoredSet) -> dict[str, tuple[float, float]]:
 
 
 def mask_report(
-    scored: ScoredSet, utts: Sequence[str], mask_prob: float, mask_length: int
+    scored: ScoredDataset, utts: Sequence[str], mask_prob: float, mask_length: int
 ) -> dict[str, Any]:
     """Speech share and mean confidence of all frames, and of guided and uniform masks.
 
@@ -169,10 +169,10 @@ def mask_report(
 
 
 def make_report(
-    scored: ScoredSet,
+    scored: ScoredDataset,
     target_lang: str | None = None,
     exclude: Collection[str] = (),
-    heldout: ScoredSet | None = None,
+    heldout: ScoredDataset | None = None,
     mask_prob: float = 0.4,
     mask_length: int = 10,
     mask_utts: int = 300,

@@ -30,7 +30,7 @@ class RandomProjectionQuantizer(torch.nn.Module):
         for matrix in projection:
             torch.nn.init.xavier_uniform_(matrix)
         codebook = torch.randn(num_codebooks, codebook_size, codebook_dim)
-        # buffers, so that a resumed training and a checkpoint keep the codes
+        # buffers, so that checkpoints keep the codes
         self.projection: torch.Tensor
         self.codebook: torch.Tensor
         self.register_buffer("projection", projection)

@@ -19,7 +19,7 @@ class Codes:
     Attributes:
         vectors: (B, M, C) chosen codebook entries, groups concatenated.
         ids: (B, M, G) index of the entry chosen in each group.
-        code_perplexity: Entries in use, of the choices made, summed over groups.
+        code_perplexity: Perplexity of the chosen entries, summed over groups.
         prob_perplexity: The same of the mean probabilities, without noise.
         diversity: ``(G V - prob_perplexity) / (G V)``, the loss against collapse.
         temperature: Gumbel temperature that was used.

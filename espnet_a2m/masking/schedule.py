@@ -1,4 +1,4 @@
-"""Options that change linearly over the updates of a training."""
+"""Options that change linearly over the updates."""
 
 from __future__ import annotations
 

@@ -15,14 +15,14 @@ from espnet_a2m.core.frames import FrameGrid, frame_positions
 class ConfidenceFrontend:
     """Confidences at the encoder's frames, read from a stream or computed.
 
-    Not a module: a scorer that is asked while training is no part of the model, its
+    Not a module: a scorer that runs while training is no part of the model, its
     checkpoints or its optimiser.
 
     Args:
         encoder_grid: Where the encoder's frames are centred, in the audio that it
             gets.
         scorer_grid: Where the frames of the stream ``confidence`` are centred, in
-            the whole utterance; None without that stream.
+            the uncropped utterance; None without that stream.
         scorer: Computes the confidences of the audio at hand in place of the
             stream.
 
@@ -45,7 +45,7 @@ class ConfidenceFrontend:
             scorer_grid = scorer.grid
         if scorer_grid is not None and scorer_grid.fs != encoder_grid.fs:
             raise ValueError(
-                f"the confidences were made from {scorer_grid.fs} Hz audio, but "
+                f"the confidences were computed from {scorer_grid.fs} Hz audio, but "
                 f"frontend_conf.fs is {encoder_grid.fs}; score the audio that is "
                 "trained on"
             )
@@ -66,7 +66,7 @@ class ConfidenceFrontend:
             speech: (B, N) waveforms.
             speech_lengths: (B,) samples.
             num_frames: T', the encoder's frames in the padded batch.
-            streams: ``confidence`` (B, T) of the whole utterances with
+            streams: ``confidence`` (B, T) of the uncropped utterances with
                 ``confidence_lengths``, ``speech_start`` where they were cropped, and
                 ``utterance_confidence`` (B, 1), if it is known.
 

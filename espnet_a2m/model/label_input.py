@@ -20,7 +20,7 @@ class LabelInput:
     Args:
         encoder_grid: Where the encoder's frames are centred, in the audio that it
             gets.
-        label_grid: Where the labels are, in the whole utterance.
+        label_grid: Where the labels are in the uncropped utterance.
 
     Raises:
         ValueError: Sampling rates differ, or labels are sparser than frames.
@@ -29,7 +29,7 @@ class LabelInput:
     def __init__(self, encoder_grid: FrameGrid, label_grid: FrameGrid):
         if label_grid.fs != encoder_grid.fs:
             raise ValueError(
-                f"the labels were made from {label_grid.fs} Hz audio, but "
+                f"the labels were computed from {label_grid.fs} Hz audio, but "
                 f"frontend_conf.fs is {encoder_grid.fs}: make them from the audio that "
                 "is trained on (bin.labels)"
             )
@@ -49,7 +49,7 @@ class LabelInput:
 
         Args:
             num_frames: T', the encoder's frames in the padded batch.
-            streams: ``labels`` (B, T) of the whole utterances with
+            streams: ``labels`` (B, T) of the uncropped utterances with
                 ``labels_lengths``, and ``speech_start`` where they were cropped.
 
         Returns:

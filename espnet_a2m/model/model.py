@@ -158,7 +158,7 @@ class A2MModel(AbsESPnetModel):
         Args:
             speech: (B, N) waveforms.
             speech_lengths: (B,) samples.
-            **streams: Of the whole utterances: ``confidence`` (B, T_scorer),
+            **streams: Of the uncropped utterances: ``confidence`` (B, T_scorer),
                 ``utterance_confidence`` (B, 1) and ``labels`` (B, T_labels), each
                 with its ``*_lengths``; ``speech_start``
                 (B,), where ``speech`` was cropped, in samples. ``utt_id`` is for

@@ -10,6 +10,8 @@ import torch
 
 from espnet_a2m.data.tables import read_scp, write_table
 
+pytestmark = pytest.mark.espnet
+
 
 def test_scores_are_those_of_the_model_alone(data, scorer, confidence):
     from espnet2.tasks.asr import ASRTask
@@ -45,9 +47,9 @@ def test_scoring_goes_on_where_it_was_killed(
     data, scorer, confidence, monkeypatch, tmp_path
 ):
     from espnet_a2m.bin.score import main
-    from espnet_a2m.data import chunked_table
+    from espnet_a2m.data import shards
 
-    monkeypatch.setattr(chunked_table, "CHUNK_UTTERANCES", 7)
+    monkeypatch.setattr(shards, "CHUNK_UTTERANCES", 7)
     options = ["--asr_model_file", str(scorer / "1epoch.pth"), "--data", str(data)]
     options += ["--output_dir", str(tmp_path)]
     main(options)

@@ -20,6 +20,8 @@ from espnet_a2m.data.audio import read_audio
 from espnet_a2m.data.streams import check_streams
 from espnet_a2m.data.tables import read_scp, write_table
 
+pytestmark = pytest.mark.espnet
+
 RUN = "$(touch${IFS}pwned)"  # what would leave a trace; without a blank, to be a key
 KEYS = [
     f"a'{RUN}",

@@ -15,6 +15,8 @@ from helpers.commands import ROOT, environment, ok
 from espnet_a2m.confidence.ctm import read_ctm
 from espnet_a2m.data.tables import read_scp, write_table
 
+pytestmark = pytest.mark.espnet
+
 END = ";; end of "
 
 

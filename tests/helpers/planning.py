@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from espnet_a2m.training.plan import plan
-from espnet_a2m.training.plan_config import load_args
-from espnet_a2m.training.plan_resources import Resources
+from espnet_a2m.training.estimate import Resources, estimate, load_args
 
 TINY = Path(__file__).resolve().parents[2] / "conf" / "tiny"
 #: Length of the utterance that is counted.
@@ -32,13 +30,12 @@ def argparse_copy(args, **changes):
     return type(args)(**{**vars(args), **changes})
 
 
-def figures(tiny, count, **given):
-    """Name -> value of a plan."""
-    return {x.name: x.value for x in lines(tiny, count, **given).values()}
+def values(args, count, **resources):
+    """Name -> value of the estimates."""
+    return {x.name: x.value for x in lines(args, count, **resources).values()}
 
 
-def lines(tiny, count, scoring=None, **given):
-    """Name -> line of a plan."""
+def lines(args, count, **resources):
+    """Name -> estimate."""
     basis = {"hours": 100.0, "gpu": "a100", "ngpu": 2, "utilisation": (0.2, 0.2)}
-    resources = Resources(**{**basis, **given})
-    return {x.name: x for x in plan(tiny, count, SECONDS, resources, scoring)}
+    return {x.name: x for x in estimate(args, count, Resources(**basis | resources))}

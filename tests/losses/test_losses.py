@@ -19,6 +19,8 @@ from espnet_a2m.losses.quantizer import Codes, GumbelQuantizer, standardise
 from espnet_a2m.losses.reduction import LossTerm, reduce
 from espnet_a2m.losses.utterance_weight import UtteranceWeight
 
+pytestmark = pytest.mark.unit
+
 COUNTS = torch.tensor([9, 5, 1, 0])
 START = torch.zeros((), dtype=torch.long)  # no updates so far
 

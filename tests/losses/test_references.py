@@ -21,6 +21,8 @@ from espnet_a2m.losses.quantizer import Codes, GumbelQuantizer
 from espnet_a2m.losses.reduction import reduce
 from espnet_a2m.masking.guided import GuidedMasking
 
+pytestmark = pytest.mark.espnet
+
 B, T, D = 3, 60, 24
 LENGTHS = torch.tensor([60, 45, 31])
 

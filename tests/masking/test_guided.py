@@ -23,6 +23,8 @@ from espnet_a2m.masking.guided import (
 from espnet_a2m.masking.sampling import num_frames_to_mask
 from espnet_a2m.masking.start_confidence import SPAN_CONFIDENCE
 
+pytestmark = pytest.mark.unit
+
 NOW = torch.tensor(0)
 
 

@@ -14,6 +14,8 @@ from espnet_a2m.masking.guided import SPAN_EDGES, GuidedMasking
 from espnet_a2m.masking.sampling import num_frames_to_mask
 from espnet_a2m.masking.start_confidence import SPAN_CONFIDENCE
 
+pytestmark = pytest.mark.unit
+
 NOW = torch.tensor(0)
 SCORES = [0.9, 0.1, 0.5, 0.3, 0.8, 0.2]
 #: Eq. 3 as the paper writes it

@@ -9,6 +9,8 @@ from scipy.stats import rankdata
 
 from espnet_a2m.masking.start_confidence import rank_starts, span_confidence
 
+pytestmark = pytest.mark.unit
+
 LENGTHS = [40, 23, 3, 1, 0]
 STATISTICS = {"mean": np.mean, "max": np.max, "first": lambda frames: frames[0]}
 

@@ -13,11 +13,17 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from espnet_a2m.compat.init_param import match_keys
 from espnet_a2m.core.config import load_config
+from espnet_a2m.training.estimate import (
+    LIBRISPEECH_SECONDS,
+    in_a_batch,
+    load_args,
+    task_of,
+)
 from espnet_a2m.training.monitor import MonitorOptions
-from espnet_a2m.training.plan_config import load_args, task_of
-from espnet_a2m.training.plan_resources import LIBRISPEECH_SECONDS, in_a_batch
 from espnet_a2m.training.step_count import build
 from espnet_a2m.training.validate_config import check_config
+
+pytestmark = pytest.mark.espnet
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 #: The paper's vocabulary.

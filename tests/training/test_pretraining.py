@@ -21,6 +21,8 @@ from helpers.tiny_pretraining import SMALL, ssl_options
 from espnet_a2m.data.tables import read_scp, write_table
 from espnet_a2m.training.checkpoint import BACKUP, CHECKPOINT
 
+pytestmark = pytest.mark.espnet
+
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf" / "tiny"
 
@@ -269,7 +271,7 @@ def test_guidance_without_confidences_is_refused(data, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda c: None, "lacks 1 of 24"),
+        (lambda c: None, "1 of 24 utterances of"),
         (lambda c: c * np.nan, "NaN"),
         (lambda c: c + 1.5, "outside [0, 1]"),
         (lambda c: c[:-3], " samples make "),
