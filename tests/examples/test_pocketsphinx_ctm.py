@@ -36,7 +36,7 @@ def test_recognises_and_resumes_after_an_interruption(short_utterances, tmp_path
     pytest.importorskip("pocketsphinx")
     folders = [tmp_path / "first", tmp_path / "second"]
     length = {}
-    for folder, (utt, path, _) in zip(folders, short_utterances[:100:50]):
+    for folder, (utt, path, _) in zip(folders, short_utterances[::46]):
         write_table(folder / "wav.scp", {utt: path})
         length[utt] = soundfile.info(path).frames
     first, second = length

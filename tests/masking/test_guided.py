@@ -115,9 +115,9 @@ def test_a_function_of_the_users_own(tmp_path, monkeypatch):
         wrong.draw(torch.tensor([30, 20]), 30, torch.ones(2, 30), NOW)
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.parametrize("guidance", GUIDANCE)
+@settings(max_examples=60, deadline=None)
 @given(
-    guidance=st.sampled_from(list(GUIDANCE)),
     coverage=st.sampled_from(COVERAGE),
     min_masks=st.sampled_from([0, 0, 2]),
     lengths=st.lists(st.integers(0, 70), min_size=1, max_size=6),
