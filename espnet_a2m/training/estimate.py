@@ -200,13 +200,10 @@ class TrainingRun:
 
     def size(self) -> Iterator[Estimate]:
         args, count, updates = self.args, self.count, self.updates
-        built, counted = (
-            "the model as built",
-            f"counted on {count.seconds:g} s of audio",
-        )
-        yield Estimate("parameters", count.parameters / 1e6, "million", built)
-        if count.trained < count.parameters:
-            trained = count.trained / 1e6
+        counted = f"counted on {count.seconds:g} s of audio"
+        parameters, trained = count.parameters / 1e6, count.trained / 1e6
+        yield Estimate("parameters", parameters, "million", "the model as built")
+        if trained < parameters:
             yield Estimate("  of them trained", trained, "million", "freeze_param")
         feats, frames = (x * self.utterances / 1e9 for x in (count.feats, count.frames))
         yield Estimate("frames of the front end", feats, "billion", counted)
@@ -271,33 +268,26 @@ class TrainingRun:
         yield Estimate("disk: checkpoints", size / 1e9, "GB", basis)
 
     def time(self) -> Iterator[Estimate]:
-        flops, given = self.count.flops * self.args.accum_grad, self.resources
-        total = flops * self.batch * self.updates / 1e18
-        yield Estimate(
-            "compute: an update", flops * self.batch / 1e12, "TFLOP", "counted"
-        )
+        given, accum_grad = self.resources, self.args.accum_grad
+        update = self.count.flops * self.batch * accum_grad / 1e12
+        yield Estimate("compute: an update", update, "TFLOP", "counted")
         one_pass = self.count.flops * self.utterances / 1e18
         yield Estimate("compute: a pass over the data", one_pass, "EFLOP", "counted")
+        total = update * self.updates / 1e6
         yield Estimate("compute: training", total, "EFLOP", "updates x an update")
         low, high = given.utilisation[0], given.utilisation[-1]
         share = f"{low:g}, as given" if low == high else f"{low:g} to {high:g}, assumed"
-        basis = (
-            f"{given.ngpu} {given.gpu} of {self.peak:g} TFLOP/s in {self.precision} "
-        )
-        basis += f"at utilisation {share}; validation and waiting for data left out"
-        update = flops * self.fullest / (self.peak * 1e12)  # seconds at utilisation 1
-        days = update * self.updates / 86400
-        audio = self.batch * self.args.accum_grad * self.count.seconds / given.ngpu
+        basis = f"{given.ngpu} {given.gpu} of {self.peak:g} TFLOP/s in {self.precision}"
+        basis += f" at utilisation {share}; validation and waiting for data left out"
+        # at a utilisation of 1
+        seconds = self.count.flops * self.fullest * accum_grad / (self.peak * 1e12)
+        days = seconds * self.updates / 86400
+        audio = self.batch * accum_grad * self.count.seconds / given.ngpu / seconds
+        compare = "the same; compare audio_per_sec in train.log, which is one GPU's"
         for name, least, most, unit, why in (
             ("time", days / high, days / low, "days", basis),
-            ("time: an update", update / high, update / low, "s", "the fullest GPU's"),
-            (
-                "audio a second, each GPU",
-                audio / update * low,
-                audio / update * high,
-                "s",
-                "the same; compare audio_per_sec in train.log",
-            ),
+            ("time: an update", seconds / high, seconds / low, "s", "the fullest GPU"),
+            ("audio a second, each GPU", audio * low, audio * high, "s", compare),
         ):
             yield Estimate(name, least, unit, why, None if low == high else most)
 
