@@ -49,9 +49,9 @@ def steps(count: int) -> dict[str, list[str]]:
     split += [str(CONFIDENCE / "confidence.scp")]
     data = ("-m", "espnet_a2m.bin.data")
     formatting = (*data, "format_wav", "--audio_format", "wav.ark", RAW)
-    drawing = python(*data, "subsample_hours", "--hours", 100, "--fs", 16000)
-    drawing += ["--output_dir", "drawn", str(DATA / "utt2num_samples")]
-    drawing += [str(DATA / "wav.scp"), str(CONFIDENCE / "confidence.scp")]
+    subsample = python(*data, "subsample_hours", "--hours", 100, "--fs", 16000)
+    subsample += ["--output_dir", "drawn", str(DATA / "utt2num_samples")]
+    subsample += [str(DATA / "wav.scp"), str(CONFIDENCE / "confidence.scp")]
     filtering = (*data, "filter_lengths", "--max_wav_duration", 33, ORG)
     return {
         "make_index": here("make_index", count),
@@ -63,7 +63,7 @@ def steps(count: int) -> dict[str, list[str]]:
         "score_job": [*score, "--job", "2"],
         "score_merge": score,
         "report": report,
-        "draw_hours": drawing,
+        "subsample_hours": subsample,
         "check_streams": here("check_streams"),
         "import_espnet": here("import_espnet"),
         "dataset": here("dataset"),

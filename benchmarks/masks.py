@@ -19,6 +19,8 @@ SPAN = 10
 START_PROB = 0.65
 COVERAGE = 0.49
 SIZES = ((32, 1000), (64, 1500), (256, 1500))
+#: Ours as it is configured by default: ranks of what spans hold, spans that overhang
+DEFAULT = "ours, span ranks"
 #: peer -> (frames of the batch from which it counts, target)
 TARGETS: dict[str, tuple[int, float]] = {
     "espnet": (64 * 1500, 80.0),
@@ -71,12 +73,16 @@ def candidates(batch: int, frames: int) -> dict[str, Callable[[], torch.Tensor]]
     padding = torch.arange(frames) >= lengths[:, None]
     confidence = smooth_confidence(batch, frames, rng)
     given = torch.from_numpy(confidence).float()
-    masking = GuidedMasking(1, mask_prob=COVERAGE, mask_length=SPAN, guidance="high")
+    # the peers' convention: spans inside, drawn by the confidence of their first frame
+    literal = {"span_edges": "inside", "span_confidence": "first"}
+    masking = GuidedMasking(1, COVERAGE, SPAN, rank_confidence=False, **literal)
+    default = GuidedMasking(1, COVERAGE, SPAN)
     updates = torch.zeros(())
     shape = (batch, frames)
 
     runs: dict[str, Callable[[], torch.Tensor]] = {
         "ours": lambda: masking.draw(lengths, frames, given, updates),
+        DEFAULT: lambda: default.draw(lengths, frames, given, updates),
         "espnet": lambda: espnet_masks(
             shape, padding, lengths.device, START_PROB, SPAN, min_masks=2
         ),

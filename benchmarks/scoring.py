@@ -65,7 +65,7 @@ def measure(
 
         def score() -> None:
             output = root / f"scored{next(runs_done)}"
-            score_set(root / "wav.scp", output, scorer, {})
+            score_set(root, output, scorer, {})
 
         model = scorer.model
         feats, lengths = model.frontend(

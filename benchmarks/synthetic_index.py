@@ -132,18 +132,18 @@ def make_index(count: int) -> None:
 
 
 def make_scores(count: int) -> None:
-    """Write what scoring jobs leave: all chunks, not yet put together."""
-    from espnet_a2m.data.chunked_table import chunk_folder
+    """Write what scoring jobs leave: all chunks, not yet merged."""
+    from espnet_a2m.data.shards import chunk_folder
 
     confidences = confidence_archive(Path("corpus/confidence.ark"))
     with open(ORG / "wav.scp", "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     grid = {"fs": FS, "offset": 480.0, "stride": 640}
-    made_by = {"scorer": "energy", "conf": {"fs": FS}, "description": {}}
-    state = json.dumps({**made_by, "grid": grid, "wav_scp": digest}, sort_keys=True)
-    folder = chunk_folder(CONFIDENCE, state)
+    metadata = {"scorer": "energy", "conf": {"fs": FS}, "description": {}}
+    content = json.dumps({**metadata, "grid": grid, "wav_scp": digest}, sort_keys=True)
+    folder = chunk_folder(CONFIDENCE, content)
     folder.mkdir(parents=True, exist_ok=True)
-    (CONFIDENCE / "made_by.json").write_text(state)
+    (CONFIDENCE / "metadata.json").write_text(content)
     utts = keys(count)
     for chunk in range(-(-count // CHUNK_UTTS)):
         stem = folder / f"{chunk:06d}"

@@ -24,7 +24,7 @@ skip_upload_hf | true | skip stage 17
 ngpu | 0 | GPUs per machine for training; 0: CPU
 num_nodes | 1 | machines for training, each with ngpu GPUs; cuda_cmd names the cluster
 nj | 2 | parallel jobs of data preparation
-inference_nj | 2 | parallel jobs of decoding
+inference_nj | 2 | parallel jobs of decoding, run as those of scoring_nj
 scoring_nj | 1 | parallel jobs of confidence scoring and labelling, run by cuda_cmd, without GPUs by train_cmd
 num_threads | 2 | CPU threads of training and confidence scoring
 python | python3 | Python interpreter
@@ -55,7 +55,7 @@ scorer_exp | | directory of a trained ESPnet ASR model; skips stages 6-7
 scorer_model | | its checkpoint; also one beside its config.yaml, a packed model or a name on a hub
 inference_scorer_model | valid.loss.ave.pth | checkpoint of scorer_exp
 measure | max_prob | frame confidence: max_prob (eq. 2), entropy or margin
-blank | include | the blank in the measure: include, exclude or renormalise
+blank | exclude | the blank in the measure of a frame: include (eq. 2 read literally), exclude or renormalise
 score_temperature | 1.0 | divides the log posteriors; above 1 flattens a peaky scorer
 target_lang | | utt2lang value of the target domain, for the report
 num_plots | 4 | number of utterances in the plots

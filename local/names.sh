@@ -67,7 +67,9 @@ score_option() {  # NAME VALUE SUFFIX: scores with another value go to another d
     confidence_dir+=_$3
 }
 [ "${measure}" = max_prob ] || score_option measure "${measure}" "${measure}"
-[ "${blank}" = include ] || score_option blank "${blank}" "${blank}"
+[[ ${scorer}:${measure}:${blank} != @(espnet|hf):entropy:exclude ]] ||
+    die "--measure entropy: probabilities without the blank's have no entropy; give --blank renormalise"
+[ "${blank}" = exclude ] || score_option blank "${blank}" "${blank}"
 [[ ${score_temperature} =~ ^1(\.0*)?$ ]] ||
     score_option temperature "${score_temperature}" "t${score_temperature}"
 
@@ -94,11 +96,14 @@ labelled=(
 pretrain_streams=(
     "${pretrain_dir}/wav.scp,speech,${sound}"
     "${confidence_dir}/${pretrain_set}/confidence.scp,confidence,kaldi_ark"
+    "${confidence_dir}/${pretrain_set}/utt2conf,utterance_confidence,text_float"
 )
 scored=(
     --valid_data_path_and_name_and_type "${valid_dir}/wav.scp,speech,${sound}"
     --valid_data_path_and_name_and_type
     "${confidence_dir}/${valid_set}/confidence.scp,confidence,kaldi_ark"
+    --valid_data_path_and_name_and_type
+    "${confidence_dir}/${valid_set}/utt2conf,utterance_confidence,text_float"
     --confidence_grid "${confidence_dir}/${pretrain_set}/grid.json"
 )
 scored_files=("${confidence_dir}/"{"${pretrain_set}","${valid_set}"}/utt2conf)

@@ -73,20 +73,21 @@ collect_stats() {  # MODULE OUT CONFIG OPTIONS...
     mv "${out}.tmp" "${out}"
 }
 
-# A command that may be divided between jobs, anywhere. One that is started again goes on
-# where it was; the last command puts their parts together, when all of them are done.
-in_shares() {  # LOG COMMAND...
-    local log=$1 program=(run_cpu)
-    shift
-    if [ "${scoring_nj}" -gt 1 ]; then
-        [[ "${job_env[*]} $*" != *JOB* ]] ||
-            refuse scoring_nj "makes 'JOB' in a name the job's number"
-        [ "${ngpu}" -eq 0 ] || program=(run_gpu --gpu 1)
-        in_job "${program[@]}" JOB=1:"${scoring_nj}" "${log}.JOB.log" \
-            "$@" --nj "${scoring_nj}" --job JOB
-        set -- "$@" --nj "${scoring_nj}"
+# A command that may be divided between jobs, anywhere. One that is started again resumes;
+# the last command merges what all of them have written.
+in_shards() {  # OPTION LOG COMMAND...: the option says how many jobs
+    local nj=${!1} log=$2 program=(run_cpu)
+    [ "${ngpu}" -eq 0 ] || program=(run_gpu --gpu 1)
+    if [ "${nj}" -gt 1 ]; then
+        [[ "${job_env[*]} ${*:3}" != *JOB* ]] ||
+            refuse "$1" "makes 'JOB' in a name the job's number"
+        in_job "${program[@]}" JOB=1:"${nj}" "${log}.JOB.log" "${@:3}" --nj "${nj}" --job JOB
+        "${@:3}" --nj "${nj}"
+    elif [ "$1" = inference_nj ]; then  # ESPnet tells much
+        in_job "${program[@]}" "${log}.1.log" "${@:3}"
+    else
+        "${@:3}"
     fi
-    "$@"
 }
 
 # What does not change the scores is given here: with another --ngpu nothing is scored
@@ -94,7 +95,7 @@ in_shares() {  # LOG COMMAND...
 score_set() {  # OUT COMMAND...
     local out=$1
     shift
-    in_shares "${out}/log/score" "$@" --output_dir "${out}" \
+    in_shards scoring_nj "${out}/log/score" "$@" --output_dir "${out}" \
         --ngpu "$((ngpu > 0))" --num_threads "${num_threads}"
 }
 
@@ -106,7 +107,7 @@ make_labels() {  # NUM_CLUSTERS HOURS FEATURES...: one k-means, then both sets b
         labels+=(--ngpu "$((ngpu > 0))" --num_threads "${num_threads}")
     "${labels[@]}" --fit_data "${pretrain_dir}" --num_clusters "${clusters}" \
         --fit_hours "${hours}"
-    in_shares "${label_dir}/log/label" "${labels[@]}" --kmeans "${label_dir}/km.npz" \
+    in_shards scoring_nj "${label_dir}/log/label" "${labels[@]}" --kmeans "${label_dir}/km.npz" \
         --data "${pretrain_dir}" "${valid_dir}"
 }
 
@@ -174,8 +175,8 @@ fine_tune() {  # CHECKPOINT OPTIONS...
 decode() {  # EXP MODEL DATA OUT OPTIONS...
     local exp=$1 model=$2 data=$3 out=$4
     shift 4
-    "${python}" -m espnet_a2m.bin.decode --nj "${inference_nj}" --outdir "${out}" \
-        --data "${data}" --type "${sound}" -- \
+    in_shards inference_nj "${out}/log/decode" "${python}" -m espnet_a2m.bin.decode \
+        --outdir "${out}" --data "${data}" --type "${sound}" \
         --config "${inference_config}" --ngpu "$((ngpu > 0))" \
         --asr_train_config "${exp}/config.yaml" --asr_model_file "${model}" "$@"
 }

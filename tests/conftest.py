@@ -1,12 +1,10 @@
-"""Real speech for the tests.
-
-``../shared/data`` beside the repository (or ``A2M_TEST_DATA``) may hold LibriSpeech
-in its official layout; what needs it is skipped where it is absent.
-"""
+"""Real speech for the tests, from tests/speech; rules for their markers."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before torch is imported: models this small gain nothing from a second thread, and
@@ -15,18 +13,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import soundfile
-from helpers.commands import ROOT, TEST_DATA, make_dir
+from helpers.commands import ROOT, SPEECH, make_dir
 from helpers.tiny_pretraining import QUICK, SMALL, asr_options, data_options, make_data
+
+# --- Real speech -----------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
 def librispeech() -> dict[str, tuple[Path, str]]:
-    """Utterance id -> (flac file, transcript) of LibriSpeech's dev-clean-2."""
-    root = TEST_DATA / "LibriSpeech" / "dev-clean-2"
-    if not root.is_dir():
-        pytest.skip(f"no LibriSpeech at {root} (set A2M_TEST_DATA)")
+    """Utterance id -> (flac file, transcript) of 50 utterances of 22 speakers."""
     utterances = {}
-    for table in sorted(root.rglob("*.trans.txt")):
+    for table in sorted((SPEECH / "LibriSpeech").rglob("*.trans.txt")):
         for line in table.read_text(encoding="utf-8").splitlines():
             utt_id, text = line.split(" ", 1)
             utterances[utt_id] = (table.parent / f"{utt_id}.flac", text)
@@ -35,7 +32,7 @@ def librispeech() -> dict[str, tuple[Path, str]]:
 
 @pytest.fixture(scope="session")
 def short_utterances(librispeech) -> list[tuple[str, Path, str]]:
-    """(id, flac file, transcript) of LibriSpeech utterances, the shortest first."""
+    """(id, flac file, transcript), the shortest first: 1.6 s to 11.3 s."""
     by_length = sorted(
         librispeech, key=lambda u: soundfile.info(librispeech[u][0]).frames
     )
@@ -55,9 +52,9 @@ def speech_dir(tmp_path, short_utterances) -> Path:
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory, short_utterances) -> Path:
-    """A formatted data directory of 24 utterances, 70 s."""
+    """A formatted data directory of 24 utterances, 1.7 s to 5 s, 60 s in all."""
     directory = tmp_path_factory.mktemp("data")
-    make_data(directory, short_utterances[:24])
+    make_data(directory, short_utterances[1:49:2])
     return directory
 
 
@@ -88,11 +85,47 @@ def confidence(tmp_path_factory, data, scorer) -> Path:
     return output
 
 
+# --- Markers ---------------------------------------------------------------------
+
+#: Each file has one of them (pyproject.toml says what they mean)
+KINDS = {"unit", "espnet", "recipe"}
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """``-m unit`` does not import the other files, some of which import ESPnet."""
+    if config.option.markexpr == "unit" and collection_path.name.startswith("test_"):
+        text = collection_path.read_text(encoding="utf-8")
+        return "\npytestmark = pytest.mark.unit\n" not in text or None
+    return None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with long tests first, so that none is left for the end alone."""
+    """Check the markers; files with long tests first, so that none is left for last.
+
+    Raises:
+        pytest.UsageError: A file has no marker of its kind, or a unit test is slow.
+    """
+    for item in items:
+        marks = {mark.name for mark in item.iter_markers()}
+        if len(marks & KINDS) != 1 or {"unit", "slow"} <= marks:
+            raise pytest.UsageError(
+                f"{item.nodeid}: set pytestmark of its file to one of "
+                f"{', '.join(sorted(KINDS))}; unit tests may not be slow"
+            )
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     recipe = ROOT / "tests" / "recipes" / "test_recipe.py"  # the longest
     items.sort(key=lambda item: (item.path != recipe, item.path not in slow))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """With ``-m unit``, fail the test that imports ESPnet."""
+    yield
+    if item.config.option.markexpr == "unit":
+        assert "espnet2" not in sys.modules, "a unit test may not import ESPnet"
+
+
+# --- Planner ---------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,8 @@ import pytest
 from benchmarks import contrastive, masks, peers, timing
 from benchmarks.report import Row, table
 
+pytestmark = pytest.mark.espnet
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

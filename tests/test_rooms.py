@@ -6,6 +6,10 @@ import ast
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.unit
+
 PACKAGE = Path(__file__).resolve().parents[1] / "espnet_a2m"
 #: The way of the data; scorer is the old name of confidence
 ROOMS = (

@@ -16,7 +16,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--data", required=True, help="Formatted data directory")
-    add("--confidence", required=True, help="Its confidences (stage 8)")
+    add("--confidence", required=True, help="Its confidences (bin.score)")
     add("--outdir", type=Path, required=True, help="Output directory")
     add("--max_utts", type=int, default=200_000, help="Read a random sample of so many")
     add("--utts", type=int, default=4, help="Utterances to draw")
@@ -36,12 +36,12 @@ def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     from espnet_a2m.data.tables import read_scp
     from espnet_a2m.evaluation import confidence_report
-    from espnet_a2m.evaluation.scored_set import ScoredSet
+    from espnet_a2m.evaluation.scored_set import ScoredDataset
 
-    scored = ScoredSet.load(args.data, args.confidence, args.max_utts)
+    scored = ScoredDataset.load(args.data, args.confidence, args.max_utts)
     heldout = None
     if args.heldout:
-        heldout = ScoredSet.load(args.heldout[0], args.heldout[1], args.max_utts)
+        heldout = ScoredDataset.load(args.heldout[0], args.heldout[1], args.max_utts)
     exclude = set(read_scp(args.exclude)) if args.exclude else set()
     mask = {"mask_prob": args.mask_prob, "mask_length": args.mask_length}
     sets = (args.target_lang, exclude, heldout)

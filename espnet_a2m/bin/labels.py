@@ -9,7 +9,7 @@
 
 Writes km.npz, and labels.scp, grid.json and labels.json in a folder for each set. Large
 sets are divided between jobs, anywhere and in any order, once the k-means is fitted
-(--fit_data without --data); the last command puts together what they made:
+(--fit_data without --data); the last command merges their tables:
 
   labels --kmeans exp/labels_mfcc/km.npz --nj 8 --job 1 --data ... --output_dir ...
   labels --kmeans exp/labels_mfcc/km.npz --nj 8 --data ... --output_dir ...
@@ -26,9 +26,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_a2m.bin import import_quietly
-from espnet_a2m.bin.jobs import add_job_options, check_job, job_command
+from espnet_a2m.bin.jobs import add_job_options, job_command, parse_shard
 from espnet_a2m.core.errors import UserError, main_guard
-from espnet_a2m.data.chunks import Share, read_durations
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -75,7 +74,6 @@ def check_args(args: argparse.Namespace) -> None:
         raise UserError("--ssl_model_file and --layer go together: give both or none")
     if args.nj > 1 and args.kmeans is None:
         raise UserError("--nj: fit the k-means first, then give it to jobs by --kmeans")
-    check_job(args)
     names = [Path(directory).name for directory in args.data]
     if len(set(names)) < len(names):
         raise UserError(
@@ -90,34 +88,34 @@ def share_of(data: Path, fs: int, hours: float) -> float:
     Raises:
         UserError: The hours are negative, or the directory does not tell its own.
     """
+    from espnet_a2m.data.shards import iter_speech
+
     if hours == 0:
         return 1.0
-    durations = read_durations(data, fs)
-    if durations is None or not hours > 0:
+    total = sum(seconds for *_, seconds in iter_speech(data, fs))
+    if not total or not hours > 0:
         raise UserError(
             f"--fit_hours {hours:g} takes a positive number, and "
-            f"{data}/utt2num_samples, which stage 3 makes; 0 fits on the whole set"
+            f"{data}/utt2num_samples, which format_wav writes; 0 fits on the whole set"
         )
-    return min(1.0, 3600 * hours / sum(seconds for _, seconds in durations.items()))
+    return min(1.0, 3600 * hours / total)
 
 
 @main_guard
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Fit, then label each set; a second call goes on."""
+    """Fit, then label each set; a second call resumes."""
     words = list(sys.argv[1:] if cmd is None else cmd)
     args = get_parser().parse_args(words)
     check_args(args)
+    shard = parse_shard(args)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     import torch
 
+    from espnet_a2m.data.shards import LABELS, ShardedSet
     from espnet_a2m.labels.features import MFCC, Features
     from espnet_a2m.labels.fit import fit
     from espnet_a2m.labels.kmeans import KMeans
-    from espnet_a2m.labels.label_set import (
-        label_share,
-        put_labels_together,
-        summarise_labels,
-    )
+    from espnet_a2m.labels.label_set import label_shard, metadata, summarise_labels
 
     torch.set_num_threads(args.num_threads)
     device = "cpu"
@@ -150,19 +148,16 @@ def main(cmd: Sequence[str] | None = None) -> None:
     print(f"k-means of {json.dumps(features.description)}: inertia by pass {inertia}")
     for directory in args.data:
         source, target = Path(directory), output / Path(directory).name
-        if args.job is not None:
-            label_share(
-                source, target, kmeans, features, device, Share(args.job, args.nj)
-            )
-            print(f"job {args.job} of {args.nj} is done: {target}")
-            continue
         start = time.perf_counter()
         labelled = 0
-        if args.nj == 1:
-            labelled = label_share(source, target, kmeans, features, device)
+        if shard is None:
+            labels = ShardedSet(source, target, LABELS, metadata(kmeans))
+            labels.merge_shards(args.nj, job_command("labels", words))
         else:
-            command = job_command("labels", words)
-            put_labels_together(source, target, kmeans, args.nj, command)
+            labelled = label_shard(source, target, kmeans, features, device, shard)
+        if args.job is not None:
+            print(f"job {args.job} of {args.nj} is done: {target}")
+            continue
         rate = labelled / (time.perf_counter() - start)
         summary = summarise_labels(target, kmeans, features)
         print(

@@ -8,7 +8,7 @@
   score --scorer my_package.my_module:MyScorer --scorer_conf option=value ...
 
 A large set is divided between jobs, which may run at the same time and anywhere; each
-goes on when it is started again. The last command puts together what they made:
+resumes when it is started again. The last command merges their tables:
 
   score --nj 8 --job 1 ...    (and so on, to --job 8)
   score --nj 8 ...
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_a2m.bin import import_quietly
-from espnet_a2m.bin.jobs import add_job_options, check_job, job_command
+from espnet_a2m.bin.jobs import add_job_options, job_command, parse_shard
 from espnet_a2m.core.errors import main_guard
 
 #: Options of this command that are options of the scorer -> their names there
@@ -89,7 +89,8 @@ def get_parser() -> argparse.ArgumentParser:
     option(
         "--blank",
         choices=["include", "exclude", "renormalise"],
-        help="Of espnet, hf: how the blank enters the measure [include]",
+        help="Of espnet, hf: how the blank enters the measure of a frame; include is "
+        "eq. 2 read literally [exclude]",
     )
     option(
         "--temperature",
@@ -109,49 +110,38 @@ def scorer_conf(args: argparse.Namespace) -> dict[str, Any]:
 
 @main_guard
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Score ``--data`` into ``--output_dir``; a second call goes on."""
+    """Score ``--data`` into ``--output_dir``; a second call resumes."""
     words = list(sys.argv[1:] if cmd is None else cmd)
     args = get_parser().parse_args(words)
-    job = check_job(args)
+    from espnet_a2m.data.shards import CONFIDENCES, ShardedSet
+
+    shard = parse_shard(args)
     data, output = Path(args.data), Path(args.output_dir)
-    if args.nj > 1 and args.job is None:
-        from espnet_a2m.data.chunked_table import put_together
-
-        made_by = {"scorer": args.scorer, "conf": scorer_conf(args)}
-        tables = (data / "wav.scp", output, "confidence", "conf", made_by)
-        put_together(*tables, args.nj, job_command("score", words))
-        print(f"confidences: {output / 'confidence.scp'}")
-        return
-    if args.scorer == "espnet":
-        import_quietly("espnet2.tasks.asr")
-    import torch
-
-    from espnet_a2m.confidence.registry import build_scorer
-    from espnet_a2m.confidence.score_set import score_set
-    from espnet_a2m.data.chunks import Share, read_durations
-
-    logging.basicConfig(level=logging.WARNING)
-    torch.set_num_threads(args.num_threads)
     conf = scorer_conf(args)
-    scorer = build_scorer(args.scorer, conf, f"scorer {args.scorer}")
-    batch_seconds = args.batch_seconds
-    if batch_seconds is None:
-        batch_seconds = 120.0 if args.ngpu else 0.0
-    share = Share(job, args.nj)
-    score_set(
-        wav_scp=data / "wav.scp",
-        output_dir=output,
-        scorer=scorer,
-        made_by={"scorer": args.scorer, "conf": conf},
-        durations=read_durations(data, scorer.grid.fs),
-        batch_seconds=batch_seconds,
-        device="cuda" if args.ngpu else "cpu",
-        share=share,
-    )
-    if args.nj == 1:
+    metadata = {"scorer": args.scorer, "conf": conf}
+    if shard is None:
+        scores = ShardedSet(data, output, CONFIDENCES, metadata)
+        scores.merge_shards(args.nj, job_command("score", words))
+    else:
+        if args.scorer == "espnet":
+            import_quietly("espnet2.tasks.asr")
+        import torch
+
+        from espnet_a2m.confidence.registry import build_scorer
+        from espnet_a2m.confidence.score_set import score_set
+
+        logging.basicConfig(level=logging.WARNING)
+        torch.set_num_threads(args.num_threads)
+        scorer = build_scorer(args.scorer, conf, f"scorer {args.scorer}")
+        batch_seconds = args.batch_seconds
+        if batch_seconds is None:
+            batch_seconds = 120.0 if args.ngpu else 0.0
+        device = "cuda" if args.ngpu else "cpu"
+        score_set(data, output, scorer, metadata, batch_seconds, device, shard)
+    if args.job is None:
         print(f"confidences: {output / 'confidence.scp'}")
     else:
-        print(f"job {job} of {args.nj} is done: {output}")
+        print(f"job {args.job} of {args.nj} is done: {output}")
 
 
 if __name__ == "__main__":

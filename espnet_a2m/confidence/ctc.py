@@ -11,8 +11,12 @@ from typing import Any
 
 import torch
 
-from espnet_a2m.confidence.interface import Scorer
-from espnet_a2m.confidence.measures import check_measure, frame_confidence
+from espnet_a2m.confidence.interface import Scorer, Scores
+from espnet_a2m.confidence.measures import (
+    check_measure,
+    frame_confidence,
+    utterance_confidence,
+)
 
 
 def model_digest(model: torch.nn.Module, configuration: Mapping[str, Any]) -> str:
@@ -38,7 +42,7 @@ class CTCScorer(Scorer):
         model: The model; it is frozen.
         configuration: What the model was built from, in JSON's types.
         measure: See :mod:`espnet_a2m.confidence.measures`, as for the next.
-        blank: How the blank enters the measure.
+        blank: How the blank enters the measure of a frame.
         temperature: Divides the log posteriors.
         blank_id: Index of CTC's blank.
 
@@ -95,8 +99,12 @@ class CTCScorer(Scorer):
         speech: torch.Tensor,
         speech_lengths: torch.Tensor,
         utt_ids: Sequence[str] | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """As the base's, in float32, without gradients, on the audio's device."""
+    ) -> Scores:
+        """As the base's, in float32, without gradients, on the audio's device.
+
+        s_u of eq. 9 includes the blank, whatever the frames do: how sure the model is
+        of an utterance shows in its silences too.
+        """
         if speech.device != self.device:
             self.device = speech.device
             self.model.to(self.device)
@@ -105,7 +113,9 @@ class CTCScorer(Scorer):
             logits, lengths = self.logits(
                 speech.float(), speech_lengths.to(self.device)
             )
-            confidence = frame_confidence(
-                logits, self.measure, self.blank, self.temperature, self.blank_id
-            )
-        return confidence, lengths
+            options = self.temperature, self.blank_id
+            confidence = frame_confidence(logits, self.measure, self.blank, *options)
+            with_blank = frame_confidence(logits, self.measure, "include", *options)
+            # in float64, so that a batch's padding does not change it
+            s_u = utterance_confidence(with_blank.double(), lengths).float()
+        return Scores(confidence, lengths, s_u)

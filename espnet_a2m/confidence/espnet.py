@@ -55,7 +55,7 @@ class ESPnetScorer(CTCScorer):
         config_file: Training configuration; ``config.yaml`` beside the model when
             None, and the packed one of a packed model.
         measure: Confidence of a frame, see :mod:`espnet_a2m.confidence.measures`.
-        blank: How the blank enters the measure.
+        blank: How the blank enters the measure of a frame.
         temperature: Divides the log posteriors.
         ctc_layer: Encoder layer, from 1, whose intermediate CTC is asked, of those in
             ``interctc_layer_idx``; the last when None.
@@ -72,7 +72,7 @@ class ESPnetScorer(CTCScorer):
         model_file: str,
         config_file: str | None = None,
         measure: str = "max_prob",
-        blank: str = "include",
+        blank: str = "exclude",
         temperature: float = 1.0,
         ctc_layer: int | None = None,
         trust_checkpoint: bool = False,

@@ -31,7 +31,7 @@ class HuggingFaceScorer(CTCScorer):
     Args:
         model: Folder written by ``save_pretrained``, or a name on the hub.
         measure: Confidence of a frame, see :mod:`espnet_a2m.confidence.measures`.
-        blank: How the blank enters the measure.
+        blank: How the blank enters the measure of a frame.
         temperature: Divides the log posteriors.
 
     Raises:
@@ -43,7 +43,7 @@ class HuggingFaceScorer(CTCScorer):
         self,
         model: str,
         measure: str = "max_prob",
-        blank: str = "include",
+        blank: str = "exclude",
         temperature: float = 1.0,
     ):
         try:

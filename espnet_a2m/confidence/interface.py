@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from espnet_a2m.core.frames import FrameGrid
+
+
+class Scores(NamedTuple):
+    """What a scorer answers to a batch.
+
+    Attributes:
+        confidence: (B, T) in [0, 1], anything beyond an utterance's frames.
+        lengths: (B,) numbers of frames: those of the scorer's grid, at most one more
+            or less; 0 where an utterance is too short.
+        utterance: (B,) s_u of eq. 9 in [0, 1]; None: the mean of the frames.
+    """
+
+    confidence: torch.Tensor
+    lengths: torch.Tensor
+    utterance: torch.Tensor | None = None
 
 
 class Scorer(ABC):
@@ -36,7 +51,7 @@ class Scorer(ABC):
         speech: torch.Tensor,
         speech_lengths: torch.Tensor,
         utt_ids: Sequence[str] | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> Scores | tuple[torch.Tensor, torch.Tensor]:
         """Confidences of a batch; those of an utterance may not depend on the others.
 
         Args:
@@ -46,9 +61,7 @@ class Scorer(ABC):
             utt_ids: Of the B utterances; None while training.
 
         Returns:
-            (B, T) confidences in [0, 1], anything beyond an utterance's frames, and
-            (B,) numbers of frames: those of ``grid``, at most one more or less; 0
-            where an utterance is too short.
+            `Scores`, or a tuple of its first two.
         """
 
     def prepare(self, utt_ids: Collection[str]) -> None:  # noqa: B027  # optional

@@ -10,7 +10,8 @@ from espnet_a2m.core.frames import padding_mask
 
 #: How sure the scorer is of one frame, given its posteriors.
 MEASURES = ("max_prob", "entropy", "margin")
-#: How the blank symbol enters the measure.
+#: How the blank enters the measure of a frame. Eq. 2 read literally includes it; but
+#: CTC is peaky: the blank is near 1 in silence, where the scorer would seem surest.
 BLANK_POLICIES = ("include", "exclude", "renormalise")
 
 
@@ -37,7 +38,7 @@ def check_measure(measure: str, blank: str, temperature: float) -> None:
 def frame_confidence(
     log_probs: torch.Tensor,
     measure: str = "max_prob",
-    blank: str = "include",
+    blank: str = "exclude",
     temperature: float = 1.0,
     blank_id: int = 0,
 ) -> torch.Tensor:
@@ -53,9 +54,9 @@ def frame_confidence(
         log_probs: (..., T, V) log posteriors of the scorer, up to a constant per
             frame: logits do as well.
         measure: One of ``MEASURES``.
-        blank: ``include`` looks at all labels, as the paper writes it; ``exclude``
-            at all but the blank; ``renormalise`` at all but the blank after dividing
-            by their total probability.
+        blank: ``exclude`` looks at all labels but the blank; ``include`` at the blank
+            too, which is eq. 2 read literally; ``renormalise`` at all but the blank
+            after dividing by their total probability.
         temperature: Divides the log posteriors before they are normalised; above 1
             flattens those of a peaky scorer.
         blank_id: Index of the blank.

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from espnet_a2m.confidence.measures import quantise
+from espnet_a2m.confidence.interface import Scores
+from espnet_a2m.confidence.measures import quantise, utterance_confidence
 from espnet_a2m.confidence.registry import build_scorer
 from espnet_a2m.core.errors import UserError
 from espnet_a2m.core.frames import padding_mask
@@ -39,9 +40,7 @@ class OnlineScorer:
             )
         self.grid = self.scorer.grid
 
-    def __call__(
-        self, speech: torch.Tensor, speech_lengths: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, speech: torch.Tensor, speech_lengths: torch.Tensor) -> Scores:
         """Score a batch as one byte per frame keeps it.
 
         Args:
@@ -49,10 +48,13 @@ class OnlineScorer:
             speech_lengths: (B,) samples.
 
         Returns:
-            (B, T) confidences, 0 beyond the frames of an utterance, and (B,) numbers
-            of frames.
+            `Scores` with all three: (B, T) confidences, 0 beyond the frames of an
+            utterance, (B,) numbers of frames and (B,) s_u.
         """
         with torch.no_grad():
-            confidence, lengths = self.scorer.score(speech, speech_lengths)
+            scores = Scores(*self.scorer.score(speech, speech_lengths))
+            confidence, lengths, s_u = scores
+            if s_u is None:
+                s_u = utterance_confidence(confidence, lengths)
         padding = padding_mask(lengths, confidence.size(1))
-        return quantise(confidence).masked_fill(padding, 0.0), lengths
+        return Scores(quantise(confidence).masked_fill(padding, 0.0), lengths, s_u)

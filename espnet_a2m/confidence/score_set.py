@@ -1,4 +1,4 @@
-"""Scores a data set once and keeps its confidences, one byte per frame."""
+"""Score a data set once and store its confidences, one byte per frame."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from espnet_a2m.confidence.interface import Scorer
+from espnet_a2m.confidence.interface import Scorer, Scores
 from espnet_a2m.core.errors import DataError, UserError
 from espnet_a2m.data.audio import read_audio
-from espnet_a2m.data.chunked_table import write_chunked_table
-from espnet_a2m.data.chunks import WHOLE, Durations, Share
+from espnet_a2m.data.shards import (
+    CONFIDENCES,
+    ONE_SHARD,
+    Chunk,
+    Shard,
+    ShardedSet,
+    write_arrays,
+)
 from espnet_a2m.data.tables import Keys
 
 #: Kaldi's one byte per value for values in [0, 1]
@@ -41,16 +47,16 @@ def batches(
 
 def confidences_of(
     scorer: Scorer, batch: Mapping[str, np.ndarray], device: str
-) -> dict[str, np.ndarray]:
-    """Score a batch of utterances and check what the scorer answers.
+) -> dict[str, tuple[np.ndarray, float]]:
+    """Score a batch of utterances and check what the scorer returns.
 
     Args:
-        scorer: Whom to ask.
+        scorer: The model that returns confidences.
         batch: Utterance -> (N,) samples.
         device: ``cpu`` or ``cuda``.
 
     Returns:
-        Utterance -> (T,) confidences in [0, 1], T >= 0.
+        Utterance -> (T,) confidences in [0, 1], T >= 0, and s_u.
 
     Raises:
         UserError: They are outside [0, 1], not finite, or not on the scorer's grid.
@@ -58,10 +64,12 @@ def confidences_of(
     num_samples = [len(speech) for speech in batch.values()]
     rows = [torch.from_numpy(speech) for speech in batch.values()]
     with torch.no_grad():
-        confidence, lengths = scorer.score(
-            pad_sequence(rows, batch_first=True).to(device),
-            torch.tensor(num_samples),
-            list(batch),
+        confidence, lengths, utterance = Scores(
+            *scorer.score(
+                pad_sequence(rows, batch_first=True).to(device),
+                torch.tensor(num_samples),
+                list(batch),
+            )
         )
     scored = {}
     values = confidence.float().cpu().numpy()
@@ -73,8 +81,12 @@ def confidences_of(
             raise UserError(
                 f"{name} has {length} frames in {values.shape[1]} columns: {fix}"
             )
-        scored[utt_id] = values[row, :length]
-        if not ((scored[utt_id] >= 0) & (scored[utt_id] <= 1)).all():
+        frames = values[row, :length]
+        s_u = 0.0
+        if length:
+            s_u = float(frames.mean() if utterance is None else utterance[row])
+        scored[utt_id] = frames, s_u
+        if not (((frames >= 0) & (frames <= 1)).all() and 0 <= s_u <= 1):
             raise UserError(
                 f"{name} got confidences that are "
                 "NaN or outside [0, 1]: bring them there"
@@ -83,67 +95,56 @@ def confidences_of(
 
 
 def score_set(
-    wav_scp: str | Path,
-    output_dir: str | Path,
+    data: Path,
+    output: Path,
     scorer: Scorer,
-    made_by: Mapping[str, object],
-    durations: Durations | None = None,
+    metadata: Mapping[str, object],
     batch_seconds: float = 0.0,
     device: str = "cpu",
-    share: Share = WHOLE,
+    shard: Shard = ONE_SHARD,
 ) -> None:
     """Write ``confidence.scp``, ``utt2conf`` and ``grid.json`` of a set.
 
-    A second call with the same set and scorer only does the chunks that are
-    missing; with others it starts anew, and replaces what was there when all is scored.
-    One of several jobs leaves the tables to `put_together`.
+    A second call with the same set and scorer only scores the chunks that are missing;
+    with others it starts from scratch, and replaces what was there when all is scored.
+    One of several shards leaves the tables to `ShardedSet.merge_shards`.
 
     Args:
-        wav_scp: Formatted audio of the set.
-        output_dir: Where the confidences go.
-        scorer: Whom to ask.
-        made_by: Its name and options; compared with an earlier call's, as is its
+        data: Formatted data directory; ``utt2num_samples``, if it is there, makes
+            batches of similar lengths.
+        output: Where the confidences go.
+        scorer: The model that returns confidences.
+        metadata: Its name and options; compared with an earlier call's, as is its
             description.
-        durations: Of the utterances in seconds, for the ETA and for batches of like
-            lengths.
         batch_seconds: Audio in a batch, with its padding; 0 scores one utterance at
             a time.
         device: ``cpu`` or ``cuda``.
-        share: What of the set is scored.
+        shard: What of the set is scored.
 
     Raises:
         UserError: An utterance cannot be scored.
     """
     fs = scorer.grid.fs
 
-    def make_chunk(
-        audio: dict[str, str], report: Callable[[float], object]
-    ) -> dict[str, tuple[np.ndarray, float]]:
-        made = {}
-        for batch in batches(audio, fs, batch_seconds):
-            for utt_id, confidence in confidences_of(scorer, batch, device).items():
+    def write_chunk(
+        chunk: Chunk, stem: Path, report: Callable[[float], object]
+    ) -> None:
+        arrays = {}
+        for batch in batches(chunk.audio, fs, batch_seconds):
+            scored = confidences_of(scorer, batch, device)
+            for utt_id, (confidence, s_u) in scored.items():
                 samples = len(batch[utt_id])
                 if not len(confidence):
                     raise DataError(
-                        f"{audio[utt_id]}: utterance {utt_id} ({samples} samples) "
-                        "is too short for the scorer: raise --min_wav_duration "
-                        "(stage 4)"
+                        f"{chunk.audio[utt_id]}: utterance {utt_id} ({samples} "
+                        "samples) is too short for the scorer: raise "
+                        "--min_wav_duration (filter_lengths)"
                     )
-                made[utt_id] = confidence[:, None], float(confidence.mean())
+                arrays[utt_id] = confidence[:, None], s_u
                 report(samples / fs)
-        return made
+        write_arrays(stem, arrays, COMPRESSION_METHOD)
 
-    output = Path(output_dir)
-    scorer.prepare(Keys(wav_scp))
-    write_chunked_table(
-        Path(wav_scp),
-        output,
-        "confidence",
-        "conf",
-        make_chunk,
-        {**made_by, "description": scorer.description},
-        scorer.grid,
-        durations,
-        COMPRESSION_METHOD,
-        share,
-    )
+    scorer.prepare(Keys(data / "wav.scp"))
+    described = {"description": scorer.description, "grid": vars(scorer.grid)}
+    scores = ShardedSet(data, output, CONFIDENCES, {**metadata, **described})
+    scores.write_shard(write_chunk, shard, fs)

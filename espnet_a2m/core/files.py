@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic writes: after a crash a file is old or new, never partial."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def file_digest(path: PathLike) -> str:
 
 @contextlib.contextmanager
 def with_filename(path: object) -> Iterator[None]:
-    """Have an error of the operating system name the file that was written to.
+    """Add a file name to errors of the operating system that have none.
 
-    It names a file that cannot be opened, but not the one for which a disk is too full.
+    They name a file that cannot be opened, but not the one for which a disk is full.
     """
     try:
         yield
@@ -37,21 +37,26 @@ def with_filename(path: object) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def atomic_writer(path: PathLike) -> Iterator[BinaryIO]:
-    """Write a whole file under a temporary name beside it, then rename it.
+def atomic_writer(path: PathLike, sync: bool = True) -> Iterator[BinaryIO]:
+    """Write to a temporary file ``.<name>.*.tmp``, sync it and rename it.
 
-    It is on the disk before it has its name, so that after a power failure, too, it is
-    whole or what it was. When the block ends with an error, it is what it was.
+    Nothing changes when the block ends with an error.
+
+    Args:
+        path: File to write; its directory is created.
+        sync: Wait until the content is on the disk, so that a power failure cannot
+            leave a partial file either. It takes about 10 ms.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    descriptor, name = tempfile.mkstemp(".tmp", f".{path.name}.", path.parent)
     stream = os.fdopen(descriptor, "wb")
     try:
-        yield stream
         with with_filename(path):
+            yield stream
             stream.flush()
-            os.fsync(descriptor)
+            if sync:
+                os.fsync(descriptor)
             stream.close()
         umask = os.umask(0)
         os.umask(umask)
@@ -64,7 +69,7 @@ def atomic_writer(path: PathLike) -> Iterator[BinaryIO]:
         raise
 
 
-def write_atomic(path: PathLike, content: str | bytes) -> None:
-    """Write a whole file as `atomic_writer` does."""
-    with atomic_writer(path) as stream, with_filename(path):
+def write_atomic(path: PathLike, content: str | bytes, sync: bool = True) -> None:
+    """Write a file as `atomic_writer` does."""
+    with atomic_writer(path, sync) as stream:
         stream.write(content.encode() if isinstance(content, str) else content)

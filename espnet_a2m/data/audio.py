@@ -48,10 +48,6 @@ def _claimed_wav_bytes(stream: BinaryIO) -> int | None:
     return None
 
 
-def _refuse(path: str, problem: str, fix: str) -> DataError:
-    return DataError(f"{path}: {problem}; {fix}")
-
-
 class Recording:
     """An audio file opened once, of which parts are read.
 
@@ -60,7 +56,7 @@ class Recording:
         channel: the one to read, from 0; None asks for a mono file.
 
     Raises:
-        DataError: the file is missing, unreadable, truncated, empty or lacks the
+        DataError: the file is missing, unreadable, truncated, empty or has no such
             channel.
     """
 
@@ -69,7 +65,6 @@ class Recording:
 
         self.path = path
         self.channel = channel
-        replace = "replace the file or remove its utterances"
         try:
             if is_archive_entry(path):
                 stream: BinaryIO = io.BytesIO(read_audio_bytes(path))
@@ -78,12 +73,10 @@ class Recording:
             end = _claimed_wav_bytes(stream)
             size = stream.seek(0, os.SEEK_END)
             if size == 0:
-                raise _refuse(path, "the file has no bytes", replace)
+                raise self.error("the file has no bytes")
             if end is not None and size < end:
-                raise _refuse(
-                    path,
-                    f"truncated: {size} bytes where its header promises {end}",
-                    replace,
+                raise self.error(
+                    f"truncated: {size} bytes where its header promises {end}"
                 )
             in_memory = isinstance(stream, io.BytesIO)
             stream.seek(0)
@@ -92,36 +85,38 @@ class Recording:
                 stream.close()
         except OSError as error:
             reason = error.strerror or str(error)
-            raise _refuse(path, f"cannot be opened ({reason})", replace) from None
+            raise self.error(f"cannot be opened ({reason})") from None
         except soundfile.LibsndfileError as error:
-            raise _refuse(
-                path, f"cannot be read as audio ({error.error_string})", replace
+            raise self.error(
+                f"cannot be read as audio ({error.error_string})"
             ) from None
         try:
-            self._check_header(replace)
+            self._check_header()
         except DataError:
             self._file.close()
             raise
 
-    def _check_header(self, replace: str) -> None:
-        if self.channel is None and self._file.channels != 1:
-            raise _refuse(
-                self.path,
-                f"has {self._file.channels} channels",
+    def error(
+        self, problem: str, fix: str = "replace the file or remove its utterances"
+    ) -> DataError:
+        """What to raise for a problem with the file."""
+        return DataError(f"{self.path}: {problem}; {fix}")
+
+    def _check_header(self) -> None:
+        channels, rate = self._file.channels, self._file.samplerate
+        if self.channel is None and channels != 1:
+            raise self.error(
+                f"has {channels} channels",
                 "name the one you want in `segments`, or write it to a file of its "
                 "own, e.g. `sox in.wav out.wav remix 1`",
             )
-        if self.channel is not None and self.channel >= self._file.channels:
-            raise _refuse(
-                self.path,
-                f"has no channel {self.channel} (from 0) but {self._file.channels}",
-                "correct `segments`",
-            )
+        if self.channel is not None and self.channel >= channels:
+            problem = f"has no channel {self.channel} (from 0) but {channels}"
+            raise self.error(problem, "correct `segments`")
         if self._file.frames < 1:
-            raise _refuse(self.path, "zero-length: no samples in it", replace)
-        if self._file.samplerate not in RATES:
-            rate = f"a sampling rate of {self._file.samplerate} Hz"
-            raise _refuse(self.path, f"damaged header: {rate}", replace)
+            raise self.error("zero-length: no samples in it")
+        if rate not in RATES:
+            raise self.error(f"damaged header: a sampling rate of {rate} Hz")
 
     @property
     def info(self) -> AudioInfo:
@@ -157,11 +152,7 @@ class Recording:
         except soundfile.LibsndfileError as error:
             samples, reason = np.zeros(0), error.error_string
         if len(samples) < stop - start:
-            raise _refuse(
-                self.path,
-                f"truncated or damaged at sample {start} ({reason})",
-                "replace the file or remove its utterances",
-            )
+            raise self.error(f"truncated or damaged at sample {start} ({reason})")
         if dtype == "float32":
             self._check_floats(samples)
         return samples
@@ -169,18 +160,11 @@ class Recording:
     def _check_floats(self, samples: np.ndarray) -> None:
         bad = np.flatnonzero(~np.isfinite(samples))
         if bad.size:
-            raise _refuse(
-                self.path,
-                f"{bad.size} samples are NaN or infinite",
-                "replace the file or remove its utterances",
-            )
+            raise self.error(f"{bad.size} samples are NaN or infinite")
         peak = float(np.abs(samples).max(initial=0.0))
         if peak > LOUDEST:
-            raise _refuse(
-                self.path,
-                f"float samples reach {peak:g} where [-1, 1] is expected",
-                "scale it, e.g. divide by 32768",
-            )
+            problem = f"float samples reach {peak:g} where [-1, 1] is expected"
+            raise self.error(problem, "scale it, e.g. divide by 32768")
 
     def close(self) -> None:
         """Close the file."""
@@ -226,7 +210,7 @@ def to_pcm16(samples: np.ndarray) -> np.ndarray:
 
 
 def read_audio(utt_id: str, source: str, fs: int) -> np.ndarray:
-    """Read one utterance of a formatted ``wav.scp`` (stage 3) as (N,) float32.
+    """Read one utterance of a formatted ``wav.scp`` as (N,) float32.
 
     Raises:
         DataError: Unreadable, or not mono at ``fs`` Hz.
@@ -240,7 +224,7 @@ def read_audio(utt_id: str, source: str, fs: int) -> np.ndarray:
             speech = recording.read(0, recording.info.frames)
     except DataError as e:
         raise DataError(
-            f"utterance {utt_id}: {e}: format the audio with --fs {fs} (stage 3)"
+            f"utterance {utt_id}: {e}: format the audio with --fs {fs} (format_wav)"
         ) from None
     if speech.dtype == np.int16:
         speech = speech.astype(np.float32) / 32768

@@ -1,4 +1,4 @@
-"""Kaldi data directories: read them with every mistake named, write them atomically.
+"""Kaldi data directories: read and check them, write them atomically.
 
 A data directory holds tables of one "<key> <value>" per line, sorted bytewise by key
 (`LC_ALL=C sort`): `wav.scp` (audio path), `text` (transcript), `utt2spk`, `spk2utt`,
@@ -10,19 +10,24 @@ from 0, of a recording that has several).
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
 from espnet_a2m.core.errors import DataError, Preview, preview
 from espnet_a2m.core.files import PathLike, atomic_writer
 from espnet_a2m.data.archives import is_archive_entry, parse_entry
-from espnet_a2m.data.speakers import check_speakers, iter_spk2utt
 from espnet_a2m.data.tables import (
+    check_key,
     is_command,
     iter_scp,
+    join_utterances,
     outer_join,
     sort_keys,
     write_lines,
@@ -43,11 +48,6 @@ class Segment(NamedTuple):
         """As a line of `segments` has it."""
         line = f"{self.recording} {self.start!r} {self.end!r}"
         return line if self.channel is None else f"{line} {self.channel}"
-
-
-def read_segments(path: PathLike) -> dict[str, Segment]:
-    """Read `segments`. Raises DataError as `read_scp`, and on senseless times."""
-    return {utt: to_segment(value, path, utt) for utt, value in iter_scp(path)}
 
 
 def to_segment(value: str, path: PathLike, utt: str) -> Segment:
@@ -77,7 +77,7 @@ def iter_audio(path: PathLike, allow_pipes: bool = False) -> Iterator[tuple[str,
         if is_command(value) and not (allow_pipes and value.endswith("|")):
             raise DataError(
                 f"{path}: {key}: the entry is a command (a pipe), which is "
-                "run in stage 3 only, and only with --allow_pipes true; or write "
+                "run by format_wav only, and only with --allow_pipes true; or write "
                 "its output to a wav or flac file and name that file"
             )
         yield key, value
@@ -136,9 +136,9 @@ class DataDir:
         allow_empty_text: bool = False,
         allow_pipes: bool = False,
     ) -> DataDir:
-        """Read and check a directory as a whole: `parts` with only one."""
-        (whole,) = cls.parts(path, need, allow_empty_text, allow_pipes, sys.maxsize)
-        return whole
+        """Read and check a directory: `parts` with only one."""
+        (data,) = cls.parts(path, need, allow_empty_text, allow_pipes, sys.maxsize)
+        return data
 
     @classmethod
     def parts(
@@ -180,51 +180,33 @@ class DataDir:
             )
         names = {p.name for p in path.glob("utt2*") if p.is_file()}
         names |= {"text"} if (path / "text").exists() else set()
-        columns = {
-            name: iter_scp(path / name, allow_empty_text and name == "text")
-            for name in sorted(names)
-        }
-        first, reference = iter_audio(path / "wav.scp", allow_pipes), "wav.scp"
+        columns = sorted(names)
+        tables = [(path / "wav.scp", iter_audio(path / "wav.scp", allow_pipes))]
         recordings: dict[str, str] | None = None
         if (path / "segments").exists():
-            recordings = dict(first)
-            first, reference = iter_scp(path / "segments"), "segments"
+            recordings = dict(tables[0][1])
+            tables = [(path / "segments", iter_scp(path / "segments"))]
+        for name in columns:
+            allow_empty = allow_empty_text and name == "text"
+            tables.append((path / name, iter_scp(path / name, allow_empty)))
 
-        lost: dict[tuple[str, str], Preview] = {}
-        part = cls._empty(path, recordings, columns)
-        count = 0
-        for utt, (source, *values) in outer_join([first, *columns.values()]):
-            for name, value in zip(columns, values):
-                if (value is None) != (source is None):
-                    pair = (reference, name) if value is None else (name, reference)
-                    lost.setdefault(pair, Preview()).add(utt)
-            if source is None or None in values:
-                continue
+        def new_part() -> DataDir:
+            segments: dict[str, Segment] | None = None if recordings is None else {}
+            return cls(path, recordings or {}, segments, {name: {} for name in columns})
+
+        part, count = new_part(), 0
+        fix = "make both files list the same utterances"
+        for utt, (source, *values) in join_utterances(tables, fix, same=True):
             if count == (size or PART_UTTERANCES):
                 yield part
-                part, count = cls._empty(path, recordings, columns), 0
+                part, count = new_part(), 0
             count += 1
             part._add(utt, source)
             for name, value in zip(columns, values):
-                assert value is not None
                 part.tables[name][utt] = value
-        for (one, other), utts in lost.items():
-            raise DataError(
-                f"{path}: {utts.count} utterance(s) are in {one} but not "
-                f"in {other}: {utts}; make both files list the same utterances"
-            )
         if "utt2spk" in columns:
             check_speakers(path)
         yield part
-
-    @classmethod
-    def _empty(
-        cls, path: Path, recordings: dict[str, str] | None, names: Iterable[str]
-    ) -> DataDir:
-        tables: dict[str, dict[str, str]] = {name: {} for name in names}
-        if recordings is None:
-            return cls(path, {}, None, tables)
-        return cls(path, recordings, {}, tables)
 
     def _add(self, utt: str, source: str) -> None:
         if self.segments is None:
@@ -238,6 +220,47 @@ class DataDir:
                 "add it there or remove the utterance"
             )
         self.segments[utt] = segment
+
+
+def iter_spk2utt(utt2spk: PathLike) -> Iterator[tuple[str, str]]:
+    """The lines of spk2utt that belong to a file utt2spk: (speaker, utterances).
+
+    sort(1) puts them in order; it keeps on the disk (of TMPDIR) what is too large.
+    """
+    process = subprocess.Popen(
+        ["sort", "-S", "64M"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "LC_ALL": "C"},
+    )
+    assert process.stdin is not None and process.stdout is not None
+    with process:
+        with process.stdin as stream:  # a blank sorts before whatever is in a key
+            stream.writelines(f"{s} {u}\n".encode() for u, s in iter_scp(utt2spk))
+        lines = (line.decode().rstrip("\n").split(" ") for line in process.stdout)
+        for speaker, group in itertools.groupby(lines, itemgetter(0)):
+            yield speaker, " ".join(utt for _, utt in group)
+    if process.returncode:
+        raise DataError(f"{utt2spk}: `sort` failed: is the disk of TMPDIR full?")
+
+
+def check_speakers(data: Path) -> None:
+    """Raise DataError when utt2spk has a bad speaker, or spk2utt is not its inverse."""
+    for _, speaker in iter_scp(data / "utt2spk"):
+        check_key(speaker, f"{data}/utt2spk")
+    path = data / "spk2utt"
+    if not path.exists():
+        return
+    found = ((speaker, " ".join(v.split())) for speaker, v in iter_scp(path))
+    different = Preview()
+    for speaker, (one, other) in outer_join([iter_spk2utt(data / "utt2spk"), found]):
+        if one != other:
+            different.add(speaker)
+    if different.count:
+        raise DataError(
+            f"{path}: disagrees with utt2spk about speaker {different}; "
+            "remove spk2utt, it is made again from utt2spk"
+        )
 
 
 @contextlib.contextmanager
@@ -271,7 +294,7 @@ def writing_data_dir(
                     write_lines(stream, path / name, pairs)
 
             yield add
-            # absent: the directory is being made
+            # absent: the directory is being written
             (path / "wav.scp").unlink(missing_ok=True)
             for old in (*path.glob("utt2*"), *map(path.joinpath, ("text", "segments"))):
                 if old.name not in names:

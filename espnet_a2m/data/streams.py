@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from espnet_a2m.core.errors import DataError, Preview
+from espnet_a2m.core.errors import DataError
 from espnet_a2m.data.archives import checked_entries
-from espnet_a2m.data.tables import is_command, iter_scp, outer_join
+from espnet_a2m.data.datadir import iter_audio
+from espnet_a2m.data.tables import iter_scp, join_utterances
 
 Stream = tuple[str, str, str]
 
@@ -17,7 +18,7 @@ def splits(streams: Iterable[Stream]) -> Iterator[list[Stream]]:
 
     Args:
         streams: (path, name, type), each path a folder that ``espnet2.bin.split_scps``
-            has made.
+            has written.
 
     Raises:
         DataError: One is not.
@@ -30,7 +31,7 @@ def splits(streams: Iterable[Stream]) -> Iterator[list[Stream]]:
         text = text.strip()
         if not (text.isascii() and text.isdigit()):
             raise DataError(
-                f"{path}: not a folder that espnet2.bin.split_scps has made, as "
+                f"{path}: not a folder that espnet2.bin.split_scps has written, as "
                 "--multiple_iterator wants it"
             )
         counts.add(int(text))
@@ -43,45 +44,22 @@ def splits(streams: Iterable[Stream]) -> Iterator[list[Stream]]:
 
 
 def check_streams(streams: Iterable[Stream]) -> None:
-    """Refuse streams that lack utterances of the first one, or hold what would be run.
+    """Refuse streams that miss utterances of the first one, or hold commands.
 
     ESPnet gives the entries of a stream of type ``kaldi_ark`` to kaldiio, which runs
-    commands and unpickles; so they must be whole arrays or audio in files. Tables are
-    read side by side, a line of each at a time.
+    commands and unpickles; so they must be complete arrays or audio in files. Tables
+    are read side by side, a line of each at a time.
 
     Args:
         streams: (path, name, type) as in ``--train_data_path_and_name_and_type``,
             each path a table whose lines start with the utterance id.
 
     Raises:
-        DataError: Names the file and the first utterances that it lacks, or the
-            entry.
+        DataError: Names the file and the missing utterances, or the entry.
     """
-    streams = list(streams)
-    tables: list[Iterable[tuple[str, str]]] = []
+    tables: list[tuple[str, Iterable[tuple[str, str]]]] = []
     for path, _, kind in streams:
-        table = iter_scp(path)
-        tables.append(checked_entries(table) if kind == "kaldi_ark" else table)
-    lacks = [Preview() for _ in streams]
-    commands = [Preview() for _ in streams]
-    count = 0
-    for utt_id, row in outer_join(tables):
-        count += row[0] is not None
-        for number, value in enumerate(row):
-            if value is None:
-                if row[0] is not None:
-                    lacks[number].add(utt_id)
-            elif streams[number][2] == "sound" and is_command(value):
-                commands[number].add(utt_id)
-    for (path, name, _), lacking, running in zip(streams, lacks, commands):
-        if running.count:
-            raise DataError(
-                f"{path}: {running}: the entry is a command (a pipe): format the "
-                "audio (stage 3)"
-            )
-        if lacking.count:
-            raise DataError(
-                f"{path}: the stream {name} lacks {lacking.count} of "
-                f"{count} utterances of {streams[0][0]}, such as "
-                f"{lacking}: make it again from the same set"
-            )
+        table = iter_audio(path) if kind == "sound" else iter_scp(path)
+        tables.append((path, checked_entries(table) if kind == "kaldi_ark" else table))
+    for _ in join_utterances(tables, "make it again from the same set"):
+        pass

@@ -6,36 +6,32 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, TextIO, TypeVar
+from typing import BinaryIO, TypeVar
 
-from espnet_a2m.core.errors import DataError
+from espnet_a2m.core.errors import DataError, Preview
 from espnet_a2m.core.files import PathLike, atomic_writer, with_filename
 
 MAX_KEY_BYTES = 200  # a key becomes a file name ("<key>.flac"); most systems allow 255
 #: What check_key has nothing to say about, found quickly
 _PLAIN_KEY = re.compile(rf"[!-.0-~]{{1,{MAX_KEY_BYTES}}}")
 T = TypeVar("T")
-SORT_FIX = "sort it: `LC_ALL=C sort -k1,1 -o {0} {0}`"
 
 
 def check_key(key: str, where: str) -> None:
     """Raise DataError for a key that is more than a word, or cannot be a file name."""
-    if "/" in key:
-        raise DataError(
-            f"{where}: the key {key!r} contains '/'; keys become file names, "
-            "replace '/' by '-' or '_' in every file of the directory"
-        )
     bad = [c for c in key if c.isspace() or unicodedata.category(c)[0] == "C"]
-    if bad:
-        raise DataError(
-            f"{where}: the key {key!r} contains {bad[0]!r} (white space or a control "
-            "character); remove it in every file of the directory"
-        )
-    if len(key.encode()) > MAX_KEY_BYTES:
-        raise DataError(
-            f"{where}: the key {key[:40]!r}... is longer than {MAX_KEY_BYTES} bytes; "
-            "shorten it in every file of the directory"
-        )
+    if "/" in key:
+        problem = "contains '/'; keys become file names, replace '/' by '-' or '_'"
+    elif bad:
+        problem = f"contains {bad[0]!r} (white space or a control character); remove it"
+    elif len(key.encode()) > MAX_KEY_BYTES:
+        problem = f"is longer than {MAX_KEY_BYTES} bytes; shorten it"
+    else:
+        return
+    shown = repr(key) if len(key) < 50 else f"{key[:40]!r}..."
+    raise DataError(
+        f"{where}: the key {shown} {problem} in every file of the directory"
+    )
 
 
 def iter_scp(path: PathLike, allow_empty: bool = False) -> Iterator[tuple[str, str]]:
@@ -53,10 +49,15 @@ def iter_scp(path: PathLike, allow_empty: bool = False) -> Iterator[tuple[str, s
     if not path.is_file():
         raise DataError(f"{path}: no such file; is the stage that makes it done?")
     previous = ""
-    with path.open(encoding="utf-8") as stream:
-        number = 0
-        while line := _next_line(stream, path):
-            number += 1
+    with path.open("rb") as lines:
+        for number, content in enumerate(lines, 1):
+            try:
+                line = content.decode()
+            except UnicodeDecodeError:
+                raise DataError(
+                    f"{path}:{number}: not UTF-8; convert the file: "
+                    f"`iconv -f <its encoding> -t UTF-8 {path}`"
+                ) from None
             # Keys end at the first blank or tab only: other white space in a key is
             # an error that str.split() would hide.
             stripped = line.rstrip()
@@ -67,32 +68,13 @@ def iter_scp(path: PathLike, allow_empty: bool = False) -> Iterator[tuple[str, s
                 not (_PLAIN_KEY.fullmatch(key) and key > previous)
                 or not (value or allow_empty)
                 or "\0" in line
+                or "\r" in stripped
             ):
                 _check_line(path, number, line, key, value, previous, allow_empty)
             previous = key
             yield key, value
     if not previous:
         raise DataError(f"{path}: the file is empty; make it again or remove it")
-
-
-def _next_line(stream: TextIO, path: Path) -> str:
-    try:
-        return stream.readline()
-    except UnicodeDecodeError:
-        with path.open("rb") as lines:
-            number = next(n for n, line in enumerate(lines, 1) if not _is_utf8(line))
-        raise DataError(
-            f"{path}:{number}: not UTF-8; convert the file: "
-            f"`iconv -f <its encoding> -t UTF-8 {path}`"
-        ) from None
-
-
-def _is_utf8(line: bytes) -> bool:
-    try:
-        line.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _check_line(
@@ -105,31 +87,29 @@ def _check_line(
     allow_empty: bool,
 ) -> None:
     """Raise DataError for what is wrong with a line, if anything is."""
-    where = f"{path}:{number}"
-    if "\0" in line:
-        raise DataError(f"{path}: has NUL bytes: not a text file; make it again")
-    if not line.strip():
-        raise DataError(f"{where}: an empty line; remove it")
-    if line[0] in " \t":
-        raise DataError(f"{where}: the line starts with a blank; remove it")
-    check_key(key, where)
-    if key == previous:
-        raise DataError(f"{where}: the key {key!r} is there twice; keep one line")
-    if not value and not allow_empty:
-        raise DataError(
-            f"{where}: nothing follows the key {key!r}"
-            + (
-                " (an empty transcript); remove the utterance from every file of "
-                "the directory, or complete the line"
-                if path.name == "text"
-                else "; complete the line"
-            )
+    if "\0" not in line:
+        check_key(key, f"{path}:{number}")
+    if "\0" in line or "\r" in line.rstrip():
+        problem = "a NUL byte or a carriage return: not a text file; make it again"
+    elif not line.strip():
+        problem = "an empty line; remove it"
+    elif line[0] in " \t":
+        problem = "the line starts with a blank; remove it"
+    elif key == previous:
+        problem = f"the key {key!r} is there twice; keep one line"
+    elif not value and not allow_empty and path.name == "text":
+        problem = (
+            f"nothing follows the key {key!r} (an empty transcript); remove the "
+            "utterance from every file of the directory, or complete the line"
         )
-    if key < previous:
-        raise DataError(
-            f"{where}: {key!r} comes after {previous!r}: not sorted bytewise; "
-            f"{SORT_FIX.format(path)}"
-        )
+    elif not value and not allow_empty:
+        problem = f"nothing follows the key {key!r}; complete the line"
+    elif key < previous:
+        fix = f"sort it: `LC_ALL=C sort -k1,1 -o {path} {path}`"
+        problem = f"{key!r} comes after {previous!r}: not sorted bytewise; {fix}"
+    else:
+        return
+    raise DataError(f"{path}:{number}: {problem}")
 
 
 def read_scp(path: PathLike, allow_empty: bool = False) -> dict[str, str]:
@@ -156,7 +136,7 @@ class Keys(Collection[str]):
 def outer_join(
     tables: Sequence[Iterable[tuple[str, T]]],
 ) -> Iterator[tuple[str, list[T | None]]]:
-    """Walk through tables side by side: each key with its values, None where it lacks.
+    """Walk through tables side by side: each key with its values, None where missing.
 
     Args:
         tables: (key, value) pairs of each, sorted bytewise by key.
@@ -173,6 +153,44 @@ def outer_join(
             else:
                 row.append(None)
         yield key, row
+
+
+def join_utterances(
+    tables: Sequence[tuple[PathLike, Iterable[tuple[str, T]]]],
+    fix: str,
+    same: bool = False,
+) -> Iterator[tuple[str, list[T]]]:
+    """Walk through tables side by side: each utterance with the values of all tables.
+
+    Args:
+        tables: File name and (utterance, value) pairs of each, sorted bytewise.
+        fix: What to do about missing utterances.
+        same: All tables must have the same utterances; without it, all those of the
+            first one. Others are left out.
+
+    Raises:
+        DataError: An utterance is missing, when all tables are read.
+    """
+    complete, others = 0, [0] * len(tables)
+    missing: dict[
+        tuple[int, int], Preview
+    ] = {}  # (where, where they are) -> utterances
+    for utt_id, row in outer_join([pairs for _, pairs in tables]):
+        if None not in row:
+            complete += 1
+            yield utt_id, row  # type: ignore[misc]  # mypy does not see the test
+            continue
+        for number, value in enumerate(row):
+            others[number] += value is not None
+            if row[0] is not None and value is None:
+                missing.setdefault((number, 0), Preview()).add(utt_id)
+            elif row[0] is None and value is not None and same:
+                missing.setdefault((0, number), Preview()).add(utt_id)
+    for (number, reference), utts in missing.items():
+        raise DataError(
+            f"{tables[number][0]}: {utts.count} of {complete + others[reference]} "
+            f"utterances of {tables[reference][0]} are missing: {utts}; {fix}"
+        )
 
 
 def is_command(value: str) -> bool:
@@ -194,7 +212,7 @@ def to_count(value: str, path: PathLike, key: str) -> int:
     if not (value.isascii() and value.isdigit() and len(value) < 16):
         raise DataError(
             f"{path}: {key}: {value[:40]!r} is no number of samples; make the file "
-            "again (stage 3)"
+            "again (bin.data format_wav)"
         )
     return int(value)
 

@@ -91,14 +91,16 @@ def evaluate_set(
     utts = read_scp(data / "text")
     references = find_references(data, own)
     tables = []
-    for path, stages in (
-        (data / "utt2session", "stage 1"),
-        (data / "utt2location", "stage 1"),
-        (references, "stages 1-3"),
+    for path, step in (
+        (data / "utt2session", "prepare the corpus"),
+        (data / "utt2location", "prepare the corpus"),
+        (references, "prepare and format the set"),
     ):
         table = read_scp(path)
         if missing := [utt for utt in utts if utt not in table]:
-            raise DataError(f"{path}: {preview(missing)} missing; run {stages} again")
+            raise DataError(
+                f"{path}: {preview(missing)} missing; {step} again (bin.data)"
+            )
         tables.append(table)
     sessions, locations, text = tables
     if invalid := sorted(set(locations.values()) - {*LOCATIONS, NO_LOCATION}):

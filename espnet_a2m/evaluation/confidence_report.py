@@ -15,8 +15,8 @@ from espnet_a2m.confidence.energy import frame_level
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.files import write_atomic
 from espnet_a2m.core.frames import FrameGrid
-from espnet_a2m.evaluation.scored_set import ScoredSet
-from espnet_a2m.masking.sampling import span_mask
+from espnet_a2m.evaluation.scored_set import ScoredDataset
+from espnet_a2m.masking.guided import GuidedMasking
 
 PERCENTILES = (5, 25, 50, 75, 95)
 ALL = "all"  # stands for all languages together
@@ -71,16 +71,16 @@ def draw_mask(
     mask_length: int,
     seed: int,
 ) -> np.ndarray:
-    """(T,) boolean mask as pre-training draws it; uniform without confidences."""
-    guide = None if confidence is None else torch.from_numpy(confidence)[None].float()
-    mask = span_mask(
-        torch.tensor([num_frames]),
-        num_frames,
-        mask_prob,
-        mask_length,
-        guide,
-        torch.Generator().manual_seed(seed),
-    )
+    """(T,) boolean mask as pre-training draws it by default; uniform without
+    confidences."""
+    guidance = "uniform" if confidence is None else "high"
+    masking = GuidedMasking(1, mask_prob, mask_length, guidance)
+    guide = None if confidence is None else torch.from_numpy(confidence)[None]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        mask = masking.draw(
+            torch.tensor([num_frames]), num_frames, guide, torch.tensor(0)
+        )
     return mask[0].numpy()
 
 
@@ -124,17 +124,18 @@ def language_auc(
     }
 
 
-def utterance_scores(scored: ScoredSet) -> dict[str, tuple[float, float]]:
+def utterance_scores(scored: ScoredDataset) -> dict[str, tuple[float, float]]:
     """Utterance -> (confidence, seconds); reads all confidences of a set."""
     scores = {}
     for utt in scored.audio:
         s_t = scored.confidence(utt)
-        scores[utt] = (float(s_t.mean()), scored.seconds(utt, len(s_t)))
+        s_u = scored.utterance_confidence(utt, s_t)
+        scores[utt] = (s_u, scored.seconds(utt, len(s_t)))
     return scores
 
 
 def mask_report(
-    scored: ScoredSet, utts: Sequence[str], mask_prob: float, mask_length: int
+    scored: ScoredDataset, utts: Sequence[str], mask_prob: float, mask_length: int
 ) -> dict[str, Any]:
     """Speech share and mean confidence of all frames, and of guided and uniform masks.
 
@@ -162,10 +163,10 @@ def mask_report(
 
 
 def make_report(
-    scored: ScoredSet,
+    scored: ScoredDataset,
     target_lang: str | None = None,
     exclude: Collection[str] = (),
-    heldout: ScoredSet | None = None,
+    heldout: ScoredDataset | None = None,
     mask_prob: float = 0.4,
     mask_length: int = 10,
     mask_utts: int = 300,
@@ -198,7 +199,8 @@ def make_report(
     divergences = []
     for utt in scored.audio:
         s_t = scored.confidence(utt)
-        utts[utt] = (float(s_t.mean()), scored.seconds(utt, len(s_t)))
+        s_u = scored.utterance_confidence(utt, s_t)
+        utts[utt] = (s_u, scored.seconds(utt, len(s_t)))
         divergences.append(start_divergence(s_t))
         # one byte per frame: the histogram is exact
         seen = np.bincount(np.rint(s_t * 255).astype(int), minlength=256)
@@ -301,7 +303,10 @@ def write_report(report: Mapping[str, Any], outdir: Path) -> str:
 
 
 def _choose(
-    scored: ScoredSet, utts: Mapping[str, tuple[float, float]], count: int, first: str
+    scored: ScoredDataset,
+    utts: Mapping[str, tuple[float, float]],
+    count: int,
+    first: str,
 ) -> list[str]:
     """Utterances of about 4 s, one language after the other, ``first`` first."""
     by_language: dict[str, list[str]] = {}
@@ -313,7 +318,7 @@ def _choose(
 
 
 def draw_report(
-    scored: ScoredSet,
+    scored: ScoredDataset,
     utts: Mapping[str, tuple[float, float]],
     outdir: Path,
     count: int = 4,

@@ -1,78 +1,64 @@
-"""Decode a set with ESPnet's asr_inference in parallel jobs.
+"""Decode a set with ESPnet's asr_inference, in shards."""
 
-Everything after -- is given to espnet2.bin.asr_inference. Writes OUTDIR/text and
-the log of each job; shows the end of the first failing log.
-"""
+from __future__ import annotations
 
-import argparse
+import math
 import os
-import subprocess
-import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_a2m.core.errors import UserError, main_guard
-from espnet_a2m.core.files import write_atomic
-from espnet_a2m.data.tables import read_scp, write_table
+from espnet_a2m.core.files import file_digest
+from espnet_a2m.data.shards import HYPOTHESES, Chunk, ShardedSet
+from espnet_a2m.data.tables import Keys, iter_scp, join_utterances, write_table
+
+#: At most: the model is loaded for each chunk
+CHUNK_UTTERANCES = 200
 
 
-def run_job(
-    args: argparse.Namespace, options: list[str], utt_ids: list[str], job: int
-) -> tuple[subprocess.Popen, Path, Path]:
-    """Start one job; returns its process, directory and log."""
-    directory = args.outdir / "jobs" / str(job)
-    directory.mkdir(parents=True, exist_ok=True)
-    keys = directory / "keys"
-    write_atomic(keys, "".join(f"{utt_id}\n" for utt_id in utt_ids))
-    stream = f"{args.data / 'wav.scp'},speech,{args.type}"
-    command = [sys.executable, "-m", "espnet2.bin.asr_inference", *options]
-    command += ["--data_path_and_name_and_type", stream, "--key_file", str(keys)]
-    command += ["--output_dir", str(directory)]
-    log = args.outdir / f"asr_inference.{job}.log"
-    with log.open("w") as f:
-        process = subprocess.Popen(
-            command,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},  # the jobs are the threads
-            stdin=subprocess.DEVNULL,
-            stdout=f,
-            stderr=subprocess.STDOUT,
-        )
-    return process, directory, log
+def hypotheses(
+    data: Path, output: Path, options: Sequence[str], num_shards: int
+) -> ShardedSet:
+    """The file ``text`` of a set, to be written by `decode_chunk`.
+
+    Args:
+        data: Formatted data directory.
+        output: Where ``text`` goes.
+        options: Of asr_inference.
+        num_shards: Number of jobs, each of which gets something to do.
+    """
+    files = {word.rpartition("=")[2] for word in options}
+    digests = {name: file_digest(name) for name in files if os.path.isfile(name)}
+    metadata = {"options": list(options), "files": digests}
+    per_job = len(Keys(data / "wav.scp")) / num_shards
+    size = math.ceil(per_job / math.ceil(per_job / CHUNK_UTTERANCES))
+    return ShardedSet(data, output, HYPOTHESES, metadata, size)
 
 
-@main_guard
-def main() -> None:
-    """Decode a set."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="Data directory")
-    parser.add_argument("--outdir", type=Path, required=True)
-    parser.add_argument("--type", default="sound", help="ESPnet's type of wav.scp")
-    parser.add_argument("--nj", type=int, default=1, help="Parallel jobs")
-    parser.add_argument("options", nargs=argparse.REMAINDER)
-    args = parser.parse_args()
-    options = [option for option in args.options if option != "--"]
+def decode_chunk(
+    chunk: Chunk, stem: Path, wav_scp: Path, kind: str, options: Sequence[str]
+) -> None:
+    """Write the hypotheses of a chunk to ``<stem>.text``.
 
-    utt_ids = list(read_scp(args.data / "wav.scp"))
-    nj = min(args.nj, len(utt_ids))
-    jobs = [run_job(args, options, utt_ids[i::nj], i + 1) for i in range(nj)]
-    failed = [log for process, _, log in jobs if process.wait() != 0]
-    if failed:
-        end = "\n".join(failed[0].read_text(errors="replace").splitlines()[-15:])
-        raise UserError(
-            f"{len(failed)}/{nj} decoding jobs failed; the end of {failed[0]}:\n{end}"
-        )
-    hypotheses: dict[str, str] = {}
-    for _, directory, _ in jobs:
+    Args:
+        chunk: Some utterances.
+        stem: Path of the table without suffix.
+        wav_scp: Table of the set.
+        kind: ESPnet's type of it.
+        options: Of asr_inference.
+
+    Raises:
+        DataError: An utterance has no hypothesis.
+    """
+    from espnet2.bin.asr_inference import main
+
+    with tempfile.TemporaryDirectory() as folder:
+        keys, text = Path(folder, "keys"), Path(folder, "1best_recog", "text")
+        keys.write_text("".join(f"{utt_id}\n" for utt_id in chunk.audio), "utf-8")
+        stream = f"{wav_scp},speech,{kind}"
+        command = [*options, "--data_path_and_name_and_type", stream]
+        main([*command, "--key_file", str(keys), "--output_dir", folder])
         # an utterance in which nothing was recognised has an empty line
-        hypotheses |= read_scp(directory / "1best_recog" / "text", allow_empty=True)
-    missing = sorted(set(utt_ids) - set(hypotheses))
-    if missing:
-        raise UserError(
-            f"{args.outdir}: no hypothesis for {len(missing)} utterances, such as "
-            f"{missing[0]}: see {jobs[0][2]}"
-        )
-    write_table(args.outdir / "text", hypotheses)
-    print(f"decoded {len(hypotheses)} utterances: {args.outdir / 'text'}")
-
-
-if __name__ == "__main__":
-    main()
+        found = [(wav_scp, chunk.audio.items()), (text, iter_scp(text, True))]
+        rows = join_utterances(found, "see what asr_inference says")
+        write_table(f"{stem}.text", {utt_id: words for utt_id, (_, words) in rows})

@@ -118,8 +118,8 @@ def find_results(experiments: Iterable[PathLike]) -> list[Result]:
         ]
         if not found:
             raise UserError(
-                f"{experiment}: no results in it; decode (stage 14) and evaluate "
-                "(stage 15) first"
+                f"{experiment}: no results in it; decode (bin.decode) and evaluate "
+                "(bin.report score) first"
             )
         results += found
     return results

@@ -1,4 +1,4 @@
-"""A data directory together with the confidences that a scorer gave it."""
+"""A data directory with its confidences."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_a2m.core.errors import DataError, Preview
+from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.files import PathLike
 from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.data.archives import read_array
 from espnet_a2m.data.audio import read_audio
-from espnet_a2m.data.tables import Keys, iter_scp, outer_join, to_count
+from espnet_a2m.data.tables import Keys, iter_scp, join_utterances, to_count
 
 
 @dataclasses.dataclass
-class ScoredSet:
+class ScoredDataset:
     """A data directory with its confidences, or a random sample of its utterances.
 
     Attributes:
         data: The formatted data directory.
         audio: Utterance -> entry of ``wav.scp``.
         source: Utterance -> entry of ``confidence.scp``.
+        utterance: Utterance -> s_u, from ``utt2conf``; empty where there is none.
         grid: Where the frames are.
         language: Utterance -> ``utt2lang``; empty where there is none.
         num_samples: Utterance -> ``utt2num_samples``; empty where there is none.
@@ -32,6 +33,7 @@ class ScoredSet:
     data: Path
     audio: dict[str, str]
     source: dict[str, str]
+    utterance: dict[str, float]
     grid: FrameGrid
     language: dict[str, str]
     num_samples: dict[str, int]
@@ -40,7 +42,7 @@ class ScoredSet:
     @classmethod
     def load(
         cls, data: PathLike, confidence: PathLike, most: int | None = None
-    ) -> ScoredSet:
+    ) -> ScoredDataset:
         """Open the directories.
 
         Args:
@@ -57,34 +59,25 @@ class ScoredSet:
         chosen = np.ones(total, dtype=bool)
         if most is not None and total > most:
             chosen[np.random.default_rng(0).permutation(total)[most:]] = False
-        paths = [wav_scp, scp, data / "utt2lang", data / "utt2num_samples"]
+        utt2conf = confidence / "utt2conf"
+        paths = [wav_scp, scp, utt2conf, data / "utt2lang", data / "utt2num_samples"]
         paths = [path for path in paths if path.exists() or path in (wav_scp, scp)]
         tables: dict[Path, dict[str, str]] = {path: {} for path in paths}
-        lacks = {path: Preview() for path in paths}
-        position = 0
-        for utt, row in outer_join([iter_scp(path) for path in paths]):
-            if row[0] is None:
-                continue
-            for path, value in zip(paths, row):
-                if value is None:
-                    lacks[path].add(utt)
-                elif chosen[position]:
+        rows = join_utterances(
+            [(path, iter_scp(path)) for path in paths],
+            "complete it, or score the set again (bin.score)",
+        )
+        for (utt, row), is_chosen in zip(rows, chosen):
+            if is_chosen:
+                for path, value in zip(paths, row):
                     tables[path][utt] = value
-            position += 1
-        for path, missing in lacks.items():
-            if missing.count and path == scp:
-                raise DataError(
-                    f"{scp}: {missing.count} of {total} utterances of {data} are "
-                    f"missing: {missing}; score the set again (stage 8)"
-                )
-            if missing.count:
-                raise DataError(f"{path}: lacks {missing}; complete it")
         samples_path = data / "utt2num_samples"
         counts = tables.get(samples_path, {})
         return cls(
             data,
             audio=tables[wav_scp],
             source=tables[scp],
+            utterance={u: float(s) for u, s in tables.get(utt2conf, {}).items()},
             grid=FrameGrid.load(confidence / "grid.json"),
             language=tables.get(data / "utt2lang", {}),
             num_samples={u: to_count(n, samples_path, u) for u, n in counts.items()},
@@ -104,21 +97,25 @@ class ScoredSet:
         except DataError as e:
             raise DataError(
                 f"confidences of {utt} cannot be read: {e}; score the set again "
-                "(stage 8)"
+                "(bin.score)"
             ) from None
         if not len(values) or not ((values >= 0) & (values <= 1)).all():
             raise DataError(
                 f"{source}: confidences of {utt} are empty, NaN or outside [0, 1]; "
-                "score the set again (stage 8)"
+                "score the set again (bin.score)"
             )
         if utt in self.num_samples:
             self.grid.check_num_frames(
                 len(values),
                 self.num_samples[utt],
                 f"{source}: utterance {utt}",
-                "score the set again (stage 8)",
+                "score the set again (bin.score)",
             )
         return values
+
+    def utterance_confidence(self, utt: str, confidence: np.ndarray) -> float:
+        """s_u of an utterance (eq. 9); where it is not known, the mean of (T,) s_t."""
+        return self.utterance.get(utt, float(confidence.mean()))
 
     def seconds(self, utt: str, num_frames: int) -> float:
         """Length of an utterance, from ``num_frames`` where samples are not known."""

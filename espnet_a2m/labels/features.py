@@ -41,7 +41,7 @@ def frames_of(
     if not len(frames):
         raise DataError(
             f"{source}: utterance {utt_id} ({len(speech)} samples) is too short for "
-            "a frame: raise --min_wav_duration (stage 4)"
+            "a frame: raise --min_wav_duration (bin.data filter_lengths)"
         )
     if not torch.isfinite(frames).all():
         raise DataError(

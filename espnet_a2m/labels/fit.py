@@ -1,4 +1,4 @@
-"""Fits a k-means to a corpus of any size, and goes on after a kill.
+"""Fit a k-means to a corpus of any size; resumes after an interruption.
 
 scikit-learn's mini-batch k-means (k-means++, several starts) on a bounded random
 sample of frames gives the first centroids. Then each pass over the audio assigns
@@ -82,7 +82,7 @@ class Pass:
         return Pass.begin(centroids, [*self.history, inertia])
 
     def save(self, path: Path, settings: str) -> None:
-        """Write as npz, whole or not at all."""
+        """Write as npz, atomically."""
         arrays = {
             k: v.cpu() if isinstance(v, torch.Tensor) else v
             for k, v in vars(self).items()
@@ -96,9 +96,7 @@ class Pass:
         Raises:
             UserError: The file is of another kind or release.
         """
-        if not path.exists():
-            return None
-        arrays = load_arrays(path)
+        arrays = load_arrays(path) if path.exists() else {}
         if str(arrays.pop("settings", "")) != settings:
             return None
         tensors = {

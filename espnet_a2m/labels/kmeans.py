@@ -42,7 +42,7 @@ def assign(
 
 
 def save_arrays(path: Path, arrays: dict[str, object]) -> None:
-    """Write a npz file, whole or not at all."""
+    """Write a npz file, atomically."""
     buffer = io.BytesIO()
     np.savez(buffer, **{"format": FORMAT, **arrays})  # type: ignore[arg-type]
     write_atomic(path, buffer.getvalue())
@@ -85,7 +85,7 @@ class KMeans:
     settings: str
 
     def save(self, path: Path) -> None:
-        """Write as npz, whole or not at all."""
+        """Write as npz, atomically."""
         save_arrays(path, vars(self))
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Labels a set with a fitted k-means, and says what the labels are like."""
+"""Label a set with a fitted k-means; statistics of the labels."""
 
 from __future__ import annotations
 
@@ -15,14 +15,20 @@ from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.files import write_atomic
 from espnet_a2m.data.archives import read_array
 from espnet_a2m.data.audio import read_audio
-from espnet_a2m.data.chunked_table import put_together, write_chunked_table
-from espnet_a2m.data.chunks import WHOLE, Share, read_durations
-from espnet_a2m.data.tables import iter_scp, outer_join
+from espnet_a2m.data.shards import (
+    LABELS,
+    ONE_SHARD,
+    Chunk,
+    Shard,
+    ShardedSet,
+    write_arrays,
+)
+from espnet_a2m.data.tables import iter_scp, join_utterances
 from espnet_a2m.labels.features import Features, frames_of
 from espnet_a2m.labels.kmeans import KMeans, assign
 
 
-def made_by(kmeans: KMeans) -> dict[str, Any]:
+def metadata(kmeans: KMeans) -> dict[str, Any]:
     """What tells one k-means' labels from another's."""
     return {
         "kmeans": json.loads(kmeans.settings),
@@ -30,20 +36,20 @@ def made_by(kmeans: KMeans) -> dict[str, Any]:
     }
 
 
-def label_share(
+def label_shard(
     data: Path,
     output: Path,
     kmeans: KMeans,
     features: Features,
     device: str = "cpu",
-    share: Share = WHOLE,
+    shard: Shard = ONE_SHARD,
 ) -> int:
     """Write ``labels.scp``, ``grid.json`` and ``utt2inertia`` of a set.
 
     The labels of an utterance are an int32 vector (T,), in classes from 0;
     ``utt2inertia`` has the mean squared distance of its frames to their centroids.
-    A second call only does what is missing. One of several jobs leaves the tables to
-    `put_labels_together`.
+    A second call only does what is missing. One of several shards leaves the tables to
+    `ShardedSet.merge_shards`.
 
     Args:
         data: Formatted data directory.
@@ -51,7 +57,7 @@ def label_share(
         kmeans: Gives the classes.
         features: What it was fitted on.
         device: Where the features are.
-        share: What of the set is labelled.
+        shard: What of the set is labelled.
 
     Returns:
         How many frames this call has labelled.
@@ -60,51 +66,36 @@ def label_share(
         DataError: An utterance cannot be labelled.
     """
     centroids = torch.from_numpy(kmeans.centroids).to(device)
+    fs = features.grid.fs
     labelled = 0
 
-    def make_chunk(
-        audio: dict[str, str], report: Callable[[float], object]
-    ) -> dict[str, tuple[np.ndarray, float]]:
+    def write_chunk(
+        chunk: Chunk, stem: Path, report: Callable[[float], object]
+    ) -> None:
         nonlocal labelled
-        made = {}
-        for utt_id, source in audio.items():
-            speech = read_audio(utt_id, source, features.grid.fs)
+        arrays = {}
+        for utt_id, source in chunk.audio.items():
+            speech = read_audio(utt_id, source, fs)
             frames = frames_of(features, utt_id, source, speech)
             classes, distances = assign(frames, centroids)
-            made[utt_id] = classes.int().cpu().numpy(), float(distances.mean())
+            arrays[utt_id] = classes.int().cpu().numpy(), float(distances.mean())
             labelled += len(frames)
-            report(len(speech) / features.grid.fs)
-        return made
+            report(len(speech) / fs)
+        write_arrays(stem, arrays)
 
-    write_chunked_table(
-        data / "wav.scp",
-        output,
-        "labels",
-        "inertia",
-        make_chunk,
-        made_by(kmeans),
-        features.grid,
-        read_durations(data, features.grid.fs),
-        share=share,
-    )
+    described = {**metadata(kmeans), "grid": vars(features.grid)}
+    labels = ShardedSet(data, output, LABELS, described)
+    labels.write_shard(write_chunk, shard, fs)
     return labelled
-
-
-def put_labels_together(
-    data: Path, output: Path, kmeans: KMeans, jobs: int, command: Callable[[int], str]
-) -> None:
-    """Write the tables of what `label_share` made in jobs; see `put_together`."""
-    tables = (data / "wav.scp", output, "labels", "inertia")
-    put_together(*tables, made_by(kmeans), jobs, command)
 
 
 def summarise_labels(
     output: Path, kmeans: KMeans, features: Features
 ) -> dict[str, Any]:
-    """Write ``labels.json``: what the labels of a set are like, and what made them."""
+    """Write ``labels.json``: statistics of the labels of a set, and its metadata."""
     frame_seconds = features.grid.stride / features.grid.fs
     summary = summarise(output, len(kmeans.centroids), frame_seconds)
-    summary |= made_by(kmeans)
+    summary |= metadata(kmeans)
     write_atomic(output / "labels.json", json.dumps(summary, indent=2) + "\n")
     return summary
 
@@ -122,11 +113,10 @@ def summarise(output: Path, num_classes: int, frame_seconds: float) -> dict[str,
     """
     counts = np.zeros(num_classes, np.int64)
     runs, inertia, utterances = 0, 0.0, 0
-    tables = [iter_scp(output / "labels.scp"), iter_scp(output / "utt2inertia")]
-    for utt_id, (source, of_utt) in outer_join(tables):
+    fix = "remove the directory and run bin.labels again"
+    tables = [(path, iter_scp(path)) for path in map(output.joinpath, LABELS.values())]
+    for utt_id, (of_utt, source) in join_utterances(tables, fix, same=True):
         try:
-            if source is None or of_utt is None:
-                raise ValueError("not in both tables")
             labels = read_array(source)
             if labels.dtype != np.int32 or not len(labels) or labels.ndim != 1:
                 raise ValueError("no vector of whole numbers")
@@ -138,8 +128,7 @@ def summarise(output: Path, num_classes: int, frame_seconds: float) -> dict[str,
             raise
         except ValueError as e:
             raise DataError(
-                f"{output}: the labels of {utt_id} are damaged ({e}); remove the "
-                "directory and run stage 9 again"
+                f"{output}: the labels of {utt_id} are damaged ({e}); {fix}"
             ) from None
         utterances += 1
         runs += 1 + int((labels[1:] != labels[:-1]).sum())

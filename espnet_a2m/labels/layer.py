@@ -33,7 +33,7 @@ class LayerFeatures:
     def __init__(self, model_file: str | Path, layer: int, device: str = "cpu"):
         model_path = Path(model_file)
         self.model = load_trained_model(
-            A2MTask, model_path, None, "pre-train the model first (stages 10-11)"
+            A2MTask, model_path, None, "pre-train the model first (bin.ssl_train)"
         )
         self.num_layers = len(self.model.encoder.encoders)
         if not 1 <= layer <= self.num_layers:

@@ -21,7 +21,7 @@ class UtteranceWeight:
             learning rate keeps its meaning).
         fraction: Share of utterances, drawn at random in each batch, that are
             weighted; the others keep 1. The paper's best scales 0.1 of them.
-        frames: Frames over which s_u is the mean: ``all`` or ``masked``.
+        frames: Frames that s_u is of: ``all`` or ``masked``.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -46,14 +46,25 @@ class UtteranceWeight:
         self.frames = frames
 
     def __call__(
-        self, confidence: torch.Tensor, lengths: torch.Tensor, mask: torch.Tensor
+        self,
+        confidence: torch.Tensor,
+        lengths: torch.Tensor,
+        mask: torch.Tensor,
+        s_u: torch.Tensor | None = None,
     ) -> torch.Tensor | None:
-        """(B,) weights from (B, T) confidences and mask; None where all are 1."""
+        """(B,) weights; None where all are 1.
+
+        Args:
+            confidence: (B, T) of the frames.
+            lengths: (B,) numbers of frames.
+            mask: (B, T) True where masked.
+            s_u: (B,) the scorer's of the utterances; None: the means of all frames.
+        """
         if self.kind == "none":
             return None
         if self.frames == "masked":
             s_u = (confidence * mask).sum(1) / mask.sum(1).clamp(min=1)
-        else:
+        elif s_u is None:
             s_u = utterance_confidence(confidence, lengths)
         s_u = s_u.float()
         if self.kind == "relative":

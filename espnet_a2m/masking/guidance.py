@@ -2,12 +2,14 @@
 
 A guidance is a function of
 
-- ``confidence``, (B, T) float32 in [0, 1],
-- ``lengths``, (B,) numbers of frames,
+- ``confidence``, (B, S) float32 in [0, 1], of the possible starts of spans: what
+  ``span_confidence`` and ``rank_confidence`` of `GuidedMasking` make of the frames'
+  confidences,
+- ``lengths``, (B,) numbers of possible starts, which come first,
 - ``options``, a `GuidanceOptions`,
 
-that returns a list of (priorities, share). Priorities (B, T) belong to the frames as
-starts of spans. Starts of the largest priorities are taken until this share of the
+that returns a list of (priorities, share). Priorities (B, S) belong to the starts.
+Starts of the largest priorities are taken until this share of the
 frames to mask is masked, then those of the next entry; the last share is 1. Priorities
 from `sample_by` or `sampling_keys` draw starts at random by eq. 3.
 
@@ -40,7 +42,7 @@ Guidance = Callable[[torch.Tensor, torch.Tensor, GuidanceOptions], Orders]
 
 
 def sample_by(confidence: torch.Tensor, options: GuidanceOptions) -> torch.Tensor:
-    """(B, T) priorities that draw starts by eq. 3.
+    """(B, S) priorities that draw starts by eq. 3.
 
     Probabilities are proportional to ``s ** power``, or, with a temperature, to
     ``exp(s ** power / temperature)``.
@@ -55,8 +57,8 @@ def sample_by(confidence: torch.Tensor, options: GuidanceOptions) -> torch.Tenso
     return log_sampling_keys(log_weights)
 
 
-def shuffle_frames(confidence: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """(B, T) with the first ``lengths`` (B,) frames permuted at random."""
+def shuffle_starts(confidence: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """(B, S) with the first ``lengths`` (B,) starts permuted at random."""
     order = torch.rand(confidence.shape, device=confidence.device)
     padding = padding_mask(lengths, confidence.size(1))
     return confidence.gather(1, order.masked_fill_(padding, 2.0).argsort(1))
@@ -96,7 +98,7 @@ def mixed(
 def top_k(
     confidence: torch.Tensor, lengths: torch.Tensor, options: GuidanceOptions
 ) -> Orders:
-    """At the most confident frames; random are only ties."""
+    """The most confident starts; random are only ties."""
     # float64 keeps the noise apart from the confidences
     noise = 1e-8 * torch.rand_like(confidence)
     return [(confidence.double() + noise, 1.0)]
@@ -105,8 +107,8 @@ def top_k(
 def shuffled(
     confidence: torch.Tensor, lengths: torch.Tensor, options: GuidanceOptions
 ) -> Orders:
-    """As high, of confidences that are permuted in time within the utterance."""
-    return [(sample_by(shuffle_frames(confidence, lengths), options), 1.0)]
+    """As high, of confidences that are permuted among the utterance's starts."""
+    return [(sample_by(shuffle_starts(confidence, lengths), options), 1.0)]
 
 
 GUIDANCE: dict[str, Guidance] = {

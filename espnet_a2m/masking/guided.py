@@ -13,8 +13,10 @@ from espnet_a2m.masking.guidance import (
     uniform,
 )
 from espnet_a2m.masking.sampling import (
-    mask_invalid_starts,
+    add_overhang,
+    keep_first,
     num_frames_to_mask,
+    num_overhanging_starts,
     num_spans,
     num_valid_starts,
     sampling_keys,
@@ -24,9 +26,16 @@ from espnet_a2m.masking.sampling import (
     topk_mask,
 )
 from espnet_a2m.masking.schedule import AnnealedOptions, Range
+from espnet_a2m.masking.start_confidence import (
+    SPAN_CONFIDENCE,
+    rank_starts,
+    span_confidence,
+)
 
 #: How much is masked: a share of the frames, or a number of spans.
 COVERAGE = ("exact", "starts")
+#: Where spans may start and end: beyond both ends of an utterance, or only inside.
+SPAN_EDGES = ("overhang", "inside")
 #: What stands in the place of masked frames.
 REPLACEMENT = ("learned", "noise", "zeros")
 #: Options that can be annealed.
@@ -54,23 +63,36 @@ class GuidedMasking(torch.nn.Module):
         size: D, width of the encoder's input.
         mask_prob: Share of frames to mask; the paper's best is 0.4.
         mask_length: Frames in a span; the paper uses 10.
-        guidance: ``high`` starts spans by eq. 3, ``low`` by 1 - s_t, ``mixed`` takes
-            ``high_share`` from high and goes on with low, ``top_k`` starts at the
-            most confident frames (ties at random). Controls: ``uniform`` ignores the
-            confidences (the baseline), ``shuffled`` permutes them in time within the
-            utterance. Or ``package.module:function``; see
+        guidance: ``high`` draws starts by eq. 3 from their confidences s, ``low`` by
+            1 - s, ``mixed`` takes ``high_share`` from high and goes on with low,
+            ``top_k`` takes the most confident starts (ties at random). Controls:
+            ``uniform`` ignores the confidences (the baseline), ``shuffled`` permutes
+            them among the utterance's starts. Or ``package.module:function``; see
             :mod:`espnet_a2m.masking.guidance`.
+        span_edges: ``overhang`` lets spans begin before the first frame and end
+            after the last, so that every frame lies in ``mask_length`` possible
+            spans; at exact coverage the last span is cut to a piece at a random
+            place in it. ``inside`` is fairseq's convention: spans lie inside, and
+            the last is cut at its end; the first and last frames of an utterance
+            are masked several times less often than the others.
+        span_confidence: Confidence of a start: ``mean`` or ``max`` of the frames
+            inside the utterance that it would mask, or ``first``, of the first of
+            them alone (eq. 3 as the paper writes it).
+        rank_confidence: Use (rank - 0.5) / n of a start among the n possible starts
+            of its utterance as its confidence, so that guidance is as strong with
+            any scorer; equal confidences have their mean rank.
         high_share: Of ``mixed``: the share of the spans (of the masked frames, at
             exact coverage) that is from high.
-        power: Probabilities are proportional to s_t ** power (low: of 1 - s_t).
-        temperature: They are proportional to exp(s_t ** power / temperature) instead.
+        power: Probabilities are proportional to s ** power (low: of 1 - s).
+        temperature: They are proportional to exp(s ** power / temperature) instead.
             Neither changes ``uniform`` and ``top_k``.
         coverage: ``exact`` draws spans until exactly ``mask_prob`` of every
             utterance's frames are masked, and cuts the last short; ``starts`` draws
-            mask_prob * length / mask_length of them, as fairseq does; they overlap,
-            so fewer frames are masked (0.65: 49 %).
+            mask_prob / mask_length of the possible starts (``inside``: of the
+            utterance's length, as fairseq does); spans overlap, so fewer frames are
+            masked (0.65: 48-49 %).
         min_masks: At least so many spans are drawn in every utterance, as far as it
-            has room for their starts.
+            has room for their starts. Spans that overhang mask at least one frame.
         mask_channel_prob: Share of channels that are set to zero in all frames, in
             training, as in wav2vec 2.0: spans as by ``coverage: starts``, drawn
             uniformly for every utterance.
@@ -92,6 +114,9 @@ class GuidedMasking(torch.nn.Module):
         mask_prob: float = 0.4,
         mask_length: int = 10,
         guidance: str = "high",
+        span_edges: str = "overhang",
+        span_confidence: str = "mean",
+        rank_confidence: bool = True,
         high_share: float = 0.5,
         power: float = 1.0,
         temperature: float | None = None,
@@ -105,6 +130,8 @@ class GuidedMasking(torch.nn.Module):
     ):
         super().__init__()
         for name, value, choices in (
+            ("span_edges", span_edges, SPAN_EDGES),
+            ("span_confidence", span_confidence, SPAN_CONFIDENCE),
             ("coverage", coverage, COVERAGE),
             ("replacement", replacement, REPLACEMENT),
         ):
@@ -134,6 +161,9 @@ class GuidedMasking(torch.nn.Module):
         self.mask_length = mask_length
         self.guidance = guidance
         self.order_starts = guidance_function(guidance)
+        self.overhang = span_edges == "overhang"
+        self.span_confidence = span_confidence
+        self.rank_confidence = rank_confidence
         self.coverage = coverage
         self.min_masks = min_masks
         self.mask_channel_length = mask_channel_length
@@ -168,17 +198,18 @@ class GuidedMasking(torch.nn.Module):
         Raises:
             ValueError: ``confidence`` is missing.
         """
-        if confidence is None:
-            if self.needs_confidence:
-                raise ValueError(
-                    f"masking_conf: guidance={self.guidance} needs confidences"
-                )
-            confidence = torch.zeros(len(lengths), max_length, device=lengths.device)
+        if confidence is None and self.needs_confidence:
+            raise ValueError(
+                f"masking_conf: guidance={self.guidance} needs confidences"
+            )
         mask_prob = self.options.at("mask_prob", updates)
-        num_starts = num_valid_starts(lengths, self.mask_length)
-        orders = self._start_orders(confidence.float(), lengths, num_starts, updates)
+        count_starts = num_overhanging_starts if self.overhang else num_valid_starts
+        num_starts = count_starts(lengths, self.mask_length)
+        of_starts = self._start_confidence(confidence, lengths, num_starts, max_length)
+        orders = self._start_orders(of_starts, num_starts, updates)
         if self.coverage == "starts":
-            counts = num_spans(lengths, mask_prob, self.mask_length)
+            room = num_starts if self.overhang else lengths
+            counts = num_spans(room, mask_prob, self.mask_length)
             counts = counts.clamp(min=self.min_masks).minimum(num_starts)
             starts = take_in_order(orders, counts)
             return spans_to_mask(starts, self.mask_length, lengths)
@@ -188,33 +219,57 @@ class GuidedMasking(torch.nn.Module):
             starts = take_in_order(orders, num_starts.clamp(max=self.min_masks))
             masked = spans_to_mask(starts, self.mask_length, lengths)
         frame_orders = [
-            (sliding_max(p, self.mask_length), share) for p, share in orders
+            (keep_first(sliding_max(p, self.mask_length), lengths), share)
+            for p, share in orders
         ]
-        return take_in_order(
-            frame_orders, num_frames_to_mask(lengths, mask_prob), masked
-        )
+        counts = num_frames_to_mask(lengths, mask_prob)
+        return take_in_order(frame_orders, counts, masked, self.overhang)
 
-    def _start_orders(
+    def _start_confidence(
         self,
-        confidence: torch.Tensor,
+        confidence: torch.Tensor | None,
         lengths: torch.Tensor,
         num_starts: torch.Tensor,
-        updates: torch.Tensor,
+        max_length: int,
+    ) -> torch.Tensor:
+        """Confidences of the possible starts, which come first in each row.
+
+        (B, T + mask_length - 1) where spans overhang, else (B, T).
+        """
+        overhang = self.mask_length - 1
+        if confidence is None or not self.needs_confidence:
+            width = max_length + overhang * self.overhang
+            return torch.zeros(len(lengths), width, device=lengths.device)
+        of_starts = span_confidence(
+            confidence.float(), lengths, self.mask_length, self.span_confidence
+        )
+        if not self.overhang:
+            of_starts = of_starts[:, overhang:]
+        return rank_starts(of_starts, num_starts) if self.rank_confidence else of_starts
+
+    def _start_orders(
+        self, confidence: torch.Tensor, num_starts: torch.Tensor, updates: torch.Tensor
     ) -> Orders:
-        """In which order spans start: priorities (B, T) and shares."""
+        """In which order spans start: priorities (B, T + M - 1) and shares."""
         at, is_off = self.options.at, self.options.is_off
         temperature = None if is_off("temperature") else at("temperature", updates)
         options = GuidanceOptions(
             at("power", updates), temperature, at("high_share", updates)
         )
-        orders = self.order_starts(confidence, lengths, options)
-        for priorities, _ in orders:
+        orders = []
+        for priorities, share in self.order_starts(confidence, num_starts, options):
             if priorities.shape != confidence.shape:
                 raise ValueError(
                     f"masking_conf: guidance={self.guidance} gives priorities of shape "
-                    f"{tuple(priorities.shape)} for {tuple(confidence.shape)} frames"
+                    f"{tuple(priorities.shape)} for {tuple(confidence.shape)} starts"
                 )
-        return [(mask_invalid_starts(p, num_starts), share) for p, share in orders]
+            # -inf is for what is no start: those of -inf are drawn last, not never
+            priorities = priorities.clamp(min=torch.finfo(priorities.dtype).min)
+            priorities = keep_first(priorities, num_starts)
+            if not self.overhang:
+                priorities = add_overhang(priorities, self.mask_length)
+            orders.append((priorities, share))
+        return orders
 
     def max_count(self, max_length: int) -> int:
         """Most frames that `draw` masks in an utterance of ``max_length`` frames."""
@@ -226,6 +281,8 @@ class GuidedMasking(torch.nn.Module):
             count = max(count, int(num_frames_to_mask(length, mask_prob)))
         else:
             # the same float32 arithmetic as in `num_spans`
+            if self.overhang:
+                length = length + self.mask_length - 1
             spans = max(spans, int(length * mask_prob / self.mask_length) + 1)
         return max(1, min(max_length, max(count, spans * self.mask_length)))
 
@@ -259,8 +316,9 @@ class GuidedMasking(torch.nn.Module):
         share = self.options.at("mask_channel_prob", updates)
         counts = num_spans(lengths, share, self.mask_channel_length)
         keys = sampling_keys(torch.ones(batch, width, device=mask.device))
-        starts = topk_mask(
-            mask_invalid_starts(keys, num_starts), counts.minimum(num_starts)
+        priorities = add_overhang(
+            keep_first(keys, num_starts), self.mask_channel_length
         )
+        starts = topk_mask(priorities, counts.minimum(num_starts))
         channels = spans_to_mask(starts, self.mask_channel_length, lengths)
         return masked.masked_fill(channels[:, None], 0.0)

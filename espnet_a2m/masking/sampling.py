@@ -7,7 +7,11 @@ whose spans hold it has been drawn. So the frames, ranked by the best key of the
 starts, are masked in the order of sequential drawing, and the first so many of them
 are the mask: no loop over draws or utterances, and nothing that the host waits for.
 
-Shapes: B utterances, T frames of the padded batch.
+A frame of an utterance lies in as many possible spans as any other where spans may
+overhang both ends of the utterance: they start from frame -(M - 1) to the last.
+
+Shapes: B utterances, T frames of the padded batch, M frames in a span,
+S = T + M - 1 possible starts: column c is the start at frame c - (M - 1).
 """
 
 from __future__ import annotations
@@ -36,39 +40,42 @@ def num_spans(
     """(B,) numbers of spans by fairseq's convention.
 
     ``floor(mask_prob * length / mask_length + u)``, ``u`` in [0, 1) drawn for every
-    utterance, so that the mean is not rounded.
+    utterance, so that the mean is not rounded. Where spans overhang, ``lengths`` are
+    the numbers of possible starts instead: as large a share of each frame's spans.
     """
     u = torch.rand(lengths.shape, device=lengths.device)
     return (lengths * mask_prob / mask_length + u).long()
 
 
 def num_valid_starts(lengths: torch.Tensor, mask_length: int) -> torch.Tensor:
-    """(B,) numbers of frames where a span of ``mask_length`` frames may start.
+    """(B,) numbers of frames where a span that ends inside may start.
 
     An utterance that is shorter than a span has one start, its first frame.
     """
     return (lengths - mask_length + 1).clamp(min=1).minimum(lengths)
 
 
-def sampling_keys(
-    weights: torch.Tensor, generator: torch.Generator | None = None
-) -> torch.Tensor:
+def num_overhanging_starts(lengths: torch.Tensor, mask_length: int) -> torch.Tensor:
+    """(B,) numbers of starts of spans that hold any frame; 0 without frames."""
+    return (lengths + mask_length - 1) * (lengths > 0)
+
+
+def sampling_keys(weights: torch.Tensor) -> torch.Tensor:
     """Random keys; starts by decreasing key are drawn by eq. 3.
 
     Args:
-        weights: (B, T) not negative, to which the probabilities are proportional.
-        generator: Source of randomness on the device of ``weights``.
+        weights: (B, S) not negative, to which the probabilities are proportional.
 
     Returns:
-        (B, T) keys.
+        (B, S) keys.
     """
     # u < 1; log(0) = -inf is a start that is drawn last, and hurts nothing
-    u = torch.rand(weights.shape, generator=generator, device=weights.device)
+    u = torch.rand(weights.shape, device=weights.device)
     return u.log_().div_(weights.clamp(min=EPS))
 
 
 def log_sampling_keys(log_weights: torch.Tensor) -> torch.Tensor:
-    """As `sampling_keys`, of the logarithms (B, T) of weights of any size.
+    """As `sampling_keys`, of the logarithms (B, S) of weights of any size.
 
     ``-log(-log(u) / w)`` has the order of ``log(u) / w``.
     """
@@ -76,108 +83,91 @@ def log_sampling_keys(log_weights: torch.Tensor) -> torch.Tensor:
     return log_weights - u.log_().neg_().log_()
 
 
-def mask_invalid_starts(
-    priorities: torch.Tensor, num_starts: torch.Tensor
-) -> torch.Tensor:
-    """``priorities`` (B, T), -inf but for the first ``num_starts`` (B,) of each row."""
-    invalid = padding_mask(num_starts, priorities.size(1))
-    return priorities.masked_fill(invalid, -torch.inf)
+def keep_first(priorities: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """``priorities`` (B, N), -inf but for the first ``counts`` (B,) of each row."""
+    return priorities.masked_fill(padding_mask(counts, priorities.size(1)), -torch.inf)
+
+
+def add_overhang(priorities: torch.Tensor, mask_length: int) -> torch.Tensor:
+    """(B, T) priorities of the starts inside -> (B, S); no span overhangs the start."""
+    return F.pad(priorities, (mask_length - 1, 0), value=-torch.inf)
 
 
 def sliding_max(priorities: torch.Tensor, mask_length: int) -> torch.Tensor:
-    """(B, T) largest priority of the starts whose spans hold each frame.
+    """(B, T) largest of the priorities (B, S) of the starts whose spans hold a frame.
 
     These are the frame itself and the ``mask_length - 1`` before it.
     """
-    padded = F.pad(priorities, (mask_length - 1, 0), value=-torch.inf)
-    return F.max_pool1d(padded[:, None], mask_length, stride=1)[:, 0]
+    return F.max_pool1d(priorities[:, None], mask_length, stride=1)[:, 0]
 
 
 def spans_to_mask(
     starts: torch.Tensor, mask_length: int, lengths: torch.Tensor
 ) -> torch.Tensor:
-    """(B, T) frames of the spans at ``starts`` (B, T), inside ``lengths`` (B,)."""
+    """(B, T) frames of the spans at ``starts`` (B, S), inside ``lengths`` (B,)."""
     priorities = torch.zeros(starts.shape, device=starts.device)
     priorities = priorities.masked_fill_(~starts, -torch.inf)
     masked = sliding_max(priorities, mask_length) == 0
-    return masked & ~padding_mask(lengths, starts.size(1))
+    return masked & ~padding_mask(lengths, masked.size(1))
 
 
-def topk_mask(values: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """(B, T) True at the ``counts`` (B,) largest of each row of ``values`` (B, T).
+def sort_rows(values: torch.Tensor) -> torch.Tensor:
+    """(B, N) with each row from its smallest value to its largest."""
+    if values.device.type == "cpu":
+        # torch sorts the indices too and is many times slower on a CPU
+        return torch.from_numpy(np.sort(values.numpy(), axis=1))
+    return values.sort(dim=1).values
 
-    Of equal values the first are taken: of the span that reaches the wanted number
-    of frames, those that are still wanted.
+
+def topk_mask(
+    values: torch.Tensor, counts: torch.Tensor, cut_anywhere: bool = False
+) -> torch.Tensor:
+    """(B, N) True at the ``counts`` (B,) largest of each row of ``values`` (B, N).
+
+    Equal values are of the span that reaches the wanted number of frames. Of these the
+    first that are still wanted are taken or, with ``cut_anywhere``, as many in a row
+    from a random place among them.
     """
-    # torch sorts the indices too and is many times slower on a CPU
-    ranked = (
-        torch.from_numpy(np.sort(values.numpy(), axis=1))
-        if values.device.type == "cpu"
-        else values.sort(dim=1).values
-    )
-    num_frames = values.size(1)
-    place = (num_frames - counts[:, None]).clamp(max=num_frames - 1)
+    ranked = sort_rows(values)
+    size = values.size(1)
+    place = (size - counts[:, None]).clamp(max=size - 1)
     threshold = ranked.gather(1, place)
-    num_above = num_frames - torch.searchsorted(ranked, threshold, right=True)
+    num_above = size - torch.searchsorted(ranked, threshold, right=True)
     tied = values == threshold
+    nth = tied.cumsum(1, dtype=torch.int32)  # of the tied, from 1
     wanted = (counts[:, None] - num_above).int()  # as the sum: twice as fast
-    return (values > threshold) | (tied & (tied.cumsum(1, dtype=torch.int32) <= wanted))
+    if not cut_anywhere:
+        return (values > threshold) | (tied & (nth <= wanted))
+    spare = nth[:, -1:] - wanted
+    u = torch.rand(spare.shape, device=values.device)
+    skipped = (u * (spare + 1)).int().minimum(spare)  # rounding may reach spare + 1
+    tied &= (nth > skipped) & (nth <= skipped + wanted)
+    return (values > threshold) | tied
 
 
 def take_in_order(
     orders: Sequence[tuple[torch.Tensor, Scalar]],
     counts: torch.Tensor,
     taken: torch.Tensor | None = None,
+    cut_anywhere: bool = False,
 ) -> torch.Tensor:
     """Take frames (or starts) in one order, then the rest in the next.
 
     Args:
-        orders: Priorities (B, T), the largest come first, and the share of ``counts``
+        orders: Priorities (B, N), the largest come first, and the share of ``counts``
             that is to be reached with them; the last share is 1.
         counts: (B,) numbers of frames in the end.
-        taken: (B, T) frames that are taken already and count.
+        taken: (B, N) frames that are taken already and count.
+        cut_anywhere: See :func:`topk_mask`.
 
     Returns:
-        (B, T) True where taken: ``counts``, or as many as were taken already.
+        (B, N) True where taken: ``counts``, or as many as were taken already.
     """
     for priorities, share in orders:
         wanted = num_frames_to_mask(counts, share)
         if taken is not None:
             priorities = priorities.masked_fill(taken, torch.inf)
             wanted = torch.maximum(wanted, taken.sum(1))
-        taken = topk_mask(priorities, wanted)
+        taken = topk_mask(priorities, wanted, cut_anywhere)
     assert taken is not None
     return taken
-
-
-def span_mask(
-    lengths: torch.Tensor,
-    max_length: int,
-    mask_prob: Scalar,
-    mask_length: int,
-    confidence: torch.Tensor | None = None,
-    generator: torch.Generator | None = None,
-) -> torch.Tensor:
-    """Draw span starts by eq. 3 until exactly ``mask_prob`` of the frames are masked.
-
-    Each start masks ``mask_length`` frames; spans may overlap, and the last is cut
-    short where it would pass the wanted number of frames.
-
-    Args:
-        lengths: (B,) numbers of frames; 0 masks nothing.
-        max_length: T.
-        mask_prob: Share of masked frames of every utterance, in [0, 1].
-        mask_length: Frames in a span.
-        confidence: (B, T) frame confidences in [0, 1]; None draws uniformly.
-        generator: Source of randomness on the device of ``lengths``.
-
-    Returns:
-        (B, T) boolean, True where masked; never beyond ``lengths``.
-    """
-    if confidence is None:
-        confidence = torch.ones(len(lengths), max_length, device=lengths.device)
-    priorities = sampling_keys(confidence, generator)
-    starts = num_valid_starts(lengths, mask_length)
-    priorities = mask_invalid_starts(priorities, starts)
-    counts = num_frames_to_mask(lengths, mask_prob)
-    return topk_mask(sliding_max(priorities, mask_length), counts)

@@ -59,7 +59,7 @@ class ConfidenceFrontend:
         speech_lengths: torch.Tensor,
         num_frames: int,
         streams: Mapping[str, Any],
-    ) -> torch.Tensor | None:
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """Interpolate linearly at the centres of the encoder's frames.
 
         Args:
@@ -67,19 +67,21 @@ class ConfidenceFrontend:
             speech_lengths: (B,) samples.
             num_frames: T', the encoder's frames in the padded batch.
             streams: ``confidence`` (B, T) of the uncropped utterances with
-                ``confidence_lengths``, and ``speech_start`` where they were cropped.
+                ``confidence_lengths``, ``speech_start`` where they were cropped, and
+                ``utterance_confidence`` (B, 1), if it is known.
 
         Returns:
-            (B, T') confidences, or None where there are none.
+            (B, T') confidences, or None where there are none; (B,) s_u of the whole
+            utterances, or None where it is not known.
 
         Raises:
             DataError: The stream is missing.
         """
         if self.scorer_grid is None:
-            return None
+            return None, None
         speech_start = None
         if self.scorer is not None:
-            confidence, lengths = self.scorer(speech, speech_lengths)
+            confidence, lengths, s_u = self.scorer(speech, speech_lengths)
         else:
             if "confidence" not in streams:
                 raise DataError(
@@ -89,14 +91,17 @@ class ConfidenceFrontend:
                 )
             confidence, lengths = streams["confidence"], streams["confidence_lengths"]
             speech_start = streams.get("speech_start")
+            s_u = streams.get("utterance_confidence")
+            s_u = None if s_u is None else s_u.flatten()
         position = frame_positions(
             self.scorer_grid, self.encoder_grid, num_frames, lengths, speech_start
         )
         left = position.floor()
         last = (lengths - 1).clamp(min=0)[:, None]
         right = torch.minimum(left + 1, last)
-        return torch.lerp(
+        confidence = torch.lerp(
             confidence.gather(1, left.long()),
             confidence.gather(1, right.long()),
             (position - left).to(confidence),
         )
+        return confidence, s_u

@@ -55,7 +55,9 @@ class A2MModel(AbsESPnetModel):
         utterance_weight: ``none`` (ATM), ``confidence`` (ATM+S, eq. 9) or
             ``relative``; see :class:`UtteranceWeight`.
         utterance_weight_fraction: Share of utterances that are weighted.
-        utterance_weight_frames: s_u is the mean over ``all`` or ``masked`` frames.
+        utterance_weight_frames: ``all``: s_u is the stream ``utterance_confidence``,
+            or without it the mean over all frames; ``masked``: the mean over the
+            masked ones.
         feature_grad_mult: Scales the gradient of the front end; 0.1 in wav2vec 2.0
             base.
         extract_feats_in_collect_stats: False skips the features in ESPnet's
@@ -156,8 +158,9 @@ class A2MModel(AbsESPnetModel):
         Args:
             speech: (B, N) waveforms.
             speech_lengths: (B,) samples.
-            **streams: Of the uncropped utterances: ``confidence`` (B, T_scorer) and
-                ``labels`` (B, T_labels), each with its ``*_lengths``; ``speech_start``
+            **streams: Of the uncropped utterances: ``confidence`` (B, T_scorer),
+                ``utterance_confidence`` (B, 1) and ``labels`` (B, T_labels), each
+                with its ``*_lengths``; ``speech_start``
                 (B,), where ``speech`` was cropped, in samples. ``utt_id`` is for
                 messages; other streams are not read.
 
@@ -176,7 +179,7 @@ class A2MModel(AbsESPnetModel):
         num_frames = self.num_encoder_frames(encoder_in, streams.get("utt_id", ()))
         lengths = conv_lengths(encoder_in_lengths, self.input_convs)
 
-        confidence = self.confidence(speech, speech_lengths, num_frames, streams)
+        confidence, s_u = self.confidence(speech, speech_lengths, num_frames, streams)
         mask = self.masking.draw(lengths, num_frames, confidence, self.updates)
         captured = capture_layers(
             self.encoder,
@@ -197,7 +200,9 @@ class A2MModel(AbsESPnetModel):
         # ESPnet multiplies a process's loss with its share of the masked frames
         scale = sum_over_processes(num_masked) / num_masked
         with torch.autocast(speech.device.type, enabled=False):
-            loss, stats = self.compute_loss(batch, mask, confidence, captured, scale)
+            loss, stats = self.compute_loss(
+                batch, mask, confidence, s_u, captured, scale
+            )
         if self.training:
             self.num_batches += 1
         stats = {k: v.detach() for k, v in stats.items()}
@@ -230,6 +235,7 @@ class A2MModel(AbsESPnetModel):
         batch: MaskedBatch,
         mask: torch.Tensor,
         confidence: torch.Tensor | None,
+        s_u: torch.Tensor | None,
         captured: Captured,
         scale: torch.Tensor,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -239,6 +245,7 @@ class A2MModel(AbsESPnetModel):
             batch: What the objectives predict.
             mask: (B, T) True where masked.
             confidence: (B, T) at the encoder's frames, or None.
+            s_u: (B,) confidences of the utterances; None: the means of the frames'.
             captured: The encoder's input before the mask, and its layers.
             scale: Of this process's share of the losses (0-dim).
         """
@@ -246,11 +253,11 @@ class A2MModel(AbsESPnetModel):
         stats = {"masked_fraction": mask.sum() / lengths.sum()}
         utterance_weight = None
         if confidence is not None:
-            utterance_weight = self.utterance_weight(confidence, lengths, mask)
-            s_u = utterance_confidence(confidence, lengths)
+            utterance_weight = self.utterance_weight(confidence, lengths, mask, s_u)
+            mean = utterance_confidence(confidence, lengths)
             count = mask.sum().clamp(min=1)
             stats["confidence_masked"] = (confidence * mask).sum() / count
-            stats["confidence_all"] = (s_u * lengths).sum() / lengths.sum()
+            stats["confidence_all"] = (mean * lengths).sum() / lengths.sum()
         stats["utterance_weight"] = (
             torch.ones_like(stats["masked_fraction"])
             if utterance_weight is None

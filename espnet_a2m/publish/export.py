@@ -195,7 +195,7 @@ def export(model_file: str | Path, output_dir: str | Path) -> Path:
             "give --output_dir a new directory"
         )
     model = load_trained_model(
-        A2MTask, model_file, None, "pre-train the model first (stages 10-11)"
+        A2MTask, model_file, None, "pre-train the model first (bin.ssl_train)"
     )
     temporary = output.with_name(f"{output.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)

@@ -95,7 +95,7 @@ def gather(args: argparse.Namespace, directory: Path) -> list[str]:
     fs = (config.get("frontend_conf") or {}).get("fs", 16000)
     release = config.get("version", "")
     card = CARD[args.task].format(name=args.outpath.stem, fs=fs, release=release)
-    results = Path("RESULTS.md")  # of stage 15
+    results = Path("RESULTS.md")  # of bin.report results
     if results.is_file():
         shutil.copyfile(results, directory / results)
         card += f"\n{results.read_text(encoding='utf-8')}"

@@ -57,7 +57,7 @@ def main() -> None:
     if args.repo.count("/") != 1:
         raise UserError(f"--hf_repo {args.repo!r}: expected user/name")
     if not zipfile.is_zipfile(args.archive):
-        raise UserError(f"{args.archive}: no archive: run stage 16 first (--stage 16)")
+        raise UserError(f"{args.archive}: no archive: pack the model first (bin.pack)")
     extract(args.archive, args.outdir.absolute(), args.repo)
     if not get_token():
         raise UserError(

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from espnet2.tasks.abs_task import scheduler_classes
-from espnet2.tasks.asr import ASRTask
 
 from espnet_a2m.compat.load import check_self_contained
 from espnet_a2m.core.config import load_config
 from espnet_a2m.core.errors import UserError
+from espnet_a2m.training.asr_task import A2MASRTask
 from espnet_a2m.training.step_count import LABEL_STRIDE, StepCount, count_step
 from espnet_a2m.training.task import A2MTask, sampling_rate
 from espnet_a2m.training.validate_config import check_config
@@ -101,7 +101,7 @@ def load_args(path: str | Path, num_tokens: int) -> argparse.Namespace:
     kind = task_of(config)
     check_config(path, kind)
     check_self_contained(config, str(path))
-    task: Any = {"ssl": A2MTask, "asr": ASRTask}[kind]
+    task: Any = {"ssl": A2MTask, "asr": A2MASRTask}[kind]
     args = task.get_parser().parse_args(["--config", str(path), "--output_dir", "-"])
     args.task, args.kind, args.given = task, kind, set(config)
     args.normalize = args.crop = args.warmup_steps = None

@@ -105,6 +105,13 @@ class A2MPreprocessor(CommonPreprocessor):
             confidence = np.asarray(data["confidence"], dtype=np.float32).reshape(-1)
             check_confidence(uid, confidence, len(data["speech"]), self.confidence_grid)
             data["confidence"] = confidence
+        if "utterance_confidence" in data:
+            s_u = data["utterance_confidence"]
+            if s_u.shape != (1,) or not 0 <= s_u[0] <= 1:
+                raise DataError(
+                    f"utt2conf: utterance {uid} has {s_u.tolist()}, not one number in "
+                    "[0, 1]: score the set again (bin.score)"
+                )
         if "labels" in data:
             if self.label_grid is None:
                 raise DataError(

@@ -339,7 +339,7 @@ class A2MTask(SSLTask):
     def optional_data_names(
         cls, train: bool = True, inference: bool = False
     ) -> tuple[str, ...]:
-        return ("confidence", "labels")
+        return ("confidence", "utterance_confidence", "labels")
 
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> A2MModel:

@@ -12,6 +12,8 @@ from espnet_a2m.compat.encoder_hooks import (
 )
 from espnet_a2m.core.frames import conv_lengths
 
+pytestmark = pytest.mark.espnet
+
 SMALL = dict(output_size=32, attention_heads=2, num_blocks=2)
 
 

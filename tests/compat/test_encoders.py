@@ -6,6 +6,8 @@ import pytest
 import soundfile
 import torch
 
+pytestmark = pytest.mark.espnet
+
 WIDTH = 32
 SINC_WIDTH = 128  # ESPnet's sinc filters come in groups of 128
 ENCODERS = {

@@ -18,6 +18,8 @@ from espnet_a2m.compat.load import find_statistics
 from espnet_a2m.confidence.espnet import ESPnetScorer
 from espnet_a2m.core.errors import UserError
 
+pytestmark = pytest.mark.espnet
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch) -> Path:

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from espnet_a2m.data import chunked_table
+from espnet_a2m.data import shards
 from espnet_a2m.data.archives import read_bytes
 from espnet_a2m.data.tables import read_scp, write_table
+
+pytestmark = pytest.mark.espnet
 
 ROOT = Path(__file__).resolve().parents[2]
 WHOLE = "*/[0-9][0-9][0-9][0-9][0-9][0-9].scp"  # chunks
@@ -24,7 +26,7 @@ WHOLE = "*/[0-9][0-9][0-9][0-9][0-9][0-9].scp"  # chunks
 @pytest.fixture
 def data(tmp_path, short_utterances, monkeypatch) -> Path:
     """A formatted set of 23 utterances: six chunks of four, the last one shorter."""
-    monkeypatch.setattr(chunked_table, "CHUNK_UTTERANCES", 4)
+    monkeypatch.setattr(shards, "CHUNK_UTTERANCES", 4)
     chosen = {utt: path for utt, path, _ in short_utterances[:23]}
     write_table(tmp_path / "data/wav.scp", chosen)
     samples = {utt: soundfile.info(path).frames for utt, path in chosen.items()}
@@ -59,7 +61,7 @@ def test_jobs_make_what_one_makes(data, tmp_path, jobs):
     assert scored(tmp_path / "out") == want
 
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
-        *("chunks", "confidence.scp", "utt2conf", "grid.json", "made_by.json")
+        *("chunks", "confidence.scp", "utt2conf", "grid.json", "metadata.json")
     }
 
 
@@ -75,8 +77,11 @@ def test_another_number_of_jobs_goes_on(data, tmp_path):
     score(data, out)
     assert made == {p: p.stat().st_mtime_ns for p in made} and not half.exists()
     whole = scored(out)
+    (out / "metadata.json").rename(out / "made_by.json")  # as version 0.1 has it
     score(data, out, "--nj", 5, "--job", 4)
     score(data, out, "--nj", 5)  # all chunks are there already
+    assert made == {p: p.stat().st_mtime_ns for p in made}
+    assert not (out / "made_by.json").exists()
     assert scored(out) == whole
 
     other = ("--scorer_conf", "range_db=20")
@@ -96,8 +101,8 @@ def test_the_last_step_needs_no_torch(data, tmp_path):
         score(data, tmp_path / "out", "--nj", 2, "--job", job)
     words = ["--scorer", "energy", "--data", data, "--output_dir", tmp_path / "out"]
     program = (
-        "import sys; from espnet_a2m.data import chunked_table\n"
-        "chunked_table.CHUNK_UTTERANCES = 4\n"
+        "import sys; from espnet_a2m.data import shards\n"
+        "shards.CHUNK_UTTERANCES = 4\n"
         "from espnet_a2m.bin.score import main; main(sys.argv[1:])\n"
         "assert 'torch' not in sys.modules"
     )
@@ -172,8 +177,8 @@ def test_jobs_that_there_are_not(data, tmp_path, capsys, jobs, job):
 def test_a_killed_job_goes_on(data, tmp_path, monkeypatch):
     """SIGKILL when it has made a chunk; what is there is not made again."""
     program = (
-        "import sys; from espnet_a2m.data import chunked_table\n"
-        "chunked_table.CHUNK_UTTERANCES = 1\n"
+        "import sys; from espnet_a2m.data import shards\n"
+        "shards.CHUNK_UTTERANCES = 1\n"
         "from espnet_a2m.bin.score import main; main(sys.argv[1:])"
     )
     words = ["--scorer", "energy", "--data", data, "--output_dir", tmp_path / "out"]
@@ -191,7 +196,7 @@ def test_a_killed_job_goes_on(data, tmp_path, monkeypatch):
     made = {p: p.stat().st_mtime_ns for p in chunks.glob(WHOLE)}
     assert made
 
-    monkeypatch.setattr(chunked_table, "CHUNK_UTTERANCES", 1)
+    monkeypatch.setattr(shards, "CHUNK_UTTERANCES", 1)
     score(data, tmp_path / "out", "--nj", 2, "--job", 2)
     assert made == {p: p.stat().st_mtime_ns for p in made}
     score(data, tmp_path / "out", "--nj", 2, "--job", 1)

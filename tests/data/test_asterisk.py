@@ -28,6 +28,8 @@ import split  # noqa: E402
 from decode import g722_samples, read_g722  # noqa: E402
 from transcripts import is_speech, normalize, read_transcripts  # noqa: E402
 
+pytestmark = pytest.mark.recipe
+
 DATA_SH = RECIPE / "local" / "data.sh"
 
 

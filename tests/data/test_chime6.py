@@ -21,6 +21,8 @@ from helpers.miniature_chime6 import (
 from espnet_a2m.data.datadir import DataDir
 from espnet_a2m.data.tables import read_scp
 
+pytestmark = pytest.mark.recipe
+
 SESSIONS = ("S03", "S02", "S09", "S01")
 PARTIAL = {"allow_missing": "true"}
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from helpers import miniature_corpora as mini
-from helpers.commands import TEST_DATA
+from helpers.commands import SPEECH
 from helpers.meetings import prepare
 from helpers.meetings import refused_sets as refused
 
@@ -23,6 +23,8 @@ from espnet_a2m.data.formatting import (
     format_wav,
 )
 from espnet_a2m.data.tables import read_scp
+
+pytestmark = pytest.mark.recipe
 
 
 def cut(data: Path, dump: Path) -> dict[str, np.ndarray]:
@@ -83,12 +85,12 @@ def test_librispeech_that_is_incomplete(tmp_path, librispeech, capsys):
 
 
 def test_genuine_librispeech(tmp_path):
-    root = TEST_DATA / "LibriSpeech"
-    if not root.is_dir():
-        pytest.skip(f"no LibriSpeech at {root} (set A2M_TEST_DATA)")
-    prepare("librispeech", root, tmp_path, "dev_clean_2")
-    made = DataDir.load(tmp_path / "dev_clean_2", need=["text", "utt2spk"])
-    assert len(made.utts) == 108 and len(set(made.tables["utt2spk"].values())) == 6
+    sets = {"dev_clean_2": (19, 6), "train_clean_5": (31, 16)}
+    prepare("librispeech", SPEECH / "LibriSpeech", tmp_path, *sets)
+    for name, (utterances, speakers) in sets.items():
+        made = DataDir.load(tmp_path / name, need=["text", "utt2spk"])
+        assert len(made.utts) == utterances
+        assert len(set(made.tables["utt2spk"].values())) == speakers
 
 
 # ------------------------------------------------------------------- Libri-Light

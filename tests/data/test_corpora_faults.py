@@ -19,6 +19,8 @@ from espnet_a2m.core.errors import DataError
 from espnet_a2m.data.datadir import DataDir
 from espnet_a2m.data.tables import read_scp
 
+pytestmark = pytest.mark.recipe
+
 
 # --------------------------------------------------------------- NIST SPHERE files
 def miniature(corpus: str, folder: Path) -> Path:

@@ -26,18 +26,20 @@ from espnet_a2m.core.config import load_config
 from espnet_a2m.core.errors import UserError
 from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.data.audio import Recording, read_audio
-from espnet_a2m.data.chunked_table import is_whole
-from espnet_a2m.data.datadir import DataDir, Segment, read_segments, write_data_dir
+from espnet_a2m.data.datadir import DataDir, Segment, to_segment, write_data_dir
 from espnet_a2m.data.formatting.format_jobs import Journal
+from espnet_a2m.data.shards import CONFIDENCES, is_complete
 from espnet_a2m.data.streams import check_streams
-from espnet_a2m.data.tables import iter_counts, read_scp, write_table
+from espnet_a2m.data.tables import iter_counts, iter_scp, read_scp, write_table
 from espnet_a2m.evaluation.results import read_result, summary, tables
-from espnet_a2m.evaluation.scored_set import ScoredSet
+from espnet_a2m.evaluation.scored_set import ScoredDataset
 from espnet_a2m.evaluation.wer import evaluate
 from espnet_a2m.labels.kmeans import KMeans
 from espnet_a2m.labels.label_set import summarise
 from espnet_a2m.training.stats import read_stats
 from espnet_a2m.training.validate_config import check_config
+
+pytestmark = pytest.mark.espnet
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -168,8 +170,13 @@ def read_all_audio(folder: Path) -> None:
         read_audio("utt", str(folder / name), FS)
 
 
+def read_segments(folder: Path) -> None:
+    for utt, value in iter_scp(folder / "segments"):
+        to_segment(value, folder / "segments", utt)
+
+
 def read_confidences(folder: Path) -> None:
-    scored = ScoredSet.load(folder, folder)
+    scored = ScoredDataset.load(folder, folder)
     for key in KEYS:
         assert ((x := scored.confidence(key)) >= 0).all() and (x <= 1).all()
 
@@ -193,7 +200,7 @@ TABLES = ("text", "utt2*", "spk2utt", "segments", "wav.scp")
 SCORES = ("confidence.*", "utt2*", "*.json")
 READERS = {
     "table": Reader(data_dir, ("text",), lambda d: read_scp(d / "text", True)),
-    "segments": Reader(data_dir, ("seg*",), lambda d: read_segments(d / "segments")),
+    "segments": Reader(data_dir, ("seg*",), read_segments),
     "counts": Reader(
         data_dir, ("*num*",), lambda d: dict(iter_counts(d / "utt2num_samples"))
     ),
@@ -203,7 +210,11 @@ READERS = {
     "labels": Reader(
         archives, ("labels*", "*inertia"), lambda d: summarise(d, 7, 0.01)
     ),
-    "chunk": Reader(archives, SCORES[:1], lambda d: is_whole(d / "confidence", KEYS)),
+    "chunk": Reader(
+        archives,
+        SCORES[:1],
+        lambda d: is_complete(d / "confidence", CONFIDENCES, KEYS),
+    ),
     "streams": Reader(archives, ("*.scp", "text"), read_two_streams),
     "grid": Reader(archives, ("grid.json",), lambda d: FrameGrid.load(d / "grid.json")),
     "YAML": Reader(configuration, ("b*",), lambda d: load_config(d / "b.yaml"), 400),

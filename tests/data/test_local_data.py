@@ -12,6 +12,8 @@ from helpers.commands import make_dir, ok, refused
 from espnet_a2m.data.formatting import filter_lengths
 from espnet_a2m.data.tables import read_scp
 
+pytestmark = pytest.mark.espnet
+
 
 # ------------------------------------------------------------------ perturb_speed.py
 def test_speeds_are_applied(tmp_path, speech_dir):

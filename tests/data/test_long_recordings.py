@@ -12,6 +12,8 @@ import soundfile
 from espnet_a2m.data.datadir import Segment, write_data_dir
 from espnet_a2m.data.tables import read_scp
 
+pytestmark = pytest.mark.unit
+
 FS = 16000
 MINUTES = 30
 COUNT = 200

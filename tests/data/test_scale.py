@@ -14,7 +14,6 @@ from helpers.tiny_pretraining import ssl_options
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.data import datadir
 from espnet_a2m.data.archives import read_audio_bytes
-from espnet_a2m.data.chunked_table import put_together
 from espnet_a2m.data.datadir import DataDir, write_data_dir
 from espnet_a2m.data.formatting import (
     filter_lengths,
@@ -23,9 +22,17 @@ from espnet_a2m.data.formatting import (
     subsample_hours,
 )
 from espnet_a2m.data.streams import check_streams, splits
-from espnet_a2m.data.tables import Keys, outer_join, read_scp, write_table
+from espnet_a2m.data.tables import (
+    Keys,
+    join_utterances,
+    outer_join,
+    read_scp,
+    write_table,
+)
 from espnet_a2m.evaluation.confidence_report import format_report, make_report
-from espnet_a2m.evaluation.scored_set import ScoredSet
+from espnet_a2m.evaluation.scored_set import ScoredDataset
+
+pytestmark = pytest.mark.espnet
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -108,7 +115,7 @@ def test_utterances_that_a_table_lacks_stop_the_last_part(raw):
     )
     seen: list[str] = []
     with pytest.raises(
-        DataError, match="1 utterance.*segments but not in utt2lang: u00"
+        DataError, match="utt2lang: 1 of 40 utterances of .*segments are missing: u00"
     ):
         for part in DataDir.parts(raw, size=10):
             seen += part.utts
@@ -122,6 +129,22 @@ def test_join_is_that_of_dictionaries():
         rows = list(outer_join([sorted(table.items()) for table in some]))
         keys = sorted(set().union(*some), key=str.encode)
         assert rows == [(key, [table.get(key) for table in some]) for key in keys]
+
+
+def test_missing_utterances_are_named_with_both_files():
+    few = {f"u{i}": i for i in range(5)}
+    many = {f"u{i}": i for i in range(9)}
+
+    def join(one: dict, other: dict, same: bool) -> list:
+        tables = [("a", one.items()), ("b", other.items())]
+        return list(join_utterances(tables, "fix it", same))
+
+    assert join(few, many, False) == [(key, [i, i]) for key, i in few.items()]
+    with pytest.raises(DataError, match="^a: 4 of 9 utterances of b are missing: u5, "):
+        join(few, many, True)
+    for same in (False, True):
+        with pytest.raises(DataError, match="^b: 4 .* u5, u6, u7 and 1 more; fix it$"):
+            join(many, few, same)
 
 
 def test_speakers_in_any_order_and_keys_on_the_disk(tmp_path):
@@ -143,8 +166,8 @@ def test_a_report_of_a_random_sample(data, tmp_path):
     data = tmp_path
     options = ["--data", str(data), "--output_dir", str(confidence)]
     main(["--scorer", "energy", *options])
-    whole = ScoredSet.load(data, confidence)
-    some = ScoredSet.load(data, confidence, 10)
+    whole = ScoredDataset.load(data, confidence)
+    some = ScoredDataset.load(data, confidence, 10)
     assert (len(whole.audio), whole.total, len(some.audio), some.total) == (
         24,
         24,
@@ -198,7 +221,7 @@ def streams(folder: Path) -> None:
 
 
 def sample(folder: Path) -> None:
-    ScoredSet.load(folder, folder, 100)
+    ScoredDataset.load(folder, folder, 100)
 
 
 @pytest.mark.parametrize("read", [check, filter_, streams, sample])
@@ -217,10 +240,10 @@ def test_memory_does_not_grow_with_the_index(read, tmp_path, monkeypatch):
     assert large < small + 10_000 * 16  # bytes: the keys alone are longer
 
 
-def test_memory_of_putting_together(tmp_path):
-    """Of what jobs have made, one chunk is read at a time."""
+def test_memory_of_merging(tmp_path):
+    """Of what jobs have written, one chunk is read at a time."""
     from espnet_a2m.core.files import file_digest
-    from espnet_a2m.data import chunked_table
+    from espnet_a2m.data import shards
 
     peaks = []
     for count in (1000, 10_000):
@@ -230,18 +253,18 @@ def test_memory_of_putting_together(tmp_path):
         digest = file_digest(folder / "wav.scp")
         out.mkdir()
         state = f'{{"grid": {grid}, "wav_scp": "{digest}"}}'
-        (out / "made_by.json").write_text(state)
-        chunks = chunked_table.chunk_folder(out, state)
+        (out / "metadata.json").write_text(state)
+        chunks = shards.chunk_folder(out, state)
         chunks.mkdir(parents=True)
-        for chunk in chunked_table.iter_chunks(folder / "wav.scp", None, 500):
-            stem = chunk.stem(chunks)
+        for chunk in shards.iter_chunks(folder):
+            stem = shards.chunk_stem(chunks, chunk.number)
             Path(f"{stem}.ark").write_bytes((folder / "x.ark").read_bytes())
             write_table(f"{stem}.scp", dict.fromkeys(chunk.audio, f"{stem}.ark:2"))
             write_table(f"{stem}.value", dict.fromkeys(chunk.audio, 0.5))
-        arguments = (folder / "wav.scp", out, "confidence", "conf", {}, 2, str)
-        put_together(*arguments)
+        scores = shards.ShardedSet(folder, out, shards.CONFIDENCES, {})
+        scores.merge_shards(2, str)
         tracemalloc.start()
-        put_together(*arguments)
+        scores.merge_shards(2, str)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert len(read_scp(out / "confidence.scp")) == count
@@ -276,7 +299,8 @@ def test_hours_are_drawn(tmp_path, capsys):
     write_table(folder / "other.scp", other)
     with pytest.raises(SystemExit):
         draw(2, "lacking")
-    assert "other.scp: lacks" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "other.scp: 1 of 2000 utterances of" in said and "large-000001999" in said
     assert not (tmp_path / "lacking" / "wav.scp").exists()
 
 

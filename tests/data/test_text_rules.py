@@ -14,6 +14,8 @@ from espnet_a2m.data.corpora import (
 )
 from espnet_a2m.data.formatting import spelling as text
 
+pytestmark = pytest.mark.unit
+
 
 @pytest.mark.parametrize("module", [text, tedlium, switchboard, fisher, wsj])
 def test_documented_examples(module):

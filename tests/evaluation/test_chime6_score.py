@@ -6,6 +6,8 @@ import pytest
 
 from espnet_a2m.data.tables import read_scp, write_table
 
+pytestmark = pytest.mark.unit
+
 REFERENCES = {
     "P05_S02_U01_KITCHEN.CH1-0000000-0000100": "mm i see",
     "P05_S02_U02_DINING.CH1-0000200-0000300": "yeah the soup",

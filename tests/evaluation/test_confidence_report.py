@@ -25,8 +25,10 @@ from espnet_a2m.evaluation.confidence_report import (
     start_divergence,
 )
 from espnet_a2m.evaluation.plots import draw_curves, spans
-from espnet_a2m.evaluation.scored_set import ScoredSet
+from espnet_a2m.evaluation.scored_set import ScoredDataset
 from espnet_a2m.training.stats import read_stats
+
+pytestmark = pytest.mark.espnet
 
 GRID = FrameGrid(fs=16000, offset=480.0, stride=640)
 PNG = b"\x89PNG"
@@ -53,7 +55,7 @@ def scored_dirs(short_utterances, tmp_path_factory):
     languages = {utt: "en" if i < 12 else "fr" for i, utt in enumerate(samples)}
     write_table(root / "data/utt2lang", languages)
     confidence = root / "confidence"
-    score_set(root / "data/wav.scp", confidence, Loudness(), {})
+    score_set(root / "data", confidence, Loudness(), {})
     return root / "data", confidence
 
 
@@ -102,12 +104,15 @@ def test_spans_and_masks():
     assert spans(np.zeros(3, dtype=bool)) == []
     s_t = np.r_[np.full(50, 1e-6), np.ones(50)]
     guided = draw_mask(s_t, 100, 0.4, 10, seed=0)
-    assert guided.sum() == 40 and guided[:50].sum() <= 1
+    assert guided.sum() == 40
+    # ranks are .25 and .75 in the mean: a third as many starts, whatever the scorer
+    unsure = [draw_mask(s_t, 100, 0.4, 10, seed)[:50].sum() for seed in range(100)]
+    assert 9 < np.mean(unsure) < 14
     assert (guided == draw_mask(s_t, 100, 0.4, 10, seed=0)).all()
 
 
 def test_report_on_real_speech(scored_dirs):
-    scored = ScoredSet.load(*scored_dirs)
+    scored = ScoredDataset.load(*scored_dirs)
     report, utts = make_report(scored, target_lang="en", heldout=scored)
     values = np.concatenate([scored.confidence(utt) for utt in scored.audio])
     frame = report["sets"]["all"]["frame"]
@@ -155,7 +160,7 @@ def test_command_line_writes_report_and_pictures(scored_dirs, tmp_path):
 
 def test_bad_input_is_named(scored_dirs, tmp_path):
     data, confidence = scored_dirs
-    scored = ScoredSet.load(data, confidence)
+    scored = ScoredDataset.load(data, confidence)
     with pytest.raises(DataError, match=r"utt2lang: .*--target_lang de; it has en, fr"):
         make_report(scored, target_lang="de")
 
@@ -168,7 +173,7 @@ def test_bad_input_is_named(scored_dirs, tmp_path):
     rest = {utt: source for utt, source in scored.source.items() if utt != first}
     write_table(tmp_path / "confidence.scp", rest)
     with pytest.raises(DataError, match=rf"1 of 24 utterances .* missing: {first};"):
-        ScoredSet.load(data, tmp_path)
+        ScoredDataset.load(data, tmp_path)
 
 
 def test_curves_of_espnets_own_statistics(tmp_path):

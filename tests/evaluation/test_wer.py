@@ -12,6 +12,8 @@ from espnet_a2m.core.errors import DataError, UserError
 from espnet_a2m.evaluation.results import find_results, summary, write_results
 from espnet_a2m.evaluation.wer import evaluate, find_sclite, read_pair, tokens
 
+pytestmark = pytest.mark.unit
+
 needs_sclite = pytest.mark.skipif(not find_sclite(), reason="sclite is not installed")
 
 
@@ -39,8 +41,8 @@ def edit(text, rng, rate=0.15):
 
 @pytest.fixture(scope="module")
 def transcripts(librispeech):
-    """200 real transcripts."""
-    return {utt: librispeech[utt][1] for utt in sorted(librispeech)[:200]}
+    """50 real transcripts, four times each, for other mistakes in each."""
+    return {f"{u}-{i}": text for u, (_, text) in librispeech.items() for i in range(4)}
 
 
 @needs_sclite

@@ -15,6 +15,8 @@ from helpers.commands import ROOT, environment, ok
 from espnet_a2m.confidence.ctm import read_ctm
 from espnet_a2m.data.tables import read_scp, write_table
 
+pytestmark = pytest.mark.espnet
+
 END = ";; end of "
 
 
@@ -34,7 +36,7 @@ def test_recognises_and_resumes_after_an_interruption(short_utterances, tmp_path
     pytest.importorskip("pocketsphinx")
     folders = [tmp_path / "first", tmp_path / "second"]
     length = {}
-    for folder, (utt, path, _) in zip(folders, short_utterances[:100:50]):
+    for folder, (utt, path, _) in zip(folders, short_utterances[::46]):
         write_table(folder / "wav.scp", {utt: path})
         length[utt] = soundfile.info(path).frames
     first, second = length

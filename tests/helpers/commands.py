@@ -1,4 +1,4 @@
-"""Runs command lines, each in a process of its own, as the stages do."""
+"""Run our commands, each in its own process, as the stages do."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from pathlib import Path
 from espnet_a2m.data.datadir import write_data_dir
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Real speech that is committed with the tests
+SPEECH = ROOT / "tests" / "speech"
+#: More of it, which may be missing
 TEST_DATA = Path(os.environ.get("A2M_TEST_DATA", ROOT.parent / "shared" / "data"))
 
 
@@ -24,7 +27,7 @@ def command(program: str, *arguments: object) -> list[str]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """What the driver sets for it, and more."""
+    """The environment that the driver sets, and more."""
     ours = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return {**os.environ, **ours, **more}
 
@@ -32,7 +35,7 @@ def environment(**more: str) -> dict[str, str]:
 def run(
     program: str, *arguments: object, cwd: Path | None = None, **env: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run it to its end, whatever that is."""
+    """Run a command to its end, whatever its exit status."""
     return subprocess.run(
         command(program, *arguments),
         cwd=cwd,
@@ -44,14 +47,14 @@ def run(
 
 
 def ok(program: str, *arguments: object, cwd: Path | None = None) -> str:
-    """Run what must work; returns what it printed."""
+    """Run a command that must succeed; returns its output."""
     result = run(program, *arguments, cwd=cwd)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
 
 def refused(program: str, *arguments: object, cwd: Path | None = None) -> str:
-    """Run what must fail; returns its message."""
+    """Run a command that must fail; returns its message."""
     result = run(program, *arguments, cwd=cwd)
     assert result.returncode == 1
     assert "ERROR: " in result.stderr
@@ -60,7 +63,7 @@ def refused(program: str, *arguments: object, cwd: Path | None = None) -> str:
 
 
 def make_dir(folder: Path, audio: dict[str, Path], **tables: dict[str, str]) -> Path:
-    """A data directory; what comes before the first '-' is an utterance's speaker."""
+    """Write a data directory; utterances are named <speaker>-<anything>."""
     speakers = {utt: utt.partition("-")[0] for utt in audio}
     write_data_dir(folder, audio, {"utt2spk": speakers, **tables})
     return folder

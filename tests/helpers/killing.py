@@ -1,4 +1,4 @@
-"""Kills a command at random moments, starts it again, and looks at what it left.
+"""Kill a command at random moments, restart it, and check what it left.
 
 span = start(command, marker)              # seconds of work after the marker
 kill_and_restart(command, 25, seed, check, finish, marker=marker, span=span)
@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-#: How often a test kills; more than the default for a thorough run
+#: How often a test kills; raise it for a thorough run
 KILLS = int(os.environ.get("A2M_KILLS", "2"))
 POLL = 0.002
 
@@ -33,14 +33,14 @@ def start(
 
     Args:
         command: Program and arguments.
-        marker: Text of its output that says that imports are over and work begins.
-        kill_after: Seconds after the marker at which it is killed; None never.
-        cwd: Where it runs.
+        marker: Text that it prints when its imports are done and its work begins.
+        kill_after: Seconds from the marker to the kill; None: it is not killed.
+        cwd: Working directory.
         env: Added to the environment.
         limit: Seconds that it may take.
 
     Returns:
-        Seconds from the marker to its end; None where it was killed.
+        Seconds from the marker to its end; None if it was killed.
     """
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
@@ -89,22 +89,22 @@ def kill_and_restart(
     cwd: Path | None = None,
     env: dict[str, str] | None = None,
 ) -> int:
-    """Start a command again and again, each time killed at another moment.
+    """Kill and restart a command until it has been killed ``kills`` times.
 
     Args:
-        command: Goes on where it was killed.
+        command: Resumes where it was killed.
         kills: How often it is killed.
-        seed: Of the moments, which are spread evenly over ``span``.
+        seed: Of the moments, which are uniform over ``span``.
         check: Called after each kill.
-        finish: Called after each run that came to its end: compares what it made, and
-            removes it, so that the next one begins anew.
+        finish: Called after each complete run: compares its output, and removes it,
+            so that the next run starts from scratch.
         marker: See :func:`start`.
-        span: Seconds that an unkilled run takes after the marker.
-        cwd: Where it runs.
+        span: Seconds that a run without a kill takes after the marker.
+        cwd: Working directory.
         env: Added to the environment.
 
     Returns:
-        How many runs came to their end.
+        Number of complete runs.
     """
     moments = random.Random(seed)
     done = finished = 0
@@ -120,31 +120,31 @@ def kill_and_restart(
                 return finished
 
 
-def check_files(whole: Path, killed: Path, progress: Collection[str] = ()) -> None:
-    """Assert that every file under its final name is the one of the unkilled run.
+def check_files(complete: Path, killed: Path, progress: Collection[str] = ()) -> None:
+    """Assert that each file with its final name equals that of a run without a kill.
 
-    Files that a dot or ``.tmp`` marks as unfinished are not looked at, nor are those
-    named in ``progress``, which grow while the command runs.
+    Files whose name has a dot first or ``.tmp`` last are unfinished and left out, and
+    so are those named in ``progress``, which grow while the command runs.
     """
     for path in killed.rglob("*"):
         name = path.relative_to(killed)
         if path.is_file() and not is_unfinished(path) and path.name not in progress:
-            assert (whole / name).exists(), f"{name} is no file of an unkilled run"
-            assert path.read_bytes() == (whole / name).read_bytes(), name
+            assert (complete / name).exists(), f"a run without a kill has no {name}"
+            assert path.read_bytes() == (complete / name).read_bytes(), name
 
 
 def is_unfinished(path: Path) -> bool:
-    """Does its name say that it is not whole?"""
+    """Whether its name says that it is not complete."""
     return path.name.startswith(".") or path.suffix == ".tmp"
 
 
-def finish_like(whole: Path, killed: Path) -> None:
+def finish_like(complete: Path, killed: Path) -> None:
     """Assert that two folders hold the same files, then remove the second."""
 
     def content(folder: Path) -> dict[str, bytes]:
         files = (p for p in folder.rglob("*") if p.is_file() and not is_unfinished(p))
         return {str(p.relative_to(folder)): p.read_bytes() for p in files}
 
-    check_files(whole, killed)
-    assert content(killed).keys() == content(whole).keys()
+    check_files(complete, killed)
+    assert content(killed).keys() == content(complete).keys()
     shutil.rmtree(killed)

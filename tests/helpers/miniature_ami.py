@@ -11,6 +11,8 @@ from xml.sax.saxutils import escape
 import numpy as np
 import soundfile
 
+from helpers.commands import SPEECH
+
 FS = 16000
 GRID = 160  # samples; the annotation has times in hundredths of a second
 HEAD = '<?xml version="1.0" encoding="ISO-8859-1" standalone="yes"?>\n'
@@ -146,15 +148,17 @@ def prompts_as_meetings(
     return meetings
 
 
-def genuine_ami(shared: Path, corpus: Path) -> None:
-    """The genuine annotation and the first 30 s of six meetings, the mix as an array.
+def genuine_ami(corpus: Path, speech: np.ndarray) -> None:
+    """The genuine annotation of six meetings, and 30 s of other speech as each array.
 
-    No headset or array recording of them is available, so the mix has the array's name.
+    Args:
+        corpus: Folder to write.
+        speech: int16, 30 s; the preparation reads its length only.
     """
     name = "ami_public_manual_1.6.2"
-    shutil.copytree(shared / name, corpus / name, copy_function=shutil.copyfile)
-    for mix in sorted((shared / "amicorpus").glob("*/audio/*.Mix-Headset.wav")):
-        target = corpus / mix.parent.relative_to(shared / "amicorpus")
-        target.mkdir(parents=True)
-        array = target / mix.name.replace("Mix-Headset", "Array1-01")
-        shutil.copyfile(mix, array)
+    shutil.copytree(SPEECH / name, corpus / name)
+    words = (corpus / name / "words").iterdir()
+    for meeting in {path.name.partition(".")[0] for path in words}:
+        audio = corpus / meeting / "audio"
+        audio.mkdir(parents=True)
+        soundfile.write(audio / f"{meeting}.Array1-01.wav", speech, FS)

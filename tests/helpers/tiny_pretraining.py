@@ -1,4 +1,4 @@
-"""A pre-training of seconds, through the command line, for tests of what follows it."""
+"""Pre-training that takes seconds, for tests of what follows it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUICK = [
     *("--batch_bins", "400000"),
 ]
 
-# Runs before what is given on the command line, as in an installation without ours
+# Runs before the code under test: espnet_a2m cannot be imported
 WITHOUT_OURS = """
 import sys
 
@@ -64,26 +64,29 @@ def data_options(data: Path, *streams: str) -> list[str]:
 
 
 def asr_options(data: Path, config: str) -> list[str]:
-    """Options of ESPnet's ASR task for a configuration of ``conf/tiny``."""
+    """Options of ESPnet's ASR task with a configuration of ``conf/tiny``."""
     options = ["--config", str(CONF / "tiny" / config), "--token_type", "char"]
     return [*options, "--token_list", f"{data}/tokens.txt"]
 
 
 def ssl_options(data: Path, confidence: Path | None, exp: Path, *extra) -> list[str]:
-    """Options of two epochs of a tiny w2v-BERT with the confidences of the data."""
+    """Options of a tiny w2v-BERT for two epochs, with the confidences of the data."""
     options = ["--config", str(CONF / "tiny" / "ssl_w2vbert_conformer.yaml")]
     options += data_options(data)
     if confidence is not None:
         for part in ("train", "valid"):
-            stream = f"{confidence}/confidence.scp,confidence,kaldi_ark"
-            options += [f"--{part}_data_path_and_name_and_type", stream]
+            for stream in (
+                f"{confidence}/confidence.scp,confidence,kaldi_ark",
+                f"{confidence}/utt2conf,utterance_confidence,text_float",
+            ):
+                options += [f"--{part}_data_path_and_name_and_type", stream]
         options += ["--confidence_grid", str(confidence / "grid.json")]
     options += ["--normalize", "utterance_mvn", "--output_dir", str(exp)]
     return [*options, *SMALL, *QUICK, "--max_epoch", "2", *map(str, extra)]
 
 
 def pretrain(data: Path, exp: Path, config: str, *extra: str) -> Path:
-    """Statistics and one epoch without guidance; returns the model's path."""
+    """Collect statistics, train one epoch without guidance; returns the model file."""
     from espnet_a2m.bin.ssl_train import main
 
     options = ["--config", str(CONF / "tiny" / config), *data_options(data), *QUICK]

@@ -19,6 +19,8 @@ from espnet_a2m.losses.quantizer import Codes, GumbelQuantizer, standardise
 from espnet_a2m.losses.reduction import LossTerm, reduce
 from espnet_a2m.losses.utterance_weight import UtteranceWeight
 
+pytestmark = pytest.mark.unit
+
 COUNTS = torch.tensor([9, 5, 1, 0])
 START = torch.zeros((), dtype=torch.long)  # no updates so far
 
@@ -229,6 +231,15 @@ MASK = torch.tensor([[True, False, True, False], [False, True, False, False]])
 def test_utterance_weights(options, want):
     weight = UtteranceWeight(*options)(CONFIDENCE, LENGTHS, MASK)
     assert weight is want or weight.tolist() == pytest.approx(want)
+
+
+def test_the_scorers_own_utterance_confidence():
+    """In place of the mean of all frames, not of the masked ones."""
+    s_u = torch.tensor([0.2, 0.6])
+    weight = UtteranceWeight("relative")(CONFIDENCE, LENGTHS, MASK, s_u)
+    assert weight.tolist() == pytest.approx([0.5, 1.5])
+    masked = UtteranceWeight("confidence", 1.0, "masked")
+    assert masked(CONFIDENCE, LENGTHS, MASK, s_u).tolist() == pytest.approx([0.85, 0.4])
 
 
 def test_a_random_fraction_of_utterances_is_weighted():

@@ -19,7 +19,9 @@ from espnet_a2m.losses.masked_frames import MaskedFrames
 from espnet_a2m.losses.objective import MaskedBatch
 from espnet_a2m.losses.quantizer import Codes, GumbelQuantizer
 from espnet_a2m.losses.reduction import reduce
-from espnet_a2m.masking.sampling import span_mask
+from espnet_a2m.masking.guided import GuidedMasking
+
+pytestmark = pytest.mark.espnet
 
 B, T, D = 3, 60, 24
 LENGTHS = torch.tensor([60, 45, 31])
@@ -31,10 +33,15 @@ def assert_same(ours: torch.Tensor, theirs: torch.Tensor) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5 * scale)
 
 
+def draw_mask(lengths: torch.Tensor, mask_prob: float, mask_length: int):
+    masking = GuidedMasking(1, mask_prob, mask_length, guidance="uniform")
+    return masking.draw(lengths, int(lengths.max()), None, torch.tensor(0))
+
+
 @pytest.fixture
 def mask() -> torch.Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return span_mask(LENGTHS, T, 0.4, 5, None, generator=generator)
+    torch.manual_seed(0)
+    return draw_mask(LENGTHS, 0.4, 5)
 
 
 def masked_batch(mask: torch.Tensor, **parts: torch.Tensor) -> MaskedBatch:
@@ -72,7 +79,7 @@ def test_wav2vec2_equals_transformers(short_utterances):
     speech = torch.stack([torch.from_numpy(x[:samples]) for x in audio])
     num_frames = int(theirs._get_feat_extract_output_lengths(samples))
     lengths = torch.full((3,), num_frames)
-    mask = span_mask(lengths, num_frames, 0.49, 10)
+    mask = draw_mask(lengths, 0.49, 10)
     np.random.seed(0)
     negatives = _sample_negative_indices((3, num_frames), 30, mask.numpy())
 

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+
 import numpy as np
 import pytest
 import torch
-from scipy.stats import chi2_contingency, chisquare
+from scipy.stats import chi2_contingency, chisquare, rankdata
 
-from espnet_a2m.masking.guided import GuidedMasking
-from espnet_a2m.masking.sampling import num_frames_to_mask, span_mask
+from espnet_a2m.masking.guided import SPAN_EDGES, GuidedMasking
+from espnet_a2m.masking.sampling import num_frames_to_mask
+from espnet_a2m.masking.start_confidence import SPAN_CONFIDENCE
+
+pytestmark = pytest.mark.unit
 
 NOW = torch.tensor(0)
 SCORES = [0.9, 0.1, 0.5, 0.3, 0.8, 0.2]
+#: Eq. 3 as the paper writes it
+LITERAL = {"span_confidence": "first", "rank_confidence": False}
+INSIDE = {"span_edges": "inside", **LITERAL}
 
 
 @pytest.fixture(autouse=True)
@@ -19,13 +28,18 @@ def seed():
     torch.manual_seed(0)
 
 
-def sequential(weights, span, frames, target=None, count=None, taken=frozenset()):
+def sequential(
+    weights, span, frames, target=None, count=None, taken=frozenset(), edges="inside"
+):
     """Exact distribution of masks when starts are drawn one after the other.
 
     Draw a start among those not yet drawn with probability w_t / sum of theirs, and
-    the ``span`` frames from there; mask them from the first on, until ``target`` frames
-    are masked or ``count`` starts drawn. ``weights`` are those of the possible starts.
+    mask the ``span`` frames from there, until ``target`` frames are masked or
+    ``count`` starts drawn. The last span is cut: inside to its first frames, with
+    overhang to a piece at a place that is drawn. ``weights`` are those of the possible
+    starts.
     """
+    overhang = edges == "overhang"
     distribution: dict[frozenset, float] = {}
 
     def draw(drawn, masked, probability):
@@ -35,14 +49,25 @@ def sequential(weights, span, frames, target=None, count=None, taken=frozenset()
         left = [t for t in range(len(weights)) if t not in drawn]
         total = sum(weights[t] for t in left)
         for t in left:
-            now = set(masked)
-            for frame in range(t, min(t + span, frames)):
-                if len(now) != target:
-                    now.add(frame)
-            draw(drawn | {t}, frozenset(now), probability * weights[t] / total)
+            start = t - (span - 1) * overhang
+            window = range(max(start, 0), min(start + span, frames))
+            new = [frame for frame in window if frame not in masked]
+            room = len(new) if target is None else target - len(masked)
+            cuts = range(max(len(new) - room, 0) + 1) if overhang else (0,)
+            for cut in cuts:
+                now = masked | set(new[cut : cut + room])
+                p = probability * weights[t] / total / len(cuts)
+                draw(drawn | {t}, now, p)
 
     draw(frozenset(), frozenset(taken), 1.0)
     return distribution
+
+
+def weights_of(scores, span, edges):
+    """Of the possible starts, by their own or their first frame inside."""
+    if edges == "overhang":
+        return [*scores[:1] * (span - 1), *scores]
+    return scores[: len(scores) - span + 1]
 
 
 def codes_of(mask):
@@ -78,6 +103,7 @@ def draw_many(scores, draws=60_000, seed=1, **conf):
     )
 
 
+@pytest.mark.parametrize("edges", SPAN_EDGES)
 @pytest.mark.parametrize(
     ("scores", "span", "mask_prob"),
     [
@@ -87,12 +113,13 @@ def draw_many(scores, draws=60_000, seed=1, **conf):
         ([0.9, 0.2, 0.7, 0.4, 0.6], 1, 0.4),  # single frames
     ],
 )
-def test_starts_follow_eq_3(scores, span, mask_prob):
+def test_starts_follow_eq_3(scores, span, mask_prob, edges):
     frames = len(scores)
     target = int(num_frames_to_mask(torch.tensor(frames), mask_prob))
-    exact = sequential(scores[: frames - span + 1], span, frames, target)
-    mask = draw_many(scores, mask_prob=mask_prob, mask_length=span)
-    assert_drawn_from(mask, exact)
+    weights = weights_of(scores, span, edges)
+    exact = sequential(weights, span, frames, target, edges=edges)
+    conf = {"mask_prob": mask_prob, "mask_length": span, "span_edges": edges}
+    assert_drawn_from(draw_many(scores, **LITERAL, **conf), exact)
 
 
 @pytest.mark.parametrize(
@@ -112,28 +139,52 @@ def test_starts_follow_eq_3(scores, span, mask_prob):
 )
 def test_weights_of_the_starts(conf, weight):
     weights = [weight(s) for s in SCORES[:5]]
-    mask = draw_many(SCORES, mask_prob=0.5, mask_length=2, **conf)
+    mask = draw_many(SCORES, mask_prob=0.5, mask_length=2, **INSIDE, **conf)
     assert_drawn_from(mask, sequential(weights, 2, 6, target=3))
 
 
-def test_number_of_starts_follows_eq_3():
-    """0.7 * 6 / 2 = 2.1: two spans, in a tenth of the utterances three."""
-    mask = draw_many(SCORES, mask_prob=0.7, mask_length=2, coverage="starts")
+@pytest.mark.parametrize("edges", SPAN_EDGES)
+@pytest.mark.parametrize("statistic", ["mean", "max", "first"])
+def test_ranks_weigh_the_starts(edges, statistic):
+    """Spans of 2 frames; those that overhang hold one."""
+    spans = {
+        "mean": [0.9, 0.5, 0.3, 0.4, 0.55, 0.5, 0.2],
+        "max": [0.9, 0.9, 0.5, 0.5, 0.8, 0.8, 0.2],
+        "first": [0.9, 0.9, 0.1, 0.5, 0.3, 0.8, 0.2],
+    }[statistic]
+    if edges == "inside":
+        spans = spans[1:-1]
+    weights = (rankdata(spans) - 0.5) / len(spans)
+    conf = {"span_edges": edges, "span_confidence": statistic}
+    mask = draw_many(SCORES, mask_prob=0.5, mask_length=2, **conf)
+    assert_drawn_from(mask, sequential(weights, 2, 6, target=3, edges=edges))
+
+
+@pytest.mark.parametrize(("edges", "mask_prob"), [("inside", 0.7), ("overhang", 0.6)])
+def test_number_of_starts_follows_eq_3(edges, mask_prob):
+    """0.7 * 6 frames / 2 = 0.6 * 7 starts / 2 = 2.1: two spans, in a tenth three."""
+    conf = {"coverage": "starts", "span_edges": edges, **LITERAL}
+    mask = draw_many(SCORES, mask_prob=mask_prob, mask_length=2, **conf)
     exact: dict[frozenset, float] = {}
     for count, share in ((2, 0.9), (3, 0.1)):
-        drawn = sequential(SCORES[:5], 2, 6, count=count)
+        weights = weights_of(SCORES, 2, edges)
+        drawn = sequential(weights, 2, 6, count=count, edges=edges)
         for frames, p in drawn.items():
             exact[frames] = exact.get(frames, 0.0) + share * p
     assert_drawn_from(mask, exact)
 
 
-def test_mixed_goes_on_with_low():
+@pytest.mark.parametrize("edges", SPAN_EDGES)
+def test_mixed_goes_on_with_low(edges):
     exact: dict[frozenset, float] = {}
-    for high, p in sequential(SCORES[:5], 2, 6, target=1).items():
-        low = [1 - s for s in SCORES[:5]]
-        for frames, q in sequential(low, 2, 6, target=4, taken=high).items():
+    weights = weights_of(SCORES, 2, edges)
+    low = [1 - w for w in weights]
+    for high, p in sequential(weights, 2, 6, target=1, edges=edges).items():
+        rest = sequential(low, 2, 6, target=4, taken=high, edges=edges)
+        for frames, q in rest.items():
             exact[frames] = exact.get(frames, 0.0) + p * q
     conf = {"mask_prob": 0.6, "mask_length": 2, "guidance": "mixed"}
+    conf |= {"span_edges": edges, **LITERAL}
     assert_drawn_from(draw_many(SCORES, high_share=0.25, **conf), exact)
     for share, same in ((0.0, "low"), (1.0, "high")):
         mask = draw_many(SCORES, high_share=share, **conf)
@@ -141,6 +192,23 @@ def test_mixed_goes_on_with_low():
         table = [np.bincount(codes_of(m), minlength=64) for m in (mask, other)]
         table = np.stack(table)[:, np.sum(table, axis=0) > 0]
         assert chi2_contingency(table).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("frames", "most"),
+    [(5, 1.41), (8, 1.43), (10, 1.39), (12, 1.33), (15, 1.23), (20, 1.18), (30, 1.08)]
+    + [(60, 1.06), (250, 1.05)],
+)
+def test_all_positions_are_masked_alike(frames, most):
+    """P(mask) of the most and the least masked position; inside it is above 8."""
+    mask = draw_many([0.0] * frames, 20_000, guidance="uniform").float().mean(0)
+    assert float(mask.mean()) == pytest.approx(round(0.4 * frames) / frames)
+    assert float(mask.max() / mask.min()) < most + 0.04  # of 20,000 draws
+    if frames <= 12:  # the cut's place is fair as well, from either end
+        assert mask.tolist() == pytest.approx(mask.flip(0).tolist(), abs=0.02)
+    conf = {"guidance": "uniform", "span_edges": "inside"}
+    inside = draw_many([0.0] * frames, 20_000, **conf).float().mean(0)
+    assert float(inside.max()) > 8 * float(inside.min())
 
 
 def baseline(lengths, max_length, mask_prob, mask_length, rng):
@@ -156,6 +224,7 @@ def baseline(lengths, max_length, mask_prob, mask_length, rng):
 
 def test_uniform_starts_are_the_baseline():
     conf = {"mask_prob": 0.65, "guidance": "uniform", "coverage": "starts"}
+    conf["span_edges"] = "inside"
     rng = np.random.default_rng(0)
     ours = draw_many([0.0] * 8, 10_000, mask_length=3, **conf)
     theirs = baseline([8] * 10_000, 8, 0.65, 3, rng)
@@ -170,15 +239,46 @@ def test_uniform_starts_are_the_baseline():
     assert 0.46 < share[0] < 0.51  # known as 49 %
 
 
-def test_constant_scores_are_no_guidance():
+@pytest.mark.parametrize("edges", SPAN_EDGES)
+@pytest.mark.parametrize("rank", [True, False])
+@pytest.mark.parametrize("statistic", SPAN_CONFIDENCE)
+def test_constant_scores_are_no_guidance(statistic, rank, edges):
     """To the bit, whatever the constant."""
+    conf = {"span_confidence": statistic, "rank_confidence": rank, "span_edges": edges}
     lengths = torch.tensor([200, 120, 7])
-    masks = [
-        span_mask(lengths, 200, 0.4, 10, scores, torch.Generator().manual_seed(3))
-        for scores in (None, *(torch.full((3, 200), c) for c in (1.0, 0.3, 1e-3)))
-    ]
-    masking = GuidedMasking(4, guidance="uniform")
-    for scores in (None, torch.rand(3, 200)):
+    masks = []
+    for guidance, scores in (
+        ("uniform", None),
+        ("uniform", torch.rand(3, 200)),
+        *(("high", torch.full((3, 200), c)) for c in (1.0, 0.3, 1e-3)),
+    ):
         torch.manual_seed(3)
+        masking = GuidedMasking(4, guidance=guidance, **conf)
         masks.append(masking.draw(lengths, 200, scores, NOW))
     assert all(torch.equal(mask, masks[0]) for mask in masks)
+
+
+#: SHA-256 of masks that were drawn before spans could overhang
+BEFORE = {
+    "uniform": "7daa87d31a7214ec",
+    "high": "2cae1bda816fd98f",
+    "low": "5ac2e46c12a83747",
+    "mixed": "4597265e642de15a",
+    "top_k": "d3b7d44a88970252",
+}
+
+
+@pytest.mark.parametrize("guidance", BEFORE)
+def test_eq_3_read_literally_draws_as_before(guidance):
+    """To the bit, with either coverage and with spans that are always drawn."""
+    lengths = torch.tensor([200, 120, 23, 10, 7, 1, 0])
+    torch.manual_seed(5)
+    scores = torch.rand(7, 200)
+    digest = hashlib.sha256()
+    for coverage, min_masks in itertools.product(("exact", "starts"), (0, 2)):
+        conf = {"coverage": coverage, "min_masks": min_masks, **INSIDE}
+        masking = GuidedMasking(4, guidance=guidance, **conf)
+        torch.manual_seed(6)
+        mask = masking.draw(lengths, 200, scores, NOW)
+        digest.update(mask.numpy().tobytes())
+    assert digest.hexdigest()[:16] == BEFORE[guidance]

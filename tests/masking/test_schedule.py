@@ -7,6 +7,8 @@ import torch
 
 from espnet_a2m.masking.schedule import AnnealedOptions, LinearSchedule
 
+pytestmark = pytest.mark.unit
+
 RANGES = {
     "share": ("in [0, 1]", lambda value: 0 <= value <= 1),
     "width": ("above 0", lambda value: value > 0),

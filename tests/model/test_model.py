@@ -9,6 +9,8 @@ import pytest
 import soundfile
 import torch
 
+pytestmark = pytest.mark.espnet
+
 CONF = Path(__file__).resolve().parents[2] / "conf" / "tiny"
 GRID = {"fs": 16000, "offset": 480.0, "stride": 640}  # of a scorer: log-mel, conv2d
 LABEL_GRID = {"fs": 16000, "offset": 0.0, "stride": 160}  # MFCC

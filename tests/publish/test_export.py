@@ -19,6 +19,8 @@ from helpers.tiny_pretraining import pretrain as run_pretraining
 
 from espnet_a2m.data.tables import read_scp
 
+pytestmark = pytest.mark.espnet
+
 READ_FRONTEND = """
 import soundfile, torch
 from espnet2.asr.frontend.espnet_ssl import ESPnetSSLFrontend

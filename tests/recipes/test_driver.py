@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from helpers.recipes import copy_recipe, run
 
+pytestmark = pytest.mark.recipe
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

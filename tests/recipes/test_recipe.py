@@ -30,7 +30,7 @@ OPTIONS = {
     "num_threads": "1",  # so little work is slower with two where others run
 }
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.recipe, pytest.mark.slow]
 
 
 def run(recipe: Path, **options: str) -> subprocess.CompletedProcess:

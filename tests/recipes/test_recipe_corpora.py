@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from helpers import miniature_corpora as mini
 from helpers.asterisk_sounds import prompts
-from helpers.commands import TEST_DATA
+from helpers.commands import SPEECH
 from helpers.meetings import same_files
 from helpers.miniature_ami import prompts_as_meetings, write_ami
 from helpers.miniature_chime6 import write_session
@@ -29,7 +29,7 @@ from helpers.recipes import (
 from espnet_a2m.data.datadir import DataDir
 from espnet_a2m.data.tables import read_scp
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.recipe, pytest.mark.slow]
 
 ENERGY = {"scorer": "energy", "scorer_conf": "range_db=40"}
 SMALL = {"pretrain": "librilight_600", **ENERGY}
@@ -95,11 +95,7 @@ def test_librispeech_from_librilight(tmp_path):
 
 
 def test_mini_librispeech(tmp_path):
-    corpus = TEST_DATA / "LibriSpeech"
-    if not corpus.is_dir():
-        some = mini.prompts()
-        parts = {"train-clean-5": some[:16], "dev-clean-2": some[16:24]}
-        corpus = mini.librispeech(tmp_path / "LibriSpeech", parts)
+    corpus = SPEECH / "LibriSpeech"
     recipe = copy_recipe("mini_librispeech", tmp_path / "recipe", LIBRISPEECH=corpus)
     options = {"speed_perturb_factors": ""}
     finish(recipe, ALL, ["dev_clean_2"], **options, **(ENERGY if not ALL else {}))

@@ -12,7 +12,7 @@ from helpers.recipes import OPTIONS, ROOT, TINY, copy_recipe, run
 
 from espnet_a2m.data.tables import read_scp
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.recipe, pytest.mark.slow]
 
 
 def check_outputs(recipe: Path, *paths: str) -> None:

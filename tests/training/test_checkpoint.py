@@ -22,6 +22,8 @@ from espnet_a2m.training.checkpoint import (
 )
 from espnet_a2m.training.mid_epoch_checkpoint import set_random_state
 
+pytestmark = pytest.mark.espnet
+
 
 def states_after(epochs: int) -> dict:
     """The states that ESPnet saves after so many epochs of ever better accuracy."""

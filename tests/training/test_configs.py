@@ -23,6 +23,8 @@ from espnet_a2m.training.monitor import MonitorOptions
 from espnet_a2m.training.step_count import build
 from espnet_a2m.training.validate_config import check_config
 
+pytestmark = pytest.mark.espnet
+
 CONF = Path(__file__).resolve().parents[2] / "conf"
 #: The paper's vocabulary.
 NUM_TOKENS = 1024

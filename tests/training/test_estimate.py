@@ -26,6 +26,8 @@ from espnet_a2m.training.estimate import (
 )
 from espnet_a2m.training.step_count import count_step
 
+pytestmark = pytest.mark.espnet
+
 
 def test_estimates(tiny, count):
     base = values(tiny, count)

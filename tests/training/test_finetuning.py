@@ -25,6 +25,8 @@ from helpers.tiny_pretraining import pretrain as run_pretraining
 from espnet_a2m.core.errors import UserError
 from espnet_a2m.data.tables import read_scp
 
+pytestmark = pytest.mark.espnet
+
 RNNT_LOSS = ROOT / "espnet_a2m" / "compat" / "rnnt_loss"
 PREENCODER = ["--preencoder", "linear", "--preencoder_conf", "output_size=40"]
 PARTS = ("frontend", "preencoder", "encoder")
@@ -243,7 +245,7 @@ def test_upload_is_made_ready_and_explains_what_it_lacks(packed, tmp_path):
         failed = upload(repo)
         assert failed.returncode == 1 and "--hf_repo" in failed.stderr, failed.stderr
     failed = upload(archive=tmp_path / "none.zip")
-    assert failed.returncode == 1 and "stage 16" in failed.stderr
+    assert failed.returncode == 1 and "bin.pack" in failed.stderr
     assert not out.exists()
 
     failed = upload()

@@ -27,7 +27,7 @@ OPTIONS = [
     *("--batch_bins", "150000", "--save_interval_updates", "2", "--resume", "true"),
 ]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.espnet, pytest.mark.slow]
 
 
 def command(data: Path, exp: Path, *extra: str) -> list[str]:

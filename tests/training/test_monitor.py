@@ -15,6 +15,8 @@ from espnet_a2m.training.monitor import MonitorOptions, find_collapse
 from espnet_a2m.training.task import A2MTask
 from espnet_a2m.training.validate_config import check_config
 
+pytestmark = pytest.mark.espnet
+
 UNIFORM = ["--masking_conf", "guidance=uniform"]
 
 

@@ -21,6 +21,8 @@ from helpers.tiny_pretraining import SMALL, ssl_options
 from espnet_a2m.data.tables import read_scp, write_table
 from espnet_a2m.training.checkpoint import BACKUP, CHECKPOINT
 
+pytestmark = pytest.mark.espnet
+
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf" / "tiny"
 
@@ -269,7 +271,7 @@ def test_guidance_without_confidences_is_refused(data, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda c: None, "lacks 1 of 24"),
+        (lambda c: None, "1 of 24 utterances of"),
         (lambda c: c * np.nan, "NaN"),
         (lambda c: c + 1.5, "outside [0, 1]"),
         (lambda c: c[:-3], " samples make "),
@@ -286,7 +288,8 @@ def test_bad_confidences_are_named(damage, message, data, confidence, tmp_path, 
         scp[victim] = f"{tmp_path}/bad.ark:{len(victim) + 1}"
     bad = tmp_path / "bad"
     write_table(bad / "confidence.scp", scp)
-    (bad / "grid.json").write_text((confidence / "grid.json").read_text())
+    for name in ("grid.json", "utt2conf"):
+        (bad / name).write_text((confidence / name).read_text())
     with pytest.raises((SystemExit, ValueError)) as error:
         pretrain(data, bad, tmp_path / "exp")
     text = capsys.readouterr().err + str(error.value)

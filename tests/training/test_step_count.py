@@ -23,6 +23,8 @@ from espnet_a2m.training.step_count import (
     saved_bytes,
 )
 
+pytestmark = pytest.mark.espnet
+
 
 def test_flops_are_those_of_a_conformer():
     from espnet2.asr.encoder.conformer_encoder import ConformerEncoder

@@ -3,56 +3,13 @@
 import pytest
 import yaml
 
-from espnet_a2m.core.config import ConfigError, check_kwargs, load_config
+from espnet_a2m.core.config import ConfigError
 from espnet_a2m.training.validate_config import check_config
+
+pytestmark = pytest.mark.espnet
 
 CONFORMER = {"encoder": "conformer", "encoder_conf": {"output_size": 144}}
 LOSS = [{"name": "contrastive", "conf": {"layer": 2}}]
-
-
-def takes(size: int, rate: float = 0.1):
-    """Stands for a class with two options."""
-
-
-def takes_anything(size: int, **kwargs):
-    """Stands for a class that hands its options on."""
-
-
-def test_check_kwargs():
-    check_kwargs(takes, {"size": 3}, "conf")
-    check_kwargs(takes, {}, "conf")
-    check_kwargs(takes_anything, {"whatever": 1}, "conf")
-    with pytest.raises(ConfigError, match=r"conf: takes has no option 'sise'.*'size'"):
-        check_kwargs(takes, {"sise": 3}, "conf")
-    with pytest.raises(ConfigError, match=r"choose of rate, size"):
-        check_kwargs(takes, {"x": 3}, "conf")
-    with pytest.raises(ConfigError, match=r"rate: .*1e-3 as a string.* 1\.0e-3"):
-        check_kwargs(takes, {"rate": yaml.safe_load("1e-3")}, "conf")
-    check_kwargs(takes, {"rate": yaml.safe_load("1.0e-3")}, "conf")
-    with pytest.raises(ConfigError, match=r"no option 'size'"):
-        check_kwargs(takes, {"size": 3}, "conf", given=["size"])
-
-
-def test_load_config_names_file_and_line(tmp_path):
-    path = tmp_path / "a.yaml"
-    for text, message in (
-        ("encoder: a\nencoder: b\n", r"a\.yaml:2: .*'encoder' is given twice"),
-        ("a:\n  b: 1\n  c: 1\n  b: 2\n", r"a\.yaml:4: .*'b' is given twice"),
-        ("a: [1\n", r"a\.yaml:2: not valid YAML"),
-        ("- a\n", r"a\.yaml: expected lines"),
-        ("a: &a [1, *a]\n", r"a\.yaml:1: .*alias \*a .*write the value out"),
-        ("a: &a [1]\nb: &b\n- *a\n", r"a\.yaml:3: .*alias \*a "),
-        ("a: &a [1]\nb:\n" + 101 * "- *a\n", r"a\.yaml:103: .*more than 100"),
-    ):
-        path.write_text(text)
-        with pytest.raises(ConfigError, match=message):
-            load_config(path)
-    path.write_text("a: &a {b: 1}\nc: {<<: *a, d: 2}\n")
-    assert load_config(path) == {"a": {"b": 1}, "c": {"b": 1, "d": 2}}
-    path.write_text("# all defaults\n")
-    assert load_config(path) == {}
-    with pytest.raises(ConfigError, match=r"none\.yaml: no such"):
-        load_config(tmp_path / "none.yaml")
 
 
 @pytest.mark.parametrize(

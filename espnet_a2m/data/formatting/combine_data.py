@@ -1,4 +1,4 @@
-"""Put data directories together, transcripts in one spelling, before stage 3.
+"""Merge data directories, transcripts in one spelling, before format_wav.
 
 Usage: combine_data data/train data/train_960 data/tedlium_train data/wsj_si284
 
@@ -20,11 +20,10 @@ from espnet_a2m.data.formatting.spelling import CommonForm
 
 def merge(all_of: dict, more: dict, path: object) -> None:
     """Add a table to another. Raises DataError for a key that has two values."""
-    twice = [k for k in all_of.keys() & more.keys() if all_of[k] != more[k]]
-    if twice:
-        raise DataError(
-            f"{path}: {preview(sorted(twice))} are in one before it, too, and differ"
-        )
+    duplicates = [k for k in all_of.keys() & more.keys() if all_of[k] != more[k]]
+    if duplicates:
+        names = preview(sorted(duplicates))
+        raise DataError(f"{path}: {names} are in one before it, too, and differ")
     all_of.update(more)
 
 
@@ -33,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dst", metavar="DST", help="data directory to write")
-    parser.add_argument("src", nargs="+", metavar="SRC", help="those to put together")
+    parser.add_argument("src", nargs="+", metavar="SRC", help="those to merge")
     parser.add_argument(
         "--keep_all", action="store_true", help="lose no utterance: for test sets"
     )

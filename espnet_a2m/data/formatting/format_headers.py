@@ -1,4 +1,4 @@
-"""What format_wav learns of recordings before it formats any."""
+"""Checks of all recordings before any is formatted."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Headers:
             self.samples += seconds * fs
 
     def report(self, fs: int) -> None:
-        """Say what is odd. Raises DataError for what cannot be used."""
+        """Print warnings. Raises DataError for recordings that cannot be used."""
         raise_all(self.errors)
         if self.clipped:
             print(f"{self.clipped} segments end just after their recording: cut there")

@@ -1,7 +1,9 @@
-"""The work behind format_wav: units of work, the record of what is done, processes.
+"""Units of work of format_wav, the journal of what is done, processes.
 
 The unit is a chunk: a few dozen utterances, formatted by one process and noted in the
 journal when all its files have their final names. For archives a chunk is one archive.
+The journal has utterances, not chunks, so that a changed input formats only its own
+utterances again.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import itertools
 import multiprocessing
 import os
 import shutil
@@ -22,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from espnet_a2m.core.errors import DataError
-from espnet_a2m.core.files import with_filename
+from espnet_a2m.core.files import with_filename, write_atomic
 from espnet_a2m.data.audio import AudioInfo, Recording, convert, to_pcm16
 from espnet_a2m.data.formatting.wav_pipes import open_recording
 from espnet_a2m.data.tables import write_table
@@ -39,7 +42,8 @@ END_SLACK = 0.5  # seconds by which a segment may pass its recording's end (as K
 class Job(NamedTuple):
     """One utterance: seconds `start` to `end` (None: all) of a file, at a speed.
 
-    `channel`, from 0, is of a file that has several.
+    `channel`, from 0, is of a file that has several. Marks in journals depend on the
+    names here.
     """
 
     utt: str
@@ -93,7 +97,7 @@ def make_chunks(
     for first in range(0, len(ordered), size):
         some = tuple(ordered[first : first + size])
         marks = {j.utt: _mark(VERSION, j, stats[j.audio], fs, fmt) for j in some}
-        if fmt.endswith(".ark"):  # an archive is made as a whole, or not
+        if fmt.endswith(".ark"):  # an archive is written as a whole
             marks = {utt: _mark(utt, *marks.values()) for utt in marks}
         archive = f"{prefix}{first // size}.ark"
         chunks.append(Chunk(some, marks, folder, archive, fs, fmt))
@@ -105,16 +109,13 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.entries: dict[str, list[str]] = {}
         self.files = path.parent / "data"
-        text = path.read_text("utf-8", errors="replace") if path.exists() else ""
-        for line in text.split("\n")[:-1]:  # what follows the last was cut by a kill
-            utt, *entry = line.split(" ")
-            if len(entry) == 4:
-                self.entries[utt] = entry
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_table(path, {u: " ".join(entry) for u, entry in self.entries.items()})
         self.sizes: dict[str, int | None] = {}
+        text = path.read_text("utf-8", errors="replace") if path.exists() else ""
+        # a kill may have cut what follows the last line
+        rows = (line.split(" ") for line in text.split("\n")[:-1])
+        self.entries = {utt: entry for utt, *entry in rows if len(entry) == 4}
+        self.close(self.entries)
 
     def size(self, name: str) -> int | None:
         """Bytes of a file in data/, as they were when it was first asked for."""
@@ -125,19 +126,20 @@ class Journal:
                 self.sizes[name] = None
         return self.sizes[name]
 
+    def is_done(self, utt: str, mark: str) -> bool:
+        """Is an utterance formatted from this input, and its file still there?"""
+        done, _, name, size = self.entries.get(utt, [""] * 4)
+        return done == mark and size == str(self.size(name.partition(":")[0]))
+
     def rest(self, chunk: Chunk) -> Chunk | None:
-        """What of a chunk is not made yet from this input, or is no longer there."""
-        rest = []
-        for job in chunk.jobs:
-            mark, _, name, size = self.entries.get(job.utt, [""] * 4)
-            there = self.size(name.partition(":")[0])
-            if mark != chunk.marks[job.utt] or size != str(there):
-                rest.append(job)
-        if not rest:
-            return None
-        if chunk.fmt.endswith(".ark"):  # an archive is made as a whole
+        """What of a chunk is not done."""
+        marks = chunk.marks
+        rest = tuple(
+            job for job in chunk.jobs if not self.is_done(job.utt, marks[job.utt])
+        )
+        if rest and chunk.fmt.endswith(".ark"):  # an archive is written as a whole
             return chunk
-        return replace(chunk, jobs=tuple(rest))
+        return replace(chunk, jobs=rest) if rest else None
 
     def add(self, done: dict[str, list[str]]) -> None:
         """Note utterances whose files have their final names."""
@@ -203,35 +205,38 @@ def run_chunk(chunk: Chunk) -> tuple[dict[str, list[str]], list[str]]:
     done: dict[str, list[str]] = {}
     errors: list[str] = []
     is_ark = chunk.fmt.endswith(".ark")
-    container = FORMATS[chunk.fmt]
     archive = io.BytesIO()
-    with contextlib.ExitStack() as opened:
-        recording: Recording | None = None
-        opened_for: tuple[str, int | None] = ("", None)
-        for job in chunk.jobs:
-            try:
-                if recording is None or opened_for != (job.audio, job.channel):
-                    opened.close()
-                    recording, opened_for = None, (job.audio, job.channel)
-                    recording = open_recording(job.audio, chunk.folder, job.channel)
-                    opened.callback(recording.close)
-                samples = _samples(recording, job, chunk.fs)
-            except DataError as error:
-                errors.append(f"{job.utt}: {error}")
-                continue
-            stream = io.BytesIO()
-            soundfile.write(stream, samples, chunk.fs, "PCM_16", format=container)
-            if is_ark:
-                name = f"{chunk.archive}:{append_entry(archive, job.utt, stream)}"
-            else:
-                name = f"{job.utt}.{chunk.fmt}"
-                _write(chunk.folder / name, stream.getvalue())
-            size = str(stream.getbuffer().nbytes)
-            done[job.utt] = [chunk.marks[job.utt], str(len(samples)), name, size]
+
+    def write(job: Job, samples: np.ndarray) -> None:
+        stream = io.BytesIO()
+        container = FORMATS[chunk.fmt]
+        soundfile.write(stream, samples, chunk.fs, "PCM_16", format=container)
+        if is_ark:
+            name = f"{chunk.archive}:{append_entry(archive, job.utt, stream)}"
+        else:
+            name = f"{job.utt}.{chunk.fmt}"
+            write_atomic(chunk.folder / name, stream.getvalue(), sync=False)
+        size = str(stream.getbuffer().nbytes)
+        done[job.utt] = [chunk.marks[job.utt], str(len(samples)), name, size]
+
+    for (audio, channel), jobs in itertools.groupby(
+        chunk.jobs, lambda job: (job.audio, job.channel)
+    ):
+        try:
+            recording = open_recording(audio, chunk.folder, channel)
+        except DataError as error:
+            errors += [f"{job.utt}: {error}" for job in jobs]
+            continue
+        with contextlib.closing(recording):
+            for job in jobs:
+                try:
+                    write(job, _samples(recording, job, chunk.fs))
+                except DataError as error:
+                    errors.append(f"{job.utt}: {error}")
     if is_ark and errors:
         return {}, errors
     if is_ark:
-        _write(chunk.folder / chunk.archive, archive.getvalue())
+        write_atomic(chunk.folder / chunk.archive, archive.getvalue())
         for entry in done.values():
             entry[3] = str(archive.tell())
     return done, errors
@@ -244,17 +249,6 @@ def append_entry(archive: io.BytesIO, utt: str, audio: io.BytesIO) -> int:
     content = audio.getvalue()
     archive.write(b"AUDIO\x04" + len(content).to_bytes(4, "little") + content)
     return offset
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with with_filename(path):
-            temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _follow_parent() -> None:

@@ -1,9 +1,9 @@
-"""Cut segments, apply speeds and resample: one audio file per utterance (stage 3).
+"""Cut segments, apply speeds and resample: one audio file per utterance.
 
 Usage: format_wav --fs 16000 --audio_format flac --nj 4 data/train dump/raw/train
 
-A run that is interrupted goes on where it stopped; a run whose input or options have
-changed makes again what has changed. Both end with the same files as one clean run.
+An interrupted run resumes; a run whose input or options have changed formats again what
+has changed. Both end with the same files as one clean run.
 """
 
 from __future__ import annotations

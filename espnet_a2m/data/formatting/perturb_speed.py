@@ -1,4 +1,4 @@
-"""Add speed-perturbed copies of every utterance to a data directory (stage 2).
+"""Add speed-perturbed copies of every utterance to a data directory.
 
 Usage: perturb_speed --factors "0.9 1.0 1.1" data/train data/train_sp
 
@@ -21,7 +21,7 @@ def parse_factors(text: str) -> list[str]:
     """Split "0.9 1.0 1.1" into factors, keeping how they are written (ids show it).
 
     Raises:
-        DataError: on something that is no factor, or one that is there twice.
+        DataError: on something that is no factor, and on duplicates.
     """
     factors = text.replace(",", " ").split()
     values = []
@@ -61,19 +61,14 @@ def perturb(source: DataDir, factors: list[str], target: str) -> int:
             )
         for utt in source.utts:
             tables["utt2speed"][prefix + utt] = factor
-            if source.segments is not None:
+            if source.segments is None:
+                wav_scp[prefix + utt] = source.wav_scp[utt]
+            else:
                 segments[prefix + utt] = source.segments[utt]
             for name, table in source.tables.items():
                 value = prefix + table[utt] if name == "utt2spk" else table[utt]
                 tables[name][prefix + utt] = value
-        if source.segments is None:
-            wav_scp.update((prefix + u, p) for u, p in source.wav_scp.items())
-    write_data_dir(
-        target,
-        source.wav_scp if source.segments is not None else wav_scp,
-        tables,
-        segments if source.segments is not None else None,
-    )
+    write_data_dir(target, wav_scp or source.wav_scp, tables, segments or None)
     return len(tables["utt2speed"])
 
 
@@ -93,7 +88,7 @@ def main(argv: list[str] | None = None) -> None:
     if "utt2speed" in source.tables or "utt2num_samples" in source.tables:
         raise DataError(
             f"{args.src}: has been speed-perturbed or formatted already; give the "
-            "directory that data preparation (stage 1) wrote"
+            "directory that data preparation wrote"
         )
     count = perturb(source, factors, args.dst)
     print(f"{args.dst}: {count} utterances at speeds {', '.join(factors)}")

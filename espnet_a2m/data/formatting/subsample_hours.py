@@ -15,7 +15,7 @@ from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, main_guard
 from espnet_a2m.core.files import atomic_writer
-from espnet_a2m.data.tables import iter_counts, iter_scp, outer_join, write_lines
+from espnet_a2m.data.tables import iter_counts, iter_scp, join_utterances, write_lines
 
 
 @main_guard
@@ -36,10 +36,8 @@ def main(argv: list[str] | None = None) -> None:
     with contextlib.ExitStack() as stack:
         targets = [args.output_dir / table.name for table in args.tables]
         streams = [stack.enter_context(atomic_writer(target)) for target in targets]
-        for utt_id, row in outer_join([iter_scp(table) for table in args.tables]):
-            if None in row:
-                lacking = args.tables[row.index(None)]
-                raise DataError(f"{lacking}: lacks {utt_id}: make it again")
+        tables = [(table, iter_scp(table)) for table in args.tables]
+        for utt_id, row in join_utterances(tables, "make it again", same=True):
             if rng.random() < share:
                 drawn += 1
                 for stream, target, value in zip(streams, targets, row):

@@ -1,4 +1,4 @@
-"""Make the token list, and for BPE its sentencepiece model (stage 5).
+"""Make the token list, and for BPE its sentencepiece model.
 
 Usage: token_list --token_type bpe --nbpe 500 --text dump/raw/train/text \
            --outdir data/token_list/bpe_unigram500
