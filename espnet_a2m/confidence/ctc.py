@@ -115,7 +115,9 @@ class CTCScorer(Scorer):
             )
             options = self.temperature, self.blank_id
             confidence = frame_confidence(logits, self.measure, self.blank, *options)
-            with_blank = frame_confidence(logits, self.measure, "include", *options)
+            with_blank = confidence
+            if self.blank != "include":
+                with_blank = frame_confidence(logits, self.measure, "include", *options)
             # in float64, so that a batch's padding does not change it
             s_u = utterance_confidence(with_blank.double(), lengths).float()
         return Scores(confidence, lengths, s_u)
