@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 import stat
@@ -16,6 +15,7 @@ from typing import Any
 
 from espnet_a2m.core.config import load_config
 from espnet_a2m.core.errors import UserError
+from espnet_a2m.core.files import file_digest
 
 META = "meta.yaml"
 
@@ -61,11 +61,7 @@ def unpack(archive: Path) -> Path:
     Raises:
         UserError: No archive, or one with a member that would leave the folder.
     """
-    digest = hashlib.sha256()
-    with archive.open("rb") as f:
-        while block := f.read(1 << 20):
-            digest.update(block)
-    folder = cache_dir() / digest.hexdigest()
+    folder = cache_dir() / file_digest(archive)
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from espnet_a2m.compat.encoder_hooks import capture_layers
 from espnet_a2m.compat.load import load_trained_model
 from espnet_a2m.core.errors import UserError
+from espnet_a2m.core.files import file_digest
 from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.training.task import A2MTask
 
@@ -50,7 +50,7 @@ class LayerFeatures:
             "features": "layer",
             "layer": layer,
             "model": model_path.resolve().name,
-            "sha256": hashlib.sha256(model_path.read_bytes()).hexdigest(),
+            "sha256": file_digest(model_path),
         }
 
     @torch.inference_mode()
