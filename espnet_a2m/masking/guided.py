@@ -64,7 +64,7 @@ class GuidedMasking(torch.nn.Module):
         mask_prob: Share of frames to mask; the paper's best is 0.4.
         mask_length: Frames in a span; the paper uses 10.
         guidance: ``high`` draws starts by eq. 3 from their confidences s, ``low`` by
-            1 - s, ``mixed`` takes ``high_share`` from high and goes on with low,
+            1 - s, ``mixed`` takes ``high_share`` from high and the rest from low,
             ``top_k`` takes the most confident starts (ties at random). Controls:
             ``uniform`` ignores the confidences (the baseline), ``shuffled`` permutes
             them among the utterance's starts. Or ``package.module:function``; see

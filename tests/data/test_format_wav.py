@@ -1,4 +1,4 @@
-"""format_wav (stage 3): what it makes, what it refuses, and how it goes on."""
+"""format_wav (stage 3): what it makes, what it refuses, and how it resumes."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def kill_and_restart(
         finish: Called after each complete run: compares its output, and removes it,
             so that the next run starts from scratch.
         marker: See :func:`start`.
-        span: Seconds that a run without a kill takes after the marker.
+        span: Seconds that an uninterrupted run takes after the marker.
         cwd: Working directory.
         env: Added to the environment.
 
@@ -121,7 +121,7 @@ def kill_and_restart(
 
 
 def check_files(complete: Path, killed: Path, progress: Collection[str] = ()) -> None:
-    """Assert that each file with its final name equals that of a run without a kill.
+    """Assert that each file with its final name equals that of an uninterrupted run.
 
     Files whose name has a dot first or ``.tmp`` last are unfinished and left out, and
     so are those named in ``progress``, which grow while the command runs.
@@ -129,7 +129,7 @@ def check_files(complete: Path, killed: Path, progress: Collection[str] = ()) ->
     for path in killed.rglob("*"):
         name = path.relative_to(killed)
         if path.is_file() and not is_unfinished(path) and path.name not in progress:
-            assert (complete / name).exists(), f"a run without a kill has no {name}"
+            assert (complete / name).exists(), f"an uninterrupted run has no {name}"
             assert path.read_bytes() == (complete / name).read_bytes(), name
 
 

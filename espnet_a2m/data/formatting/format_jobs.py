@@ -112,7 +112,7 @@ class Journal:
         self.files = path.parent / "data"
         self.sizes: dict[str, int | None] = {}
         text = path.read_text("utf-8", errors="replace") if path.exists() else ""
-        # a kill may have cut what follows the last line
+        # an interruption may have cut what follows the last line
         rows = (line.split(" ") for line in text.split("\n")[:-1])
         self.entries = {utt: entry for utt, *entry in rows if len(entry) == 4}
         self.close(self.entries)
@@ -252,7 +252,7 @@ def append_entry(archive: io.BytesIO, utt: str, audio: io.BytesIO) -> int:
 
 
 def _follow_parent() -> None:
-    """End this process when the one that started it does, even by a kill."""
+    """End this process when the one that started it does, even by SIGKILL."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
