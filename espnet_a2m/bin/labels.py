@@ -2,9 +2,9 @@
 
   labels --fit_data dump/raw/train --data dump/raw/train dump/raw/dev \
       --output_dir exp/labels_mfcc
-  labels --ssl_model_file exp/ssl_atm/4epoch.pth --layer 6 \
+  labels --model_file exp/scorer_ctc/valid.loss.ave.pth --layer 3 \
       --fit_data dump/raw/train --data dump/raw/train dump/raw/dev \
-      --output_dir exp/labels_layer6
+      --output_dir exp/labels_layer3
   labels --kmeans exp/labels_mfcc/km.npz --data dump/raw/more --output_dir exp/more
 
 Writes km.npz, and labels.scp, grid.json and labels.json in a folder for each set. Large
@@ -42,7 +42,11 @@ def get_parser() -> argparse.ArgumentParser:
     option("--data", nargs="*", default=[], help="Data directories to label")
     option("--output_dir", required=True)
     option("--fs", type=int, default=16000, help="Sampling rate of MFCC, Hz [16000]")
-    option("--ssl_model_file", help="Checkpoint of a pre-training, in place of MFCC")
+    option(
+        "--model_file",
+        "--ssl_model_file",
+        help="Checkpoint of a pre-training or an ASR model, in place of MFCC",
+    )
     option("--layer", type=int, help="Its encoder layer, from 1")
     option("--num_clusters", type=int, default=500, help="[500]")
     option("--seed", type=int, default=0, help="[0]")
@@ -70,8 +74,8 @@ def check_args(args: argparse.Namespace) -> None:
     Raises:
         UserError: Names them.
     """
-    if (args.ssl_model_file is None) != (args.layer is None):
-        raise UserError("--ssl_model_file and --layer go together: give both or none")
+    if (args.model_file is None) != (args.layer is None):
+        raise UserError("--model_file and --layer go together: give both or none")
     if args.nj > 1 and args.kmeans is None:
         raise UserError("--nj: fit the k-means first, then give it to jobs by --kmeans")
     names = [Path(directory).name for directory in args.data]
@@ -120,14 +124,14 @@ def main(cmd: Sequence[str] | None = None) -> None:
     torch.set_num_threads(args.num_threads)
     device = "cpu"
     features: Features
-    if args.ssl_model_file is None:
+    if args.model_file is None:
         features = MFCC(args.fs)
     else:
         import_quietly("espnet2.tasks.ssl")
         from espnet_a2m.labels.layer import LayerFeatures
 
         device = "cuda" if args.ngpu else "cpu"
-        features = LayerFeatures(args.ssl_model_file, args.layer, device)
+        features = LayerFeatures(args.model_file, args.layer, device)
 
     output = Path(args.output_dir)
     if args.kmeans is not None:

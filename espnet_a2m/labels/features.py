@@ -46,7 +46,7 @@ def frames_of(
     if not torch.isfinite(frames).all():
         raise DataError(
             f"{source}: utterance {utt_id} has features that are not finite: remove "
-            "it, or use another layer or model (--layer, --ssl_model_file)"
+            "it, or use another layer or model (--layer, --model_file)"
         )
     return frames
 

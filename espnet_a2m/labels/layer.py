@@ -1,4 +1,4 @@
-"""Features of HuBERT's later rounds: a layer of an earlier pre-training."""
+"""Features of HuBERT's later rounds: a layer of a trained encoder."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from espnet2.tasks.asr import ASRTask
 
-from espnet_a2m.compat.encoder_hooks import capture_layers
+from espnet_a2m.compat.encoder_hooks import capture_layers, input_convs
+from espnet_a2m.compat.frontend_grid import frontend_grid
 from espnet_a2m.compat.load import load_trained_model
+from espnet_a2m.core.config import load_config
 from espnet_a2m.core.errors import UserError
 from espnet_a2m.core.files import file_digest
 from espnet_a2m.core.frames import FrameGrid
@@ -16,12 +19,13 @@ from espnet_a2m.training.task import A2MTask
 
 
 class LayerFeatures:
-    """Output of one encoder layer of a pre-trained model, without a mask.
+    """Output of one encoder layer of a pre-trained or ASR model, without a mask.
 
     One utterance at a time, so that padding cannot matter.
 
     Args:
-        model_file: Parameters, such as ``4epoch.pth``; ``config.yaml`` lies beside.
+        model_file: Parameters, such as ``4epoch.pth``, of a pre-training or of ESPnet's
+            ASR task; ``config.yaml`` lies beside.
         layer: Layer of the encoder, from 1.
         device: ``cpu`` or ``cuda``.
 
@@ -32,10 +36,16 @@ class LayerFeatures:
 
     def __init__(self, model_file: str | Path, layer: int, device: str = "cpu"):
         model_path = Path(model_file)
+        config = model_path.parent / "config.yaml"
+        of_ssl = not config.is_file() or "masking_conf" in load_config(config)
         self.model = load_trained_model(
-            A2MTask, model_path, None, "pre-train the model first (bin.ssl_train)"
+            A2MTask if of_ssl else ASRTask,
+            model_path,
+            None,
+            "train the model first (bin.ssl_train or bin.asr_train)",
         )
-        self.num_layers = len(self.model.encoder.encoders)
+        encoder = self.model.encoder
+        self.num_layers = len(encoder.encoders)
         if not 1 <= layer <= self.num_layers:
             raise UserError(
                 f"{model_path}: there is no layer {layer}; choose --layer from 1 to "
@@ -44,8 +54,10 @@ class LayerFeatures:
         self.layer = layer
         self.device = device
         self.model.to(device).eval()
-        self.dim = self.model.encoder.output_size()
-        self.grid: FrameGrid = self.model.confidence.encoder_grid
+        self.dim = encoder.output_size()
+        self.grid: FrameGrid = frontend_grid(self.model.frontend).after(
+            input_convs(encoder)
+        )
         self.description: dict[str, object] = {
             "features": "layer",
             "layer": layer,
@@ -61,8 +73,10 @@ class LayerFeatures:
         batch = torch.from_numpy(speech)[None].to(self.device)
         lengths = torch.tensor([batch.size(1)], device=self.device)
         feats = self.model.frontend(batch, lengths)
-        encoder_in, lengths = self.model.encoder_input(*feats)
-        captured = capture_layers(self.model.encoder, encoder_in, lengths, [self.layer])
+        for module in (self.model.normalize, self.model.preencoder):
+            if module is not None:
+                feats = module(*feats)
+        captured = capture_layers(self.model.encoder, *feats, [self.layer])
         # the last with the final norm, as the losses see it
         hidden = captured.layers | {self.num_layers: captured.output}
         return hidden[self.layer][0]

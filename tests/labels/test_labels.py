@@ -75,6 +75,26 @@ def ssl_model(tmp_path_factory) -> Path:
     return exp / "1epoch.pth"
 
 
+@pytest.fixture(scope="module")
+def asr_model(tmp_path_factory) -> Path:
+    """Checkpoint of a small CTC model as the scorer's training leaves it, not trained."""
+    from espnet2.tasks.asr import ASRTask
+    from espnet2.utils.yaml_no_alias_safe_dump import yaml_no_alias_safe_dump
+
+    exp = tmp_path_factory.mktemp("scorer")
+    args = ASRTask.get_parser().parse_args(
+        ["--config", str(ROOT / "conf/tiny/asr_ctc_conformer.yaml")]
+        + ["--encoder_conf", "output_size=32", "--encoder_conf", "linear_units=64"]
+        + ["--normalize", "utterance_mvn", "--output_dir", str(exp)]
+    )
+    args.token_list = ["<blank>", "<unk>", "a", "<sos/eos>"]
+    torch.manual_seed(0)
+    model = ASRTask.build_model(args)
+    (exp / "config.yaml").write_text(yaml_no_alias_safe_dump(vars(args)))
+    torch.save(model.state_dict(), exp / "valid.loss.ave.pth")
+    return exp / "valid.loss.ave.pth"
+
+
 def nearest(frames: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Classes and squared distances by the definition, in float64."""
     difference = frames[:, None].astype(np.float64) - centroids[None]
@@ -112,12 +132,13 @@ def test_deltas_are_the_slope_over_five_frames(short_utterances):
         np.testing.assert_allclose(frames[:, low + 13 : low + 26], slope, atol=1e-4)
 
 
-def test_layer_is_that_of_the_encoder_alone(ssl_model, short_utterances):
+@pytest.mark.parametrize("kind", ["ssl_model", "asr_model"])
+def test_layer_is_that_of_the_encoder_alone(kind, request, short_utterances):
     from espnet_a2m.labels.layer import LayerFeatures
 
     speech, _ = soundfile.read(short_utterances[3][1], dtype="float32")
     for layer in (2, 4):
-        features = LayerFeatures(ssl_model, layer)
+        features = LayerFeatures(request.getfixturevalue(kind), layer)
         model = features.model
         seen = []
         hook = model.encoder.encoders[layer - 1].register_forward_hook(
@@ -247,7 +268,7 @@ def test_labels_are_the_nearest_centroids_of_one_kmeans(data, mfcc_labels):
 
 
 def test_layer_labels_and_their_errors(data, ssl_model, mfcc_labels, tmp_path, capsys):
-    layer = ["--ssl_model_file", ssl_model, "--layer", "3"]
+    layer = ["--model_file", ssl_model, "--layer", "3"]
     main(options(data, tmp_path / "labels", *layer))
     for name in ("train", "dev"):
         grid = FrameGrid.load(tmp_path / "labels" / name / "grid.json")
@@ -267,10 +288,10 @@ def test_layer_labels_and_their_errors(data, ssl_model, mfcc_labels, tmp_path, c
     label_by_mfcc = ["--kmeans", f"{mfcc_labels}/km.npz", "--data", f"{data}/dev"]
     for wrong, message in (
         ([*layer[:3], "9"], "choose --layer from 1 to 4"),
-        (["--ssl_model_file", ssl_model], "--ssl_model_file and --layer go together"),
-        (["--ssl_model_file", broken / "none.pth", "--layer", "1"], "no such file"),
-        (["--ssl_model_file", broken / "lacking.pth", "--layer", "1"], "does not fit"),
-        (["--ssl_model_file", broken / "nan.pth", "--layer", "1"], "not finite"),
+        (["--model_file", ssl_model], "--model_file and --layer go together"),
+        (["--model_file", broken / "none.pth", "--layer", "1"], "no such file"),
+        (["--model_file", broken / "lacking.pth", "--layer", "1"], "does not fit"),
+        (["--model_file", broken / "nan.pth", "--layer", "1"], "not finite"),
         ([*label_by_mfcc, *layer], "39 dimensions, but these have 32"),
     ):
         command = [*wrong, "--output_dir", tmp_path / "wrong"]

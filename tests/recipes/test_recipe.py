@@ -291,8 +291,8 @@ def test_help_lists_every_option():
         body += (ROOT / "local" / file).read_text()
     declared = re.findall(r"^  --(\w+) ", shown.stdout, re.M)
     assert declared
-    used = r"\$\{%s[}/:]|skip=%s\b"
-    unused = [x for x in declared if not re.search(used % (x, x), body)]
+    used = r"\$\{%s[}/:]|skip=%s\b|in_shards %s "
+    unused = [x for x in declared if not re.search(used.replace("%s", x), body)]
     # found by names that are put together: {scorer,ssl}_args
     assert set(unused) <= {"scorer_args", "ssl_args"}, unused
     assert "for train_set only [0.9 1.0 1.1]" in shown.stdout  # this recipe's
