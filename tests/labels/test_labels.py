@@ -77,7 +77,7 @@ def ssl_model(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def asr_model(tmp_path_factory) -> Path:
-    """Checkpoint of a small CTC model as the scorer's training leaves it, not trained."""
+    """Checkpoint of a small CTC model as ASR training leaves it, not trained."""
     from espnet2.tasks.asr import ASRTask
     from espnet2.utils.yaml_no_alias_safe_dump import yaml_no_alias_safe_dump
 
