@@ -61,7 +61,7 @@ target_lang | | utt2lang value of the target domain, for the report
 num_plots | 4 | number of utterances in the plots
 # Pseudo-labels for HuBERT (stage 9)
 label_tag | | label set name; default: no labels, and stage 9 is skipped
-label_features | mfcc | mfcc, or the directory of a pre-trained or ASR model, such as the scorer's
+label_features | mfcc | mfcc, or the directory of a pre-trained or ASR model, such as exp/scorer_ctc
 label_model | | its checkpoint; default: the best one
 label_layer | 6 | its encoder layer, from 1
 num_clusters | 500 | k-means clusters

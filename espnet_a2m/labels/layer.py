@@ -72,11 +72,11 @@ class LayerFeatures:
             return torch.empty(0, self.dim)
         batch = torch.from_numpy(speech)[None].to(self.device)
         lengths = torch.tensor([batch.size(1)], device=self.device)
-        feats = self.model.frontend(batch, lengths)
+        feats, lengths = self.model.frontend(batch, lengths)
         for module in (self.model.normalize, self.model.preencoder):
             if module is not None:
-                feats = module(*feats)
-        captured = capture_layers(self.model.encoder, *feats, [self.layer])
+                feats, lengths = module(feats, lengths)
+        captured = capture_layers(self.model.encoder, feats, lengths, [self.layer])
         # the last with the final norm, as the losses see it
         hidden = captured.layers | {self.num_layers: captured.output}
         return hidden[self.layer][0]
