@@ -224,6 +224,21 @@ class ResumableTrainer(Trainer):
         return none_valid and no_update()
 
     @classmethod
+    def validate_one_epoch(
+        cls,
+        model: torch.nn.Module,
+        iterator: Any,
+        reporter: SubReporter,
+        options: Any,
+        distributed_option: DistributedOption,
+    ) -> None:
+        """Validate with the same masks and negatives after every epoch."""
+        set_all_random_seed(options.seed + 1000 * (distributed_option.dist_rank or 0))
+        super().validate_one_epoch(
+            model, iterator, reporter, options, distributed_option
+        )
+
+    @classmethod
     def accumulation(
         cls, model: torch.nn.Module, accum_grad: int
     ) -> AbstractContextManager[Any]:
