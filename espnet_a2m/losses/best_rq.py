@@ -68,6 +68,7 @@ class BestRQLoss(Objective):
         ValueError: The front end is trained, so its features cannot be targets.
     """
 
+    usage: CodeUsage
     name = "best_rq"
 
     def __init__(
@@ -116,6 +117,5 @@ class BestRQLoss(Objective):
         ids = self.targets(batch)
         logits = self.classify(hidden).view(*ids.shape, self.codebook_size)
         term = masked_cross_entropy(logits, ids, batch.frames.valid, self.usage)
-        self.usage.update(ids, batch.frames.valid)
         term.sums = term.sums / self.num_codebooks
         return term

@@ -14,10 +14,7 @@ DECAY = 0.99
 
 
 class CodeUsage(torch.nn.Module):
-    """Running counts of classes, over the batches of training.
-
-    In evaluation they stay as they are, so that a validation set is judged by what
-    training has seen.
+    """Counts of classes: running ones in training, those of a validation in evaluation.
 
     Args:
         num_groups: G, groups of classes that are counted separately.
@@ -27,7 +24,10 @@ class CodeUsage(torch.nn.Module):
     def __init__(self, num_groups: int, num_classes: int):
         super().__init__()
         self.counts: torch.Tensor
-        self.register_buffer("counts", torch.zeros(num_groups, num_classes))
+        self.validation_counts: torch.Tensor
+        zeros = torch.zeros(num_groups, num_classes)
+        self.register_buffer("counts", zeros)
+        self.register_buffer("validation_counts", zeros.clone(), persistent=False)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
         # checkpoints of earlier versions have no counts
@@ -36,7 +36,7 @@ class CodeUsage(torch.nn.Module):
 
     @property
     def probs(self) -> torch.Tensor:
-        """(G, V) shares of the classes; all equal before the first batch."""
+        """(G, V) shares of the classes in training; equal before the first batch."""
         smoothed = self.counts + 1 / self.counts.size(1)
         return smoothed / smoothed.sum(1, keepdim=True)
 
@@ -48,19 +48,21 @@ class CodeUsage(torch.nn.Module):
 
     @torch.no_grad()
     def update(self, ids: torch.Tensor, valid: torch.Tensor) -> None:
-        """Count a batch of all processes, in training.
+        """Count a batch of all processes.
 
         Args:
             ids: (B, M, G) classes.
             valid: (B, M) False on padding.
         """
-        if not self.training:
-            return
         keep = valid[..., None].expand_as(ids).flatten(0, 1).T.to(self.counts)
         batch = torch.zeros_like(self.counts).scatter_add(
             1, ids.flatten(0, 1).T.contiguous(), keep
         )
-        self.counts.mul_(DECAY).add_(sum_over_processes(batch))
+        batch = sum_over_processes(batch)
+        if self.training:
+            self.counts.mul_(DECAY).add_(batch)
+        else:
+            self.validation_counts.add_(batch)
 
     def blind_guess(
         self, ids: torch.Tensor, valid: torch.Tensor
@@ -80,3 +82,14 @@ class CodeUsage(torch.nn.Module):
         nats = -self.probs.log()[groups, ids]
         right = (ids == self.counts.argmax(1)) & keep
         return (nats * keep).sum() / count, right.sum() / (count * ids.size(-1))
+
+    def end_validation(self) -> float:
+        """Entropy in nats, summed over groups, of what was counted in evaluation.
+
+        The next validation begins with no counts.
+        """
+        counts = self.validation_counts.double()
+        entropy = -torch.xlogy(counts, counts / counts.sum(1, keepdim=True)).sum(1)
+        nats = (entropy / counts.sum(1).clamp(min=1)).sum()
+        self.validation_counts.zero_()
+        return float(nats)

@@ -18,13 +18,15 @@ def masked_cross_entropy(
         logits: (B, M, G, V) float32 for G groups of V classes.
         ids: (B, M, G) the right classes; the losses of the groups are summed.
         valid: (B, M) False on padding.
-        usage: How often the classes occurred before.
+        usage: How often the classes occurred before; this batch is added.
 
     Returns:
         Sums of the masked frames' losses. ``acc`` is the accuracy, ``majority`` that of
-        always answering with the most frequent class; ``nats_gained`` is the
-        cross-entropy of the classes' own frequencies minus that of the prediction:
+        always answering with the most frequent class; in training, ``nats_gained`` is
+        the cross-entropy of the classes' own frequencies minus that of the prediction:
         what the frames around a masked one tell of it, whatever the number of classes.
+        In evaluation ``cross_entropy`` is given instead: the frequencies are known at
+        the end (:meth:`CodeUsage.end_validation`).
     """
     frame_loss = F.cross_entropy(
         logits.flatten(0, 2), ids.flatten(), reduction="none"
@@ -34,13 +36,19 @@ def masked_cross_entropy(
     total = count.sum().clamp(min=1)
     correct = (logits.detach().argmax(-1) == ids) & keep
     sums = frame_loss.sum(-1).masked_fill(~valid, 0.0).sum(1)
+    nats = sums.detach().sum() / total
     blind_nats, majority = usage.blind_guess(ids, valid)
+    usage.update(ids, valid)
     return LossTerm(
         sums=sums,
         counts=count,
         stats={
             "acc": correct.sum() / (total * ids.size(-1)),
             "majority": majority,
-            "nats_gained": blind_nats - sums.detach().sum() / total,
+            **(
+                {"nats_gained": blind_nats - nats}
+                if usage.training
+                else {"cross_entropy": nats}
+            ),
         },
     )

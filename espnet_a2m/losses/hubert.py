@@ -28,6 +28,7 @@ class HuBERTLoss(Objective):
         ValueError: Unknown ``similarity``.
     """
 
+    usage: CodeUsage
     name = "hubert"
     needs_labels = True
 
@@ -70,6 +71,4 @@ class HuBERTLoss(Objective):
             )
         logits = logits[:, :, None] / self.logit_temp
         ids = batch.frames.take(batch.labels)[..., None]
-        term = masked_cross_entropy(logits, ids, batch.frames.valid, self.usage)
-        self.usage.update(ids, batch.frames.valid)
-        return term
+        return masked_cross_entropy(logits, ids, batch.frames.valid, self.usage)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from espnet_a2m.losses.code_usage import CodeUsage
 from espnet_a2m.losses.cross_entropy import masked_cross_entropy
 from espnet_a2m.losses.objective import MaskedBatch, Objective
 from espnet_a2m.losses.quantizer import GumbelQuantizer
@@ -21,6 +22,7 @@ class MaskedPredictionLoss(Objective):
         weight: Weight of this loss in the sum.
     """
 
+    usage: CodeUsage
     name = "masked_prediction"
 
     def __init__(
@@ -32,6 +34,7 @@ class MaskedPredictionLoss(Objective):
     ):
         super().__init__(layer, weight)
         self.codebook_size = quantizer.codebook_size
+        self.usage = CodeUsage(quantizer.num_codebooks, quantizer.codebook_size)
         classes = quantizer.num_codebooks * self.codebook_size
         self.classify = torch.nn.Linear(input_size, classes)
 
@@ -40,4 +43,4 @@ class MaskedPredictionLoss(Objective):
         assert hidden is not None and batch.codes is not None
         ids = batch.codes.ids  # integers: no gradient reaches the quantiser from here
         logits = self.classify(hidden).view(*ids.shape, self.codebook_size)
-        return masked_cross_entropy(logits, ids, batch.frames.valid, batch.codes.usage)
+        return masked_cross_entropy(logits, ids, batch.frames.valid, self.usage)

@@ -6,6 +6,7 @@ import dataclasses
 
 import torch
 
+from espnet_a2m.losses.code_usage import CodeUsage
 from espnet_a2m.losses.masked_frames import MaskedFrames
 from espnet_a2m.losses.quantizer import Codes
 from espnet_a2m.losses.reduction import LossTerm
@@ -46,6 +47,7 @@ class Objective(torch.nn.Module):
         masked: It is a loss of masked frames, which ATM+S scales (section III-C).
         needs_labels: It predicts the stream ``labels``.
         num_classes: Classes of these labels; None: any number, or no labels.
+        usage: How often the classes that it predicts occur; None: it has no classes.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Objective(torch.nn.Module):
         super().__init__()
         self.layer = layer
         self.weight = weight
+        self.usage: CodeUsage | None = None
 
     def forward(self, hidden: torch.Tensor | None, batch: MaskedBatch) -> LossTerm:
         """Loss of a batch.

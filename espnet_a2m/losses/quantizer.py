@@ -20,7 +20,8 @@ class Codes:
     Attributes:
         vectors: (B, M, C) chosen codebook entries, groups concatenated.
         ids: (B, M, G) index of the entry chosen in each group.
-        usage: How often the entries were chosen in earlier batches.
+        code_perplexity: Perplexity of the entries chosen in the last 100 batches or so,
+            summed over groups.
         prob_perplexity: Perplexity of the batch's mean probabilities, without noise,
             summed over groups.
         diversity: ``(G V - prob_perplexity) / (G V)``, the loss against collapse.
@@ -29,7 +30,7 @@ class Codes:
 
     vectors: torch.Tensor
     ids: torch.Tensor
-    usage: CodeUsage
+    code_perplexity: torch.Tensor
     prob_perplexity: torch.Tensor
     diversity: torch.Tensor
     temperature: torch.Tensor
@@ -152,6 +153,7 @@ class GumbelQuantizer(torch.nn.Module):
         else:
             choice = F.one_hot(logits.argmax(-1), self.codebook_size).to(logits)
         ids = choice.argmax(-1)
+        self.usage.update(ids, valid)
         vectors = torch.einsum("bmgv,gvc->bmgc", choice, self.codebook).flatten(2)
 
         # of all processes, so that diversity is that of the whole batch
@@ -163,7 +165,7 @@ class GumbelQuantizer(torch.nn.Module):
         return Codes(
             vectors=vectors,
             ids=ids,
-            usage=self.usage,
+            code_perplexity=self.usage.perplexity,
             prob_perplexity=prob_perplexity.detach(),
             diversity=(entries - prob_perplexity) / entries,
             temperature=temperature,

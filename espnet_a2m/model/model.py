@@ -230,6 +230,11 @@ class A2MModel(AbsESPnetModel):
         """The losses."""
         return list(self.losses)  # type: ignore[arg-type]
 
+    def end_validation(self) -> dict[str, float]:
+        """Objective -> entropy in nats of what it had to predict in this validation."""
+        named = zip(self.loss_names, self.objectives, strict=True)
+        return {name: x.usage.end_validation() for name, x in named if x.usage}
+
     def compute_loss(
         self,
         batch: MaskedBatch,
@@ -273,7 +278,7 @@ class A2MModel(AbsESPnetModel):
             loss = loss + self.quantizer.diversity_weight * share * scale
             stats.update(
                 loss_diversity=codes.diversity,
-                code_perplexity=codes.usage.perplexity,
+                code_perplexity=codes.code_perplexity,
                 prob_perplexity=codes.prob_perplexity,
                 gumbel_temperature=codes.temperature,
             )
@@ -288,8 +293,6 @@ class A2MModel(AbsESPnetModel):
             loss = loss + objective.weight * value
             stats[f"loss_{name}"] = value
             stats.update({f"{key}_{name}": x for key, x in term.stats.items()})
-        if batch.codes is not None:
-            batch.codes.usage.update(batch.codes.ids, frames.valid)
         stats["loss"] = loss
         return loss, stats
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
 from espnet2.train.distributed_utils import DistributedOption
-from espnet2.train.reporter import SubReporter
+from espnet2.train.reporter import SubReporter, aggregate
 from espnet2.train.trainer import Trainer, TrainerOptions
 from espnet2.utils.build_dataclass import build_dataclass
 from espnet2.utils.nested_dict_action import NestedDictAction
@@ -226,17 +226,12 @@ class ResumableTrainer(Trainer):
     @classmethod
     def validate_one_epoch(
         cls,
-        model: torch.nn.Module,
-        iterator: Any,
-        reporter: SubReporter,
-        options: Any,
-        distributed_option: DistributedOption,
+        **kwargs: Any,
     ) -> None:
         """Validate with the same masks and negatives after every epoch."""
-        set_all_random_seed(options.seed + 1000 * (distributed_option.dist_rank or 0))
-        super().validate_one_epoch(
-            model, iterator, reporter, options, distributed_option
-        )
+        rank = kwargs["distributed_option"].dist_rank or 0
+        set_all_random_seed(kwargs["options"].seed + 1000 * rank)
+        super().validate_one_epoch(**kwargs)
 
     @classmethod
     def accumulation(
@@ -255,3 +250,18 @@ class A2MTrainer(ResumableTrainer):
     ) -> AbstractContextManager[Any]:
         """While open, batches accumulate by their numbers of masked frames."""
         return weighted_accumulation(model, accum_grad)
+
+    @classmethod
+    def validate_one_epoch(cls, **kwargs: Any) -> None:
+        """Validate; report what predictions gain over the classes' own entropy."""
+        super().validate_one_epoch(**kwargs)
+        model, reporter = kwargs["model"], kwargs["reporter"]
+        inner: Any = getattr(model, "module", model)
+        gained = {
+            f"nats_gained_{name}": entropy
+            - float(aggregate(reporter.stats[f"cross_entropy_{name}"]))
+            for name, entropy in inner.end_validation().items()
+        }
+        if gained:
+            reporter.register(gained, weight=1.0)
+            reporter.next()

@@ -141,7 +141,6 @@ def test_masked_prediction_equals_cross_entropy(setup):
     # before the first batch all codes are as likely
     gained = 2 * np.log(5) - float(want) / 15
     assert term.stats["nats_gained"] == pytest.approx(gained, abs=1e-5)
-    quantizer.usage.update(codes.ids, valid)
     term = loss(hidden, batch_of(codes, valid))
     used = [np.bincount(codes.ids[valid][:, g], minlength=5) for g in range(2)]
     majority = sum(counts.max() for counts in used) / 30
@@ -150,6 +149,8 @@ def test_masked_prediction_equals_cross_entropy(setup):
     blind = -sum((c * np.log(p)).sum() for c, p in zip(used, probs, strict=True)) / 15
     gained = blind - float(want) / 15
     assert term.stats["nats_gained"] == pytest.approx(gained, abs=1e-5)
+    term = loss.eval()(hidden, batch_of(codes, valid))
+    assert term.stats["cross_entropy"] == pytest.approx(float(want) / 15)
 
 
 def test_diversity_equals_fairseq_formula(setup):
@@ -181,7 +182,14 @@ def test_usage_of_many_codes_is_not_that_of_one_batch():
     nats, majority = usage.blind_guess(ids, torch.ones(1, 9999).bool())
     assert nats == pytest.approx(np.log(256), abs=0.02) and majority < 0.01
     before = usage.counts.clone()
-    usage.eval().update(ids[:, :250], valid)
+    usage.eval()
+    for classes in (7, 2):  # a validation has counts of its own
+        ids = torch.randint(classes, (1, 250, 1))
+        usage.update(ids, valid)
+        usage.update(ids, valid)
+        counts = np.bincount(ids.flatten()) / 250
+        entropy = -sum(p * np.log(p) for p in counts)
+        assert usage.end_validation() == pytest.approx(entropy)
     assert usage.counts.equal(before)
 
 

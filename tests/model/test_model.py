@@ -178,6 +178,7 @@ def test_an_objective_is_a_class_and_a_line_of_the_registry(
     """Whoever deals with labels asks it what it needs."""
     from espnet_a2m.core.errors import DataError
     from espnet_a2m.core.frames import FrameGrid
+    from espnet_a2m.losses.code_usage import CodeUsage
     from espnet_a2m.losses.cross_entropy import masked_cross_entropy
     from espnet_a2m.losses.objective import Objective
     from espnet_a2m.model.label_input import check_num_classes
@@ -190,12 +191,13 @@ def test_an_objective_is_a_class_and_a_line_of_the_registry(
         def __init__(self, input_size, layer, num_classes, weight=1.0):
             super().__init__(layer, weight)
             self.num_classes = num_classes
+            self.usage = CodeUsage(1, num_classes)
             self.classify = torch.nn.Linear(input_size, num_classes)
 
         def forward(self, hidden, batch):
             ids = batch.frames.take(batch.labels)[..., None]
             logits = self.classify(hidden)[:, :, None]
-            return masked_cross_entropy(logits, ids, batch.frames.valid)
+            return masked_cross_entropy(logits, ids, batch.frames.valid, self.usage)
 
     monkeypatch.setitem(task.loss_choices.classes, LinearLabels.name, LinearLabels)
     losses = [{"name": "linear_labels", "conf": {"layer": 2, "num_classes": 20}}]
@@ -203,7 +205,8 @@ def test_an_objective_is_a_class_and_a_line_of_the_registry(
     loss, stats, _ = model(**batch)
     loss.backward()
     torch.testing.assert_close(loss, stats["loss_linear_labels"])
-    assert 0 < stats["majority_linear_labels"] < 1
+    gained = np.log(20) - float(loss)  # nothing has been counted yet
+    assert stats["nats_gained_linear_labels"] == pytest.approx(gained, abs=1e-5)
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
 
     assert task.num_classes([*losses, {"name": "best_rq"}]) == 20

@@ -190,7 +190,9 @@ def test_schedule_is_the_papers():
         if name.startswith("tiny/"):
             continue
         assert (config["optim"], config["scheduler"]) == ("adam", "warmuplr")
-        assert config["optim_conf"]["lr"] == 2e-3
+        # of base models without w2v-BERT's losses: their sources'
+        of_sources = "base/ssl_wav2vec2" in name or "base/ssl_hubert" in name
+        assert config["optim_conf"]["lr"] == (5e-4 if of_sources else 2e-3)
         assert config["scheduler_conf"]["warmup_steps"] == 25000
         assert config["collate_fn_conf"]["crop_duration"] == 32.0
         assert config["masking_conf"]["mask_prob"] == 0.4

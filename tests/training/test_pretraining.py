@@ -66,6 +66,8 @@ def test_validation_draws_the_same_masks_after_every_epoch(data, confidence, tmp
         for part in ("train", "valid")
     }
     assert len(masked["valid"]) == 1 and len(masked["train"]) == 3
+    # at most the entropy of 256 codes, and no less than a confident wrong answer
+    assert -9 < stats[3]["valid"]["nats_gained_masked_prediction"] < np.log(256)
 
 
 def test_atm_s_scales_by_utterance_confidence(data, confidence, tmp_path):
