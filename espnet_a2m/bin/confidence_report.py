@@ -29,7 +29,12 @@ def get_parser() -> argparse.ArgumentParser:
         "scorer's CER, if it has text"
     )
     add("--heldout", nargs=2, metavar=("DATA", "CONFIDENCE"), help=heldout)
-    add("--cer_utts", type=int, default=100, help="Utterances of it to recognise")
+    add(
+        "--cer_utts",
+        type=int,
+        default=100,
+        help="Utterances of it to recognise; 0: none",
+    )
     add("--ssl_config", help="Configuration of bin.ssl_train, whose masks are drawn")
     options = "Further options of bin.ssl_train, given as '--ssl_args=--name value'"
     add("--ssl_args", default="", help=options)

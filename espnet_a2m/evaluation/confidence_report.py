@@ -99,7 +99,8 @@ def make_report(
         run: How pre-training masks; None: with the default options, at the scorer's
             frames.
         mask_utts: Utterances, drawn at random, whose masks are compared.
-        cer_utts: Utterances of ``heldout``, drawn at random, that are recognised.
+        cer_utts: Utterances of ``heldout``, drawn at random, that are recognised;
+            0: none.
 
     Returns:
         The report for JSON, and utterance -> (confidence, seconds).
@@ -159,7 +160,7 @@ def make_report(
     run = run or RunMasking({}, scored.grid, scored.grid)
     report["masks"] = mask_report(scored, some, run)
     report["warnings"] = mask_warnings(report["masks"])
-    if heldout:
+    if heldout and cer_utts:
         report["scorer"] = scorer_cer(heldout, cer_utts)
         report["warnings"] += cer_warnings(report["scorer"])
     return report, utts

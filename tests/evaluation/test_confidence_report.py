@@ -83,6 +83,7 @@ def test_spans():
 
 def test_report_on_real_speech(scored_dirs):
     scored = ScoredDataset.load(*scored_dirs)
+    assert "scorer" not in make_report(scored, heldout=scored, cer_utts=0)[0]
     report, utts = make_report(scored, target_lang="en", heldout=scored)
     values = np.concatenate([scored.confidence(utt) for utt in scored.audio])
     frame = report["sets"]["all"]["frame"]
