@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from espnet_a2m.core.frames import FrameGrid, TimeConv
+from espnet_a2m.losses.code_usage import CodeUsage
 from espnet_a2m.losses.cross_entropy import masked_cross_entropy
 from espnet_a2m.losses.objective import MaskedBatch, Objective
 from espnet_a2m.losses.quantizer import standardise
@@ -95,6 +96,7 @@ class BestRQLoss(Objective):
         self.quantizer = RandomProjectionQuantizer(
             feats_size * self.stack, num_codebooks, codebook_size, codebook_dim
         )
+        self.usage = CodeUsage(num_codebooks, codebook_size)
         self.classify = torch.nn.Linear(input_size, num_codebooks * codebook_size)
 
     def targets(self, batch: MaskedBatch) -> torch.Tensor:
@@ -113,6 +115,7 @@ class BestRQLoss(Objective):
         assert hidden is not None
         ids = self.targets(batch)
         logits = self.classify(hidden).view(*ids.shape, self.codebook_size)
-        term = masked_cross_entropy(logits, ids, batch.frames.valid)
+        term = masked_cross_entropy(logits, ids, batch.frames.valid, self.usage)
+        self.usage.update(ids, batch.frames.valid)
         term.sums = term.sums / self.num_codebooks
         return term

@@ -115,21 +115,26 @@ class ContrastiveLoss(Objective):
 
     def forward(self, hidden: torch.Tensor | None, batch: MaskedBatch) -> LossTerm:
         """See :meth:`Objective.forward`; ``acc`` is the share of targets found,
-        ``chance`` what a blind guess finds.
+        ``chance`` what a blind guess finds, ``nats_gained`` how much less than a blind
+        guess's the loss is.
         """
         assert hidden is not None and batch.codes is not None
         valid, count = batch.frames.valid, batch.frames.count
         negatives = sample_negatives(count, valid.size(1), self.num_negatives)
         logits = self.logits(hidden, batch.codes, negatives)
         frame_loss = -logits.log_softmax(-1)[..., 0]
+        sums = frame_loss.masked_fill(~valid, 0.0).sum(1)
+        blind_nats = logits.detach().isfinite().sum(-1).log().masked_fill(~valid, 0.0)
+        total = count.sum().clamp(min=1)
         # right only where there was something to confuse the target with
         best = logits.detach()[..., 1:].amax(-1)
         correct = (logits.detach()[..., 0] > best) & best.isfinite() & valid
         return LossTerm(
-            sums=frame_loss.masked_fill(~valid, 0.0).sum(1),
+            sums=sums,
             counts=count,
             stats={
-                "acc": correct.sum() / count.sum().clamp(min=1),
+                "acc": correct.sum() / total,
                 "chance": logits.new_full((), 1 / logits.size(-1)),
+                "nats_gained": (blind_nats.sum() - sums.detach().sum()) / total,
             },
         )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from espnet_a2m.losses.code_usage import CodeUsage
 from espnet_a2m.losses.reduction import LossTerm
 
 
 def masked_cross_entropy(
-    logits: torch.Tensor, ids: torch.Tensor, valid: torch.Tensor
+    logits: torch.Tensor, ids: torch.Tensor, valid: torch.Tensor, usage: CodeUsage
 ) -> LossTerm:
     """Loss and accuracy of predicting ``ids``.
 
@@ -17,30 +18,29 @@ def masked_cross_entropy(
         logits: (B, M, G, V) float32 for G groups of V classes.
         ids: (B, M, G) the right classes; the losses of the groups are summed.
         valid: (B, M) False on padding.
+        usage: How often the classes occurred before.
 
     Returns:
-        Sums of the masked frames' losses. ``acc`` is the accuracy; ``majority`` is
-        the share of the batch's most frequent class, the accuracy of always
-        answering with it.
+        Sums of the masked frames' losses. ``acc`` is the accuracy, ``majority`` that of
+        always answering with the most frequent class; ``nats_gained`` is the
+        cross-entropy of the classes' own frequencies minus that of the prediction:
+        what the frames around a masked one tell of it, whatever the number of classes.
     """
-    num_groups, num_classes = logits.shape[2:]
     frame_loss = F.cross_entropy(
         logits.flatten(0, 2), ids.flatten(), reduction="none"
     ).view_as(ids)
     keep = valid[..., None]
     count = valid.sum(1)
-    total = count.sum().clamp(min=1) * num_groups
+    total = count.sum().clamp(min=1)
     correct = (logits.detach().argmax(-1) == ids) & keep
-    histogram = frame_loss.new_zeros(num_groups, num_classes).scatter_add(
-        1,
-        ids.flatten(0, 1).transpose(0, 1),
-        keep.expand_as(ids).flatten(0, 1).transpose(0, 1).to(frame_loss.dtype),
-    )
+    sums = frame_loss.sum(-1).masked_fill(~valid, 0.0).sum(1)
+    blind_nats, majority = usage.blind_guess(ids, valid)
     return LossTerm(
-        sums=frame_loss.sum(-1).masked_fill(~valid, 0.0).sum(1),
+        sums=sums,
         counts=count,
         stats={
-            "acc": correct.sum() / total,
-            "majority": histogram.amax(1).sum() / total,
+            "acc": correct.sum() / (total * ids.size(-1)),
+            "majority": majority,
+            "nats_gained": blind_nats - sums.detach().sum() / total,
         },
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from espnet_a2m.losses.code_usage import CodeUsage
 from espnet_a2m.losses.cross_entropy import masked_cross_entropy
 from espnet_a2m.losses.objective import MaskedBatch, Objective
 from espnet_a2m.losses.reduction import LossTerm
@@ -48,6 +49,7 @@ class HuBERTLoss(Objective):
         self.num_classes = num_classes
         self.similarity = similarity
         self.logit_temp = logit_temp
+        self.usage = CodeUsage(1, num_classes)
         self.final_proj = torch.nn.Linear(input_size, final_dim)
         self.label_embeddings = torch.nn.Linear(
             final_dim, num_classes, bias=similarity == "linear"
@@ -68,4 +70,6 @@ class HuBERTLoss(Objective):
             )
         logits = logits[:, :, None] / self.logit_temp
         ids = batch.frames.take(batch.labels)[..., None]
-        return masked_cross_entropy(logits, ids, batch.frames.valid)
+        term = masked_cross_entropy(logits, ids, batch.frames.valid, self.usage)
+        self.usage.update(ids, batch.frames.valid)
+        return term

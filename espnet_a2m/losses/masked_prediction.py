@@ -40,4 +40,4 @@ class MaskedPredictionLoss(Objective):
         assert hidden is not None and batch.codes is not None
         ids = batch.codes.ids  # integers: no gradient reaches the quantiser from here
         logits = self.classify(hidden).view(*ids.shape, self.codebook_size)
-        return masked_cross_entropy(logits, ids, batch.frames.valid)
+        return masked_cross_entropy(logits, ids, batch.frames.valid, batch.codes.usage)

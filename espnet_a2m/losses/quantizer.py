@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from espnet_a2m.core.distributed import sum_over_processes
 from espnet_a2m.core.frames import padding_mask
+from espnet_a2m.losses.code_usage import CodeUsage
 
 
 @dataclasses.dataclass
@@ -19,15 +20,16 @@ class Codes:
     Attributes:
         vectors: (B, M, C) chosen codebook entries, groups concatenated.
         ids: (B, M, G) index of the entry chosen in each group.
-        code_perplexity: Perplexity of the chosen entries, summed over groups.
-        prob_perplexity: The same of the mean probabilities, without noise.
+        usage: How often the entries were chosen in earlier batches.
+        prob_perplexity: Perplexity of the batch's mean probabilities, without noise,
+            summed over groups.
         diversity: ``(G V - prob_perplexity) / (G V)``, the loss against collapse.
         temperature: Gumbel temperature that was used.
     """
 
     vectors: torch.Tensor
     ids: torch.Tensor
-    code_perplexity: torch.Tensor
+    usage: CodeUsage
     prob_perplexity: torch.Tensor
     diversity: torch.Tensor
     temperature: torch.Tensor
@@ -108,6 +110,7 @@ class GumbelQuantizer(torch.nn.Module):
         self.diversity_weight = diversity_weight
         self.standardise_input = standardise_input
         self.input_grad = input_grad
+        self.usage = CodeUsage(num_codebooks, codebook_size)
         self.logits = torch.nn.Linear(input_size, num_codebooks * codebook_size)
         torch.nn.init.normal_(self.logits.weight, std=1.0)
         torch.nn.init.zeros_(self.logits.bias)
@@ -154,14 +157,13 @@ class GumbelQuantizer(torch.nn.Module):
         # of all processes, so that diversity is that of the whole batch
         total = sum_over_processes(valid.sum()).clamp(min=1)
         keep = valid[..., None, None]
-        hard = sum_over_processes((choice.detach() * keep).sum((0, 1))) / total
         soft = sum_over_processes((logits.softmax(-1) * keep).sum((0, 1))) / total
         entries = self.num_codebooks * self.codebook_size
         prob_perplexity = perplexity(soft)
         return Codes(
             vectors=vectors,
             ids=ids,
-            code_perplexity=perplexity(hard),
+            usage=self.usage,
             prob_perplexity=prob_perplexity.detach(),
             diversity=(entries - prob_perplexity) / entries,
             temperature=temperature,

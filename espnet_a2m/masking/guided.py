@@ -169,7 +169,9 @@ class GuidedMasking(torch.nn.Module):
         self.mask_channel_length = mask_channel_length
         self.replacement = replacement
         if replacement == "learned":
-            self.mask_emb = torch.nn.Parameter(torch.empty(size).uniform_())
+            # not longer than features at first, so that the frames around a masked one
+            # show through the layers; zeros would divide by no variance in a layer norm
+            self.mask_emb = torch.nn.Parameter(torch.empty(size).normal_(std=0.1))
 
     @property
     def needs_confidence(self) -> bool:

@@ -278,7 +278,7 @@ class A2MModel(AbsESPnetModel):
             loss = loss + self.quantizer.diversity_weight * share * scale
             stats.update(
                 loss_diversity=codes.diversity,
-                code_perplexity=codes.code_perplexity,
+                code_perplexity=codes.usage.perplexity,
                 prob_perplexity=codes.prob_perplexity,
                 gumbel_temperature=codes.temperature,
             )
@@ -293,6 +293,8 @@ class A2MModel(AbsESPnetModel):
             loss = loss + objective.weight * value
             stats[f"loss_{name}"] = value
             stats.update({f"{key}_{name}": x for key, x in term.stats.items()})
+        if batch.codes is not None:
+            batch.codes.usage.update(batch.codes.ids, frames.valid)
         stats["loss"] = loss
         return loss, stats
 

@@ -36,7 +36,8 @@ class MonitorOptions:
             new model say nothing.
         min_code_perplexity: Codes in use; 1 is one code for all frames.
         min_prob_perplexity: The same of the quantiser's mean probabilities.
-        min_acc_gain: Masked accuracy above that of a constant answer or of chance.
+        min_nats_gained: Nats by which predictions are better than a blind guess by how
+            often each code or label occurs, or than chance (``nats_gained_...``).
         max_collapsed: Consecutive windows below a limit after which training stops;
             null: it only warns.
         max_nonfinite: Consecutive updates with a NaN or infinite gradient after which
@@ -48,7 +49,7 @@ class MonitorOptions:
     start: int = 1000
     min_code_perplexity: float | None = 2.0
     min_prob_perplexity: float | None = 2.0
-    min_acc_gain: float | None = 0.0
+    min_nats_gained: float | None = 0.0
     max_collapsed: int | None = 50
     max_nonfinite: int | None = 10
 
@@ -96,16 +97,12 @@ def find_collapse(stats: Mapping[str, float], options: MonitorOptions) -> list[s
         limit = getattr(options, f"min_{name}")
         if limit is not None and stats.get(name, math.inf) < limit:
             found.append(f"{name} {stats[name]:.3g} is below {limit:g}")
-    if options.min_acc_gain is None:
-        return found
-    for name in (name for name in stats if name.startswith("acc_")):
-        objective = name.removeprefix("acc_")
-        chance = stats.get(f"majority_{objective}", stats.get(f"chance_{objective}"))
-        gain = math.inf if chance is None else stats[name] - chance
-        if gain < options.min_acc_gain:
+    limit = options.min_nats_gained
+    for name in (name for name in stats if name.startswith("nats_gained_")):
+        if limit is not None and stats[name] < limit:
             found.append(
-                f"{name} {stats[name]:.3g} is no better than a blind guess's "
-                f"{chance:.3g} (by {gain:.2g}; the limit is {options.min_acc_gain:g})"
+                f"{name} {stats[name]:.3g} is below {limit:g}: predictions are no "
+                "better than a blind guess"
             )
     return found
 

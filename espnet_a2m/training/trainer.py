@@ -83,7 +83,7 @@ class ResumableTrainer(Trainer):
             action=NestedDictAction,
             default=dict(),
             help="When to warn of a collapse or divergence and when to stop: "
-            "window, start, min_code_perplexity, min_prob_perplexity, min_acc_gain, "
+            "window, start, min_code_perplexity, min_prob_perplexity, min_nats_gained, "
             "max_collapsed, max_nonfinite (espnet_a2m/training/monitor.py)",
         )
         group.add_argument(
@@ -100,6 +100,11 @@ class ResumableTrainer(Trainer):
         if hasattr(args, "watch_conf"):
             logging.warning("watch_conf is now called monitor_conf: rename it")
             conf = {**(args.watch_conf or {}), **conf}
+        if "min_acc_gain" in conf:
+            logging.warning(
+                "monitor_conf: min_acc_gain is now min_nats_gained: ignored"
+            )
+            conf = {k: value for k, value in conf.items() if k != "min_acc_gain"}
         monitor = MonitorOptions.from_conf(conf)
         if off := [k for k, value in vars(monitor).items() if value is None]:
             logging.warning(f"monitor_conf: off: {', '.join(off)}")
@@ -217,6 +222,21 @@ class ResumableTrainer(Trainer):
             )
         state.save(finished=True)
         return none_valid and no_update()
+
+    @classmethod
+    def validate_one_epoch(
+        cls,
+        model: torch.nn.Module,
+        iterator: Any,
+        reporter: SubReporter,
+        options: Any,
+        distributed_option: DistributedOption,
+    ) -> None:
+        """Validate with the same masks and negatives after every epoch."""
+        set_all_random_seed(options.seed + 1000 * (distributed_option.dist_rank or 0))
+        super().validate_one_epoch(
+            model, iterator, reporter, options, distributed_option
+        )
 
     @classmethod
     def accumulation(

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from espnet_a2m.losses.code_usage import CodeUsage
 from espnet_a2m.losses.contrastive import (
     ContrastiveLoss,
     contrastive_logits,
@@ -137,9 +138,18 @@ def test_masked_prediction_equals_cross_entropy(setup):
             right += int((logits[row, :count, group].argmax(-1) == ids).sum())
     torch.testing.assert_close(term.sums.sum(), want)
     assert term.stats["acc"] * 30 == pytest.approx(right)
-    ids = codes.ids[valid]
-    majority = sum(np.bincount(ids[:, g]).max() for g in range(2)) / 30
+    # before the first batch all codes are as likely
+    gained = 2 * np.log(5) - float(want) / 15
+    assert term.stats["nats_gained"] == pytest.approx(gained, abs=1e-5)
+    quantizer.usage.update(codes.ids, valid)
+    term = loss(hidden, batch_of(codes, valid))
+    used = [np.bincount(codes.ids[valid][:, g], minlength=5) for g in range(2)]
+    majority = sum(counts.max() for counts in used) / 30
     assert term.stats["majority"] == pytest.approx(majority)
+    probs = [(counts + 0.2) / 16 for counts in used]
+    blind = -sum((c * np.log(p)).sum() for c, p in zip(used, probs, strict=True)) / 15
+    gained = blind - float(want) / 15
+    assert term.stats["nats_gained"] == pytest.approx(gained, abs=1e-5)
 
 
 def test_diversity_equals_fairseq_formula(setup):
@@ -152,9 +162,36 @@ def test_diversity_equals_fairseq_formula(setup):
     torch.testing.assert_close(
         codes.diversity, (10 - perplexity) / 10, rtol=1e-5, atol=0
     )
-    used = [np.bincount(codes.ids[valid][:, g], minlength=5) / 15 for g in range(2)]
-    want = sum(np.exp(-sum(p * np.log(p) for p in u if p)) for u in used)
-    assert codes.code_perplexity == pytest.approx(want, rel=1e-5)
+
+
+def test_usage_of_many_codes_is_not_that_of_one_batch():
+    """Batches of 250 frames of 256 equally likely codes look like 144 codes each."""
+    torch.manual_seed(0)
+    usage = CodeUsage(1, 256)
+    valid = torch.ones(1, 250, dtype=torch.bool)
+    alone = []
+    for _ in range(300):
+        ids = torch.randint(256, (1, 250, 1))
+        counts = np.bincount(ids.flatten(), minlength=256) / 250
+        alone.append(np.exp(-sum(p * np.log(p) for p in counts if p)))
+        usage.update(ids, valid)
+    assert np.mean(alone) < 150
+    assert 250 < usage.perplexity < 256
+    ids = torch.randint(256, (1, 9999, 1))
+    nats, majority = usage.blind_guess(ids, torch.ones(1, 9999).bool())
+    assert nats == pytest.approx(np.log(256), abs=0.02) and majority < 0.01
+    before = usage.counts.clone()
+    usage.eval().update(ids[:, :250], valid)
+    assert usage.counts.equal(before)
+
+
+def test_usage_loads_checkpoints_that_have_none():
+    usage = CodeUsage(2, 3)
+    usage.update(torch.zeros(1, 4, 2, dtype=torch.long), torch.ones(1, 4).bool())
+    usage.load_state_dict({})
+    assert usage.counts[0, 0] == 4
+    usage.load_state_dict({"counts": torch.ones(2, 3)})
+    assert usage.counts.eq(1).all()
 
 
 def test_standardise_ignores_padding():

@@ -124,7 +124,7 @@ def test_wav2vec2_equals_transformers(short_utterances):
     codes = Codes(
         vectors=frames.take(everywhere.vectors),
         ids=frames.take(everywhere.ids),
-        code_perplexity=everywhere.code_perplexity,
+        usage=everywhere.usage,
         prob_perplexity=everywhere.prob_perplexity,
         diversity=everywhere.diversity,
         temperature=everywhere.temperature,

@@ -58,26 +58,26 @@ def test_nan_is_named_saved_and_stopped(data, tmp_path, capsys, caplog):
 
 def test_collapse_is_named_saved_and_stopped(data, tmp_path, capsys, caplog):
     """A codebook of one entry is a collapse from the start."""
-    limits = monitor_conf(start=1, window=2, max_collapsed=4, min_acc_gain="null")
+    limits = monitor_conf(start=1, window=2, max_collapsed=4, min_nats_gained="null")
     with pytest.raises(SystemExit):
         train(data, tmp_path, "--quantizer_conf", "codebook_size=1", *limits)
     said = capsys.readouterr().err
     assert "code_perplexity 1 is below 2" in said and "prob_perplexity" in said
     assert "4 times 2 updates" in said
-    assert "monitor_conf: off: min_acc_gain" in caplog.text
+    assert "monitor_conf: off: min_nats_gained" in caplog.text
     (content,) = saved(tmp_path, data)
     assert "code_perplexity 1 is below 2" in content["problem"]
 
 
-def test_accuracy_at_chance_is_named_and_stopped(data, tmp_path, capsys, caplog):
-    """No accuracy is two above a blind guess's."""
-    limits = monitor_conf(start=1, window=2, max_collapsed=2, min_acc_gain=2)
+def test_no_nats_gained_is_named_and_stopped(data, tmp_path, capsys, caplog):
+    """Nothing gains 99 nats over a blind guess."""
+    limits = monitor_conf(start=1, window=2, max_collapsed=2, min_nats_gained=99)
     with pytest.raises(SystemExit):
         train(data, tmp_path, *limits)
     assert "2 times 2 updates" in capsys.readouterr().err
-    assert "is no better than a blind guess's" in caplog.text
+    assert "predictions are no better than a blind guess" in caplog.text
     (content,) = saved(tmp_path, data)
-    assert "acc_masked_prediction" in content["problem"]
+    assert "nats_gained_masked_prediction" in content["problem"]
 
 
 def test_infinite_gradient_is_named_and_stopped(
@@ -104,7 +104,7 @@ def test_infinite_gradient_is_named_and_stopped(
 
 
 def test_healthy_training_is_left_alone(data, tmp_path, caplog):
-    train(data, tmp_path, *monitor_conf(start=0, window=2, min_acc_gain=-1))
+    train(data, tmp_path, *monitor_conf(start=0, window=2, min_nats_gained=-99))
     assert "monitor:" not in caplog.text and not (tmp_path / "monitor").exists()
     assert (tmp_path / "8epoch.pth").exists()
 
@@ -149,15 +149,15 @@ def test_old_name_of_the_options_works_and_warns(tmp_path, caplog):
 
 
 def test_collapse_is_below_a_limit():
-    options = MonitorOptions(min_acc_gain=0.01)
+    options = MonitorOptions(min_nats_gained=0.01)
     healthy = {"code_perplexity": 20.0, "prob_perplexity": 30.0}
-    healthy |= {"acc_hubert": 0.3, "majority_hubert": 0.1}
+    healthy |= {"nats_gained_hubert": 0.3}
     assert find_collapse(healthy, options) == []
     for change in (
         {"code_perplexity": 1.5},
         {"prob_perplexity": 1.5},
-        {"acc_hubert": 0.105},
-        {"acc_contrastive": 0.01, "chance_contrastive": 0.01},
+        {"nats_gained_hubert": 0.005},
+        {"nats_gained_contrastive": -0.1},
     ):
         (found,) = find_collapse({**healthy, **change}, options)
         assert next(iter(change)) in found

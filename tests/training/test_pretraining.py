@@ -56,6 +56,18 @@ def test_atm_reports_what_a_researcher_watches(data, confidence, tmp_path):
     assert config["confidence_grid"] == {"fs": 16000, "offset": 480.0, "stride": 640}
 
 
+def test_validation_draws_the_same_masks_after_every_epoch(data, confidence, tmp_path):
+    from espnet_a2m.bin.ssl_train import main
+
+    main(ssl_options(data, confidence, tmp_path, "--max_epoch", "3"))
+    stats = torch.load(tmp_path / CHECKPOINT, weights_only=False)["reporter"]["stats"]
+    masked = {
+        part: {stats[epoch][part]["confidence_masked"] for epoch in (1, 2, 3)}
+        for part in ("train", "valid")
+    }
+    assert len(masked["valid"]) == 1 and len(masked["train"]) == 3
+
+
 def test_atm_s_scales_by_utterance_confidence(data, confidence, tmp_path):
     stats = pretrain(
         *(data, confidence, tmp_path), "--model_conf", "utterance_weight=confidence"
