@@ -191,6 +191,7 @@ if want 8 "confidences of ${pretrain_set} and ${valid_set}: ${confidence_dir}"; 
         --outdir "${confidence_dir}/report" --utts "${num_plots}" \
         --exclude "${train_dir}/text" \
         --heldout "${valid_dir}" "${confidence_dir}/${valid_set}" \
+        --ssl_config "${ssl_config}" "--ssl_args=${ssl_args}" \
         ${target_lang:+--target_lang "${target_lang}"}
 fi
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from espnet_a2m.bin import import_quietly
 from espnet_a2m.core.errors import main_guard
 
 
@@ -22,11 +24,23 @@ def get_parser() -> argparse.ArgumentParser:
     add("--utts", type=int, default=4, help="Utterances to draw")
     add("--target_lang", help="utt2lang to tell from the others, by AUC")
     add("--exclude", help="Table of utterances; give the AUC without them, too")
-    heldout = "Target language unseen by the scorer; give the AUC with it, too"
+    heldout = (
+        "Target language unseen by the scorer; give the AUC with it, too, and the "
+        "scorer's CER, if it has text"
+    )
     add("--heldout", nargs=2, metavar=("DATA", "CONFIDENCE"), help=heldout)
-    add("--mask_prob", type=float, default=0.4, help="As of masking_conf")
-    add("--mask_length", type=int, default=10, help="As of masking_conf")
-    add("--mask_utts", type=int, default=300, help="Utterances to compare masks on")
+    add(
+        "--cer_utts",
+        type=int,
+        default=100,
+        help="Utterances of it to recognise; 0: none",
+    )
+    add("--ssl_config", help="Configuration of bin.ssl_train, whose masks are drawn")
+    options = "Further options of bin.ssl_train, given as '--ssl_args=--name value'"
+    add("--ssl_args", default="", help=options)
+    add("--mask_prob", type=float, help="In place of masking_conf's")
+    add("--mask_length", type=int, help="In place of masking_conf's")
+    add("--mask_utts", type=int, default=200, help="Utterances to draw masks for")
     return parser
 
 
@@ -34,24 +48,31 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     """Write and print the report, then draw."""
     args = get_parser().parse_args(cmd)
+    if args.ssl_config or args.heldout:
+        import_quietly("espnet2.tasks.asr")
     from espnet_a2m.data.tables import read_scp
     from espnet_a2m.evaluation import confidence_report
+    from espnet_a2m.evaluation.run_masking import RunMasking
     from espnet_a2m.evaluation.scored_set import ScoredDataset
 
     scored = ScoredDataset.load(args.data, args.confidence, args.max_utts)
+    given = {"mask_prob": args.mask_prob, "mask_length": args.mask_length}
+    given = {name: value for name, value in given.items() if value is not None}
+    ssl_options = args.ssl_args.split()
+    run = RunMasking.load(args.ssl_config, ssl_options, given, scored.grid)
     heldout = None
     if args.heldout:
         heldout = ScoredDataset.load(args.heldout[0], args.heldout[1], args.max_utts)
     exclude = set(read_scp(args.exclude)) if args.exclude else set()
-    mask = {"mask_prob": args.mask_prob, "mask_length": args.mask_length}
-    sets = (args.target_lang, exclude, heldout)
     report, utts = confidence_report.make_report(
-        scored, *sets, mask_utts=args.mask_utts, **mask
+        scored, args.target_lang, exclude, heldout, run, args.mask_utts, args.cer_utts
     )
     print(confidence_report.write_report(report, args.outdir), end="")
+    for warning in report["warnings"]:
+        print(f"WARNING: {warning}", file=sys.stderr)
     print(f"written to {args.outdir}/report.txt and report.json")
-    options = (args.outdir, args.utts, args.target_lang)
-    for path in confidence_report.draw_report(scored, utts, *options, **mask):
+    options = (args.outdir, args.utts, args.target_lang, run)
+    for path in confidence_report.draw_report(scored, utts, *options):
         print(f"drawn: {path}")
 
 

@@ -4,84 +4,28 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from espnet_a2m.confidence.energy import frame_level
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.files import write_atomic
-from espnet_a2m.core.frames import FrameGrid
+from espnet_a2m.evaluation.guidance_report import (
+    auc,
+    format_masks,
+    mask_report,
+    mask_warnings,
+)
+from espnet_a2m.evaluation.run_masking import RunMasking
 from espnet_a2m.evaluation.scored_set import ScoredDataset
-from espnet_a2m.masking.guided import GuidedMasking
+from espnet_a2m.evaluation.scorer_cer import cer_warnings, format_cer, scorer_cer
 
 PERCENTILES = (5, 25, 50, 75, 95)
 ALL = "all"  # stands for all languages together
 MIN_SECONDS = 1.0  # AUC is of longer utterances: a mean over few frames says little
-
-
-def auc(positive: Sequence[float], negative: Sequence[float]) -> float:
-    """Area under the ROC curve: P(positive > negative) + P(equal) / 2; NaN if empty."""
-    from sklearn.metrics import roc_auc_score
-
-    n, m = len(positive), len(negative)
-    if not n or not m:
-        return float("nan")
-    return float(roc_auc_score(np.arange(n + m) < n, [*positive, *negative]))
-
-
-def start_divergence(confidence: np.ndarray) -> float:
-    """KL divergence, in nats, of p(i = t) = s_t / sum s from uniform over T frames."""
-    from scipy.stats import entropy
-
-    if not confidence.any():
-        return 0.0  # no frame is preferred
-    # the rounding error of the logarithms can make it -1e-16
-    return max(0.0, float(entropy(confidence, np.ones_like(confidence))))
-
-
-def speech_frames(speech: np.ndarray, grid: FrameGrid, num_frames: int) -> np.ndarray:
-    """Detect speech by energy alone.
-
-    The detector of Kinnunen and Li (Speech Communication 52(1), 2010): a frame is
-    speech if its energy is at most 30 dB below the loudest frame's and above -55 dB of
-    full scale. It takes babble and music for speech.
-
-    Args:
-        speech: (N,) samples in [-1, 1].
-        grid: Positions of the frames; each takes one stride around its centre.
-        num_frames: T.
-
-    Returns:
-        (T,) boolean.
-    """
-    level = frame_level(
-        torch.from_numpy(speech)[None], torch.tensor([len(speech)]), grid, num_frames
-    )[0][0].numpy()
-    return (level >= level.max() - 30.0) & (level > -55.0)
-
-
-def draw_mask(
-    confidence: np.ndarray | None,
-    num_frames: int,
-    mask_prob: float,
-    mask_length: int,
-    seed: int,
-) -> np.ndarray:
-    """(T,) boolean mask as pre-training draws it by default; uniform without
-    confidences."""
-    guidance = "uniform" if confidence is None else "high"
-    masking = GuidedMasking(1, mask_prob, mask_length, guidance)
-    guide = None if confidence is None else torch.from_numpy(confidence)[None]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        mask = masking.draw(
-            torch.tensor([num_frames]), num_frames, guide, torch.tensor(0)
-        )
-    return mask[0].numpy()
 
 
 def _summary(values: np.ndarray, counts: np.ndarray | None = None) -> dict[str, float]:
@@ -134,42 +78,14 @@ def utterance_scores(scored: ScoredDataset) -> dict[str, tuple[float, float]]:
     return scores
 
 
-def mask_report(
-    scored: ScoredDataset, utts: Sequence[str], mask_prob: float, mask_length: int
-) -> dict[str, Any]:
-    """Speech share and mean confidence of all frames, and of guided and uniform masks.
-
-    Args:
-        scored: The set; audio of ``utts`` is read.
-        utts: Utterances to draw a mask for.
-        mask_prob: Share of frames to mask.
-        mask_length: Frames in a span.
-    """
-    totals = {kind: np.zeros(3) for kind in ("all", "uniform", "guided")}
-    for seed, utt in enumerate(utts):
-        s_t = scored.confidence(utt)
-        is_speech = speech_frames(scored.speech(utt), scored.grid, len(s_t))
-        masks = {"all": np.ones(len(s_t), dtype=bool)}
-        for kind, guide in (("uniform", None), ("guided", s_t)):
-            masks[kind] = draw_mask(guide, len(s_t), mask_prob, mask_length, seed)
-        for kind, mask in masks.items():
-            totals[kind] += [mask.sum(), is_speech[mask].sum(), s_t[mask].sum()]
-    report: dict[str, Any] = {"utterances": len(utts), "mask_prob": mask_prob}
-    report["mask_length"] = mask_length
-    for kind, (count, speech, confidence) in totals.items():
-        n = max(count, 1)
-        report[kind] = {"speech_share": speech / n, "confidence": confidence / n}
-    return report
-
-
 def make_report(
     scored: ScoredDataset,
     target_lang: str | None = None,
     exclude: Collection[str] = (),
     heldout: ScoredDataset | None = None,
-    mask_prob: float = 0.4,
-    mask_length: int = 10,
-    mask_utts: int = 300,
+    run: RunMasking | None = None,
+    mask_utts: int = 200,
+    cer_utts: int = 100,
 ) -> tuple[dict[str, Any], dict[str, tuple[float, float]]]:
     """All statistics of a set.
 
@@ -178,10 +94,13 @@ def make_report(
         target_lang: Value of ``utt2lang`` to tell from the others; None: no AUC.
         exclude: Utterances the scorer was trained on; AUC is also given without.
         heldout: A set of the target language that the scorer was not trained on; AUC
-            is also given with its utterances for those of ``scored``.
-        mask_prob: Share of frames to mask.
-        mask_length: Frames in a span.
+            is also given with its utterances for those of ``scored``, and the
+            scorer's error rate is measured on it.
+        run: How pre-training masks; None: with the default options, at the scorer's
+            frames.
         mask_utts: Utterances, drawn at random, whose masks are compared.
+        cer_utts: Utterances of ``heldout``, drawn at random, that are recognised;
+            0: none.
 
     Returns:
         The report for JSON, and utterance -> (confidence, seconds).
@@ -196,12 +115,10 @@ def make_report(
         )
     utts: dict[str, tuple[float, float]] = {}
     counts: dict[str, np.ndarray] = {}
-    divergences = []
     for utt in scored.audio:
         s_t = scored.confidence(utt)
         s_u = scored.utterance_confidence(utt, s_t)
         utts[utt] = (s_u, scored.seconds(utt, len(s_t)))
-        divergences.append(start_divergence(s_t))
         # one byte per frame: the histogram is exact
         seen = np.bincount(np.rint(s_t * 255).astype(int), minlength=256)
         for language in {ALL, scored.language.get(utt, ALL)}:
@@ -223,7 +140,6 @@ def make_report(
             "utterance": _summary(members[:, 0]),
             "frame": _summary(np.arange(256) / 255, counts[language]),
         }
-    report["start_divergence_nats"] = float(np.mean(divergences))
     if target_lang:
         pair = (utts, scored.language, target_lang)
         report["target_lang"], report["min_seconds"] = target_lang, MIN_SECONDS
@@ -241,7 +157,12 @@ def make_report(
             )
     rng = np.random.default_rng(0)
     some = rng.permutation(list(utts))[:mask_utts].tolist()
-    report["masks"] = mask_report(scored, some, mask_prob, mask_length)
+    run = run or RunMasking({}, scored.grid, scored.grid)
+    report["masks"] = mask_report(scored, some, run)
+    report["warnings"] = mask_warnings(report["masks"])
+    if heldout and cer_utts:
+        report["scorer"] = scorer_cer(heldout, cer_utts)
+        report["warnings"] += cer_warnings(report["scorer"])
     return report, utts
 
 
@@ -277,20 +198,10 @@ def format_report(report: Mapping[str, Any]) -> str:
                 f"AUC of {report['target_lang']} (above {report['min_seconds']:g} s"
                 f"{note}) against: {pairs or '(no utterances left)'}"
             )
-    masks = report["masks"]
-    lines.append(
-        "KL divergence of the start distribution from uniform: "
-        f"{report['start_divergence_nats']:.4f} nats"
-    )
-    lines.append(
-        f"Masks at {masks['mask_prob']:.0%}, {masks['utterances']} utterances:"
-    )
-    for kind in ("all", "uniform", "guided"):
-        name = "all frames" if kind == "all" else f"{kind} mask"
-        lines.append(
-            f"  {name:<12} speech (by energy) {masks[kind]['speech_share']:6.1%}, "
-            f"mean confidence {masks[kind]['confidence']:.3f}"
-        )
+    lines += format_masks(report["masks"])
+    if "scorer" in report:
+        lines.append(format_cer(report["scorer"]))
+    lines += (f"WARNING: {warning}" for warning in report["warnings"])
     return "\n".join(lines) + "\n"
 
 
@@ -323,8 +234,7 @@ def draw_report(
     outdir: Path,
     count: int = 4,
     target_lang: str | None = None,
-    mask_prob: float = 0.4,
-    mask_length: int = 10,
+    run: RunMasking | None = None,
 ) -> Iterator[Path]:
     """Draw the histogram of confidences and ``count`` utterances; yields the files.
 
@@ -340,9 +250,12 @@ def draw_report(
         f"{scored.data}: utterance confidence",
     )
     yield draw_histogram(path, dict(sorted(by_language.items())), title)
+    run = run or RunMasking({}, scored.grid, scored.grid)
     for seed, utt in enumerate(_choose(scored, utts, count, target_lang or "")):
-        s_t, speech = scored.confidence(utt), scored.speech(utt)
-        mask = draw_mask(s_t, len(s_t), mask_prob, mask_length, seed)
+        speech, s_t = run.read(scored, utt)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            mask = run.draw(run.guided, s_t)[0]
         title = f"{utt} {scored.language.get(utt, '')}".strip()
-        path = outdir / f"{utt}.png"
-        yield draw_utterance(path, title, speech, s_t, mask, scored.grid)
+        frames = s_t.numpy(), mask.numpy(), run.encoder_grid
+        yield draw_utterance(outdir / f"{utt}.png", title, speech, *frames)

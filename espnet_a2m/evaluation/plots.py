@@ -25,7 +25,7 @@ PANELS = {
     "accuracy": r"acc.*",
     "perplexity": r".*perplexity.*",
     "error rate": r"(cer|wer|cer_ctc)",
-    "masked fraction": r"masked_fraction",
+    "masked fraction": r"masked_(fraction|(least|most)_confident)",
     "confidence": r"(confidence|utterance_weight).*",
     "Gumbel temperature": r"gumbel_temperature",
     "gradient norm": r"grad_norm.*",
@@ -103,7 +103,9 @@ def draw_utterance(
         vmin=-70,
     )
     upper.set_ylabel("mel filter")
-    figures = f"s_u = {confidence.mean():.3f} (red), {mask.mean():.0%} masked (shaded)"
+    figures = (
+        f"mean s_t {confidence.mean():.3f} (red), {mask.mean():.0%} masked (shaded)"
+    )
     upper.set_title(f"{escape_math(title)}: {figures}", fontsize=10)
     centre = (grid.offset + grid.stride * np.arange(len(confidence))) / grid.fs
     half = grid.stride / 2 / grid.fs

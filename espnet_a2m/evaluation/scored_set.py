@@ -21,6 +21,7 @@ class ScoredDataset:
 
     Attributes:
         data: The formatted data directory.
+        scores: The directory of its confidences.
         audio: Utterance -> entry of ``wav.scp``.
         source: Utterance -> entry of ``confidence.scp``.
         utterance: Utterance -> s_u, from ``utt2conf``; empty where there is none.
@@ -31,6 +32,7 @@ class ScoredDataset:
     """
 
     data: Path
+    scores: Path
     audio: dict[str, str]
     source: dict[str, str]
     utterance: dict[str, float]
@@ -75,6 +77,7 @@ class ScoredDataset:
         counts = tables.get(samples_path, {})
         return cls(
             data,
+            confidence,
             audio=tables[wav_scp],
             source=tables[scp],
             utterance={u: float(s) for u, s in tables.get(utt2conf, {}).items()},

@@ -30,6 +30,7 @@ from espnet_a2m.losses.objective import MaskedBatch, Objective
 from espnet_a2m.losses.quantizer import GumbelQuantizer
 from espnet_a2m.losses.reduction import reduce
 from espnet_a2m.losses.utterance_weight import UtteranceWeight
+from espnet_a2m.masking.guidance_lift import masked_by_confidence
 from espnet_a2m.masking.guided import GuidedMasking
 from espnet_a2m.model.frontend import ConfidenceFrontend
 from espnet_a2m.model.label_input import LabelInput
@@ -263,6 +264,10 @@ class A2MModel(AbsESPnetModel):
             count = mask.sum().clamp(min=1)
             stats["confidence_masked"] = (confidence * mask).sum() / count
             stats["confidence_all"] = (mean * lengths).sum() / lengths.sum()
+            quarter = (lengths // 4).sum().clamp(min=1)
+            least, most = masked_by_confidence(mask, confidence, lengths)
+            stats["masked_least_confident"] = least / quarter
+            stats["masked_most_confident"] = most / quarter
         stats["utterance_weight"] = (
             torch.ones_like(stats["masked_fraction"])
             if utterance_weight is None

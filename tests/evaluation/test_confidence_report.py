@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from helpers.tiny_pretraining import CONF
 
 from espnet_a2m.confidence.interface import Scorer
 from espnet_a2m.confidence.score_set import score_set
@@ -16,14 +17,11 @@ from espnet_a2m.core.errors import DataError, UserError
 from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.data.tables import write_table
 from espnet_a2m.evaluation.confidence_report import (
-    auc,
-    draw_mask,
     format_report,
     language_auc,
     make_report,
-    speech_frames,
-    start_divergence,
 )
+from espnet_a2m.evaluation.guidance_report import auc
 from espnet_a2m.evaluation.plots import draw_curves, spans
 from espnet_a2m.evaluation.scored_set import ScoredDataset
 from espnet_a2m.training.stats import read_stats
@@ -77,42 +75,15 @@ def test_language_auc_leaves_out_short_and_excluded():
     assert language_auc(*pair, {"a", "b"}) == {}
 
 
-def test_start_divergence():
-    assert start_divergence(np.full(50, 0.7)) == pytest.approx(0.0, abs=1e-12)
-    assert start_divergence(np.zeros(5)) == 0.0
-    one_hot = np.eye(64)[3]
-    assert start_divergence(one_hot) == pytest.approx(math.log(64))
-    s = np.array([0.2, 0.6])
-    expected = 0.25 * math.log(0.5) + 0.75 * math.log(1.5)
-    assert start_divergence(s) == pytest.approx(expected)
-
-
-def test_speech_frames_find_speech_between_silences(short_utterances):
-    speech, _ = soundfile.read(short_utterances[0][1], dtype="float32")
-    silence = np.zeros(16000, dtype=np.float32)
-    padded = np.concatenate([silence, speech, silence])
-    found = speech_frames(padded, GRID, GRID.num_frames(len(padded)))
-    centre = GRID.offset + GRID.stride * np.arange(len(found))
-    inside = (centre > 16000) & (centre < 16000 + len(speech))
-    assert not found[~inside].any()
-    assert found[inside].mean() > 0.4
-
-
-def test_spans_and_masks():
+def test_spans():
     mask = np.array([1, 1, 0, 1, 0, 0, 1], dtype=bool)
     assert spans(mask) == [(0, 2), (3, 4), (6, 7)]
     assert spans(np.zeros(3, dtype=bool)) == []
-    s_t = np.r_[np.full(50, 1e-6), np.ones(50)]
-    guided = draw_mask(s_t, 100, 0.4, 10, seed=0)
-    assert guided.sum() == 40
-    # ranks are .25 and .75 in the mean: a third as many starts, whatever the scorer
-    unsure = [draw_mask(s_t, 100, 0.4, 10, seed)[:50].sum() for seed in range(100)]
-    assert 9 < np.mean(unsure) < 14
-    assert (guided == draw_mask(s_t, 100, 0.4, 10, seed=0)).all()
 
 
 def test_report_on_real_speech(scored_dirs):
     scored = ScoredDataset.load(*scored_dirs)
+    assert "scorer" not in make_report(scored, heldout=scored, cer_utts=0)[0]
     report, utts = make_report(scored, target_lang="en", heldout=scored)
     values = np.concatenate([scored.confidence(utt) for utt in scored.audio])
     frame = report["sets"]["all"]["frame"]
@@ -131,8 +102,10 @@ def test_report_on_real_speech(scored_dirs):
     masks = report["masks"]
     assert masks["guided"]["speech_share"] > masks["uniform"]["speech_share"]
     assert masks["guided"]["confidence"] > masks["uniform"]["confidence"]
-    assert report["start_divergence_nats"] > 0
-    assert "AUC of en" in format_report(json.loads(json.dumps(report)))
+    assert masks["start_divergence_nats"] > 0
+    assert report["scorer"]["reason"].endswith("data has no text")
+    lines = format_report(json.loads(json.dumps(report)))
+    assert "AUC of en" in lines and "not measured, because" in lines
 
 
 def test_command_line_writes_report_and_pictures(scored_dirs, tmp_path):
@@ -156,6 +129,28 @@ def test_command_line_writes_report_and_pictures(scored_dirs, tmp_path):
     text = (tmp_path / "report.txt").read_text(encoding="utf-8")
     assert text in done.stdout and "Masks at 65%, 5 utterances:" in text
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_report_of_a_run_and_its_scorer(data, confidence, tmp_path):
+    """The masks of a configuration; ESPnet's model of one epoch."""
+    outdir = tmp_path / "report"
+    command = [sys.executable, "-m", "espnet_a2m.bin.confidence_report"]
+    command += ["--data", data, "--confidence", confidence, "--outdir", outdir]
+    command += ["--heldout", data, confidence, "--cer_utts", "5", "--utts", "0"]
+    command += ["--ssl_config", CONF / "tiny" / "ssl_w2vbert_conformer.yaml"]
+    command += ["--ssl_args=--masking_conf guidance=low --max_epoch 2"]
+    command = [str(word) for word in command]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((outdir / "report.json").read_text(encoding="utf-8"))
+    assert found["masks"]["guidance"] == "low" and found["masks"]["guided"]["lift"] < 1
+    assert found["scorer"]["utterances"] == 5
+    assert 80 < found["scorer"]["cer"] <= 110  # it has learnt nothing yet
+    (warning,) = [x for x in found["warnings"] if "the scorer is no good" in x]
+    assert "train it longer" in warning and "--scorer_exp" in warning
+    assert f"WARNING: {warning}\n" in done.stderr
+    text = (outdir / "report.txt").read_text(encoding="utf-8")
+    assert "(greedy CTC, 5 utterances): " in text and f"WARNING: {warning}" in text
 
 
 def test_bad_input_is_named(scored_dirs, tmp_path):

@@ -176,6 +176,9 @@ def test_guidance_and_weight_reach_the_loss(short_utterances):
     uniform = step(confident, "--masking_conf", "guidance=uniform", draws=30)
     assert high["confidence_masked"] > high["confidence_all"] + 0.1
     assert abs(uniform["confidence_masked"] - uniform["confidence_all"]) < 0.05
+    most, least = "masked_most_confident", "masked_least_confident"
+    assert high[most] > 1.5 * high[least]
+    assert uniform[most] == pytest.approx(uniform[least], rel=0.3)
 
     half = torch.full((4, frames), 0.5)
     atm = step(half)
