@@ -22,7 +22,8 @@ from matplotlib.ticker import MaxNLocator  # noqa: E402
 #: Panel of training curves -> pattern of the statistics that it shows.
 PANELS = {
     "loss": r"loss(?!_scale).*",
-    "accuracy": r"acc.*",
+    "nats gained over a blind guess": r"nats_gained.*",
+    "accuracy": r"acc.*|(majority|chance)_.*",
     "perplexity": r".*perplexity.*",
     "error rate": r"(cer|wer|cer_ctc)",
     "masked fraction": r"masked_(fraction|(least|most)_confident)",
@@ -156,10 +157,13 @@ def _draw_panel(
             ]
             if points:
                 x, y = zip(*points, strict=True)
-                axes.plot(
-                    x, y, style, color=f"C{i % 10}", marker=".", ms=4, label=label
-                )
+                # what a blind guess gets is the line to be above
+                blind = key.startswith(("majority_", "chance_"))
+                colour = "grey" if blind else f"C{i % 10}"
+                axes.plot(x, y, style, color=colour, marker=".", ms=4, label=label)
                 label = None  # in the legend once
+    if name.startswith("nats"):
+        axes.axhline(0, color="grey", linewidth=0.8)
     axes.set_title(name, fontsize=9)
     axes.set_xlabel("epoch", fontsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
