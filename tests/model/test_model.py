@@ -358,7 +358,9 @@ def test_a_wait_for_the_device_would_be_seen(encoder, batch):
 
     model = build(OBJECTIVES["w2vbert"])
     make = encoder_choices.get_class(encoder)
-    model.encoder = make(80, output_size=32, attention_heads=2, num_blocks=2)
+    model.encoder = make(
+        model.frontend.output_size(), output_size=32, attention_heads=2, num_blocks=2
+    )
     # in training e_branchformer draws a number on the host, which is no wait
     model.encoder.eval()
     if encoder == "branchformer":
