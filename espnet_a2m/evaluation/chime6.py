@@ -17,6 +17,8 @@ import argparse
 import json
 from pathlib import Path
 
+import numpy as np
+
 from espnet_a2m.core.errors import DataError, main_guard, preview
 from espnet_a2m.core.files import write_atomic
 from espnet_a2m.data.corpora.chime6 import LOCATIONS, NO_LOCATION
@@ -42,13 +44,11 @@ def location_table(
         sessions: utterance -> session.
         locations: utterance -> one of `LOCATIONS`, or `NO_LOCATION`.
     """
-    sums: dict[tuple[str, str], list[int]] = {}
-    for utt, (words, errors) in counts.items():
+    sums: dict[tuple[str, str], np.ndarray] = {}
+    for utt, words_and_errors in counts.items():
         for row in (sessions[utt], "all"):
-            for column in (locations[utt], "all"):
-                cell = sums.setdefault((row, column), [0, 0])
-                cell[0] += words
-                cell[1] += errors
+            for cell in ((row, locations[utt]), (row, "all")):
+                sums[cell] = sums.get(cell, 0) + np.array(words_and_errors)
     unplaced = [NO_LOCATION] if NO_LOCATION in locations.values() else []
     columns = [*LOCATIONS, *unplaced, "all"]
     lines = ["|session|" + "|".join(columns) + "|", "|---" * (len(columns) + 1) + "|"]
@@ -63,12 +63,7 @@ def location_table(
 
 
 def find_references(data: Path, own: Path) -> Path:
-    """The reference `text` of a set: CHiME-6's own, or the set's.
-
-    Args:
-        data: the set's data directory.
-        own: the directories of CHiME-6's own preparation.
-    """
+    """The reference `text` of a set `data`: CHiME-6's `own`, or the set's."""
     corpus, _, name = data.name.partition("_")
     text = own / name / "text"
     return text if corpus == "chime6" and text.is_file() else data / "text"
@@ -83,7 +78,7 @@ def evaluate_set(
         data: the set's data directory.
         hyp: the recognised `text`; the results go beside it.
         sctk: as `espnet_a2m.evaluation.wer.evaluate`.
-        own: as `find_references`.
+        own: the directories of CHiME-6's own preparation.
 
     Raises:
         UserError: a table is not complete, or as `espnet_a2m.evaluation.wer.evaluate`.

@@ -18,10 +18,6 @@ class WeightedAccumulation:
     so far is scaled from a mean over n - 1 batches to its part of the mean over n, and
     so is the loss of the n-th: after the last one the gradient is
     ``sum_n W_n g_n / sum_n W_n`` with the weights W_n of all processes.
-
-    Args:
-        model: Whose gradients accumulate.
-        accum_grad: Batches in an update.
     """
 
     def __init__(self, model: torch.nn.Module, accum_grad: int):
