@@ -23,7 +23,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    tools = commands.add_parser("tools", help="Name the tool; fail if there is none")
+    tools = commands.add_parser("tools", help="Name the tool that will be used")
     score = commands.add_parser("score", help="WER or CER of a decoded set")
     score.add_argument("--ref", required=True, help="Reference text of the set")
     score.add_argument("--hyp", required=True, help="Decoded text")

@@ -86,16 +86,11 @@ def evaluate_set(
     utts = read_scp(data / "text")
     references = find_references(data, own)
     tables = []
-    for path, step in (
-        (data / "utt2session", "prepare the corpus"),
-        (data / "utt2location", "prepare the corpus"),
-        (references, "prepare and format the set"),
-    ):
+    for path in (data / "utt2session", data / "utt2location", references):
         table = read_scp(path)
         if missing := [utt for utt in utts if utt not in table]:
-            raise DataError(
-                f"{path}: {preview(missing)} missing; {step} again (bin.data)"
-            )
+            step = "prepare the corpus, and format the set, again (bin.data)"
+            raise DataError(f"{path}: {preview(missing)} missing; {step}")
         tables.append(table)
     sessions, locations, text = tables
     if invalid := sorted(set(locations.values()) - {*LOCATIONS, NO_LOCATION}):
@@ -119,14 +114,12 @@ def evaluate_set(
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--expdir", default="exp", help="experiments")
-    parser.add_argument("--dumpdir", default="dump", help="formatted audio")
-    parser.add_argument(
-        "--references",
-        default="data/own/chime6",
-        help="CHiME-6's own sets, for those that are called chime6_<set>",
-    )
-    parser.add_argument("--sctk", choices=("auto", "none"), default="auto")
+    add = parser.add_argument
+    add("--expdir", default="exp", help="experiments")
+    add("--dumpdir", default="dump", help="formatted audio")
+    own = "CHiME-6's own sets, for those that are called chime6_<set>"
+    add("--references", default="data/own/chime6", help=own)
+    add("--sctk", choices=("auto", "none"), default="auto")
     args = parser.parse_args(argv)
     for hyp in sorted(Path(args.expdir).glob("*/*/*/text")):
         data = Path(args.dumpdir, "raw", hyp.parent.name)

@@ -112,13 +112,6 @@ def find_results(experiments: Iterable[PathLike]) -> list[Result]:
     return results
 
 
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
 def _git(*command: str) -> str:
     try:
         return subprocess.check_output(
@@ -131,13 +124,17 @@ def _git(*command: str) -> str:
 def environment() -> str:
     """The software versions behind the results, as ESPnet lists them."""
     now = datetime.datetime.now().astimezone()
+    versions = dict.fromkeys(("espnet", "espnet_a2m", "torch"), "not installed")
+    for package in versions:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
     return (
         "## Environments\n\n"
         f"- date: `{now:%a %b %d %H:%M:%S %Z %Y}`\n"
         f"- python version: `{platform.python_version()}`\n"
-        f"- espnet version: `espnet {_version('espnet')}`\n"
-        f"- espnet_a2m version: `{_version('espnet_a2m')}`\n"
-        f"- pytorch version: `pytorch {_version('torch')}`\n"
+        f"- espnet version: `espnet {versions['espnet']}`\n"
+        f"- espnet_a2m version: `{versions['espnet_a2m']}`\n"
+        f"- pytorch version: `pytorch {versions['torch']}`\n"
         f"- Git hash: `{_git('rev-parse', 'HEAD')}`\n"
         f"  - Commit date: `{_git('log', '-1', '--format=%cd')}`\n"
     )

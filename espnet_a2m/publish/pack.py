@@ -106,7 +106,7 @@ def gather(args: argparse.Namespace, directory: Path) -> list[str]:
 
 @main_guard
 def main() -> None:
-    """Write the archive under a temporary name, then rename it."""
+    """Command line: write the archive under a temporary name, then rename it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("task", choices=["asr", "ssl"])
     parser.add_argument("--config", type=Path, required=True)

@@ -163,8 +163,9 @@ def build(args: argparse.Namespace, device: str = "cpu") -> Any:
 
     With mixed precision on a GPU, weights that autocast casts once a batch are cast.
     """
-    # a loss for ESPnet's transducer, where warp-transducer is not installed
-    sys.path.append(f"{compat.__path__[0]}/rnnt_loss")
+    rnnt_loss = f"{compat.__path__[0]}/rnnt_loss"
+    if rnnt_loss not in sys.path:  # for a transducer without warp-transducer
+        sys.path.append(rnnt_loss)
     with torch.device(device):
         model = args.task.build_model(args).train()
     for module in model.modules():  # what ESPnet builds on the CPU all the same

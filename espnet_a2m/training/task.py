@@ -48,43 +48,41 @@ from espnet_a2m.training.collate import A2MCollateFn
 from espnet_a2m.training.preprocessor import A2MPreprocessor
 from espnet_a2m.training.trainer import A2MTrainer
 
+#: What a model is built of: option -> its default and the classes to choose from.
+PARTS: dict[str, tuple[str | None, dict[str, Any]]] = {
+    "frontend": (
+        "default",
+        {
+            "default": LogMelFrontend,
+            "wav2vec_cnn": CNNFrontend,
+            "sliding_window": SlidingWindow,
+        },
+    ),
+    "specaug": (None, {"specaug": SpecAug}),
+    "normalize": (
+        "utterance_mvn",
+        {"global_mvn": GlobalMVN, "utterance_mvn": UtteranceMVN},
+    ),
+    "preencoder": (None, {"linear": LinearProjection, "sinc": LightweightSincConvs}),
+    "encoder": (
+        "conformer",
+        {
+            "conformer": ConformerEncoder,
+            "transformer": TransformerEncoder,
+            "branchformer": BranchformerEncoder,
+            "e_branchformer": EBranchformerEncoder,
+        },
+    ),
+    "quantizer": ("gumbel", {"gumbel": GumbelQuantizer}),
+    "masking": ("guided", {"guided": GuidedMasking}),
+    "model": ("a2m", {"a2m": A2MModel}),
+}
+OPTIONAL = ("specaug", "normalize", "preencoder")
 # Registries of our own: ESPnet's are shared by whoever imports them.
-frontend_choices = ClassChoices(
-    "frontend",
-    dict(
-        default=LogMelFrontend,
-        wav2vec_cnn=CNNFrontend,
-        sliding_window=SlidingWindow,
-    ),
-    default="default",
-)
-specaug_choices = ClassChoices("specaug", dict(specaug=SpecAug), optional=True)
-normalize_choices = ClassChoices(
-    "normalize",
-    dict(global_mvn=GlobalMVN, utterance_mvn=UtteranceMVN),
-    default="utterance_mvn",
-    optional=True,
-)
-preencoder_choices = ClassChoices(
-    "preencoder",
-    dict(linear=LinearProjection, sinc=LightweightSincConvs),
-    optional=True,
-)
-encoder_choices = ClassChoices(
-    "encoder",
-    dict(
-        conformer=ConformerEncoder,
-        transformer=TransformerEncoder,
-        branchformer=BranchformerEncoder,
-        e_branchformer=EBranchformerEncoder,
-    ),
-    default="conformer",
-)
-quantizer_choices = ClassChoices(
-    "quantizer", dict(gumbel=GumbelQuantizer), default="gumbel"
-)
-masking_choices = ClassChoices("masking", dict(guided=GuidedMasking), default="guided")
-model_choices = ClassChoices("model", dict(a2m=A2MModel), default="a2m")
+part_choices = {
+    name: ClassChoices(name, classes, default=default, optional=name in OPTIONAL)
+    for name, (default, classes) in PARTS.items()
+}
 loss_choices = ClassChoices(
     "loss",
     dict(
@@ -121,17 +119,17 @@ def construct(
     return cls(**given, **conf)
 
 
-def build(choices: ClassChoices, args: argparse.Namespace, **given: Any) -> Any:
-    """Build what ``--<name>`` and ``--<name>_conf`` describe, or None.
+def build(part: str, args: argparse.Namespace, **given: Any) -> Any:
+    """Build what ``--<part>`` and ``--<part>_conf`` describe, or None.
 
     Raises:
-        ConfigError: ``<name>_conf`` has a key that the class does not take.
+        ConfigError: ``<part>_conf`` has a key that the class does not take.
     """
-    choice = getattr(args, choices.name)
+    choice, option = getattr(args, part), f"{part}_conf"
     if choice is None:
         return None
-    conf = getattr(args, f"{choices.name}_conf")
-    return construct(choices.get_class(choice), conf, f"{choices.name}_conf", given)
+    cls = part_choices[part].get_class(choice)
+    return construct(cls, getattr(args, option), option, given)
 
 
 def sampling_rate(args: argparse.Namespace) -> int:
@@ -167,7 +165,7 @@ def build_frontend(args: argparse.Namespace) -> AbsFrontend:
         ConfigError: A key is unknown, or a setting would make an utterance's features
             depend on its neighbours in the batch.
     """
-    frontend = build(frontend_choices, args)
+    frontend = build("frontend", args)
     if getattr(frontend, "normalize_audio", False):
         raise ConfigError(
             "frontend_conf.normalize_audio: ESPnet normalises over the padded batch, "
@@ -191,7 +189,7 @@ def build_losses(
         loss_cls = loss_choices.get_class(loss["name"])
         if "quantizer" in inspect.signature(loss_cls).parameters and not quantizer:
             size = parts["input_size"]
-            quantizer = build(quantizer_choices, args, input_size=size)
+            quantizer = build("quantizer", args, input_size=size)
         given = {**parts, "quantizer": quantizer}
         losses.append(
             construct(loss_cls, loss.get("conf", {}), f"loss[{i}].conf", given)
@@ -202,16 +200,7 @@ def build_losses(
 class A2MTask(SSLTask):
     """Masked speech modelling with Ask2Mask in ESPnet's own trainer."""
 
-    class_choices_list = [
-        frontend_choices,
-        specaug_choices,
-        normalize_choices,
-        preencoder_choices,
-        encoder_choices,
-        quantizer_choices,
-        masking_choices,
-        model_choices,
-    ]
+    class_choices_list = list(part_choices.values())
     trainer = A2MTrainer
 
     @classmethod
@@ -305,12 +294,12 @@ class A2MTask(SSLTask):
         fs = sampling_rate(args)
         frontend = build_frontend(args)
         size = feats_size = frontend.output_size()
-        specaug = build(specaug_choices, args)
-        normalize = build(normalize_choices, args)
-        preencoder = build(preencoder_choices, args, input_size=size)
+        specaug = build("specaug", args)
+        normalize = build("normalize", args)
+        preencoder = build("preencoder", args, input_size=size)
         if preencoder is not None:
             size = preencoder.output_size()
-        encoder = build(encoder_choices, args, input_size=size)
+        encoder = build("encoder", args, input_size=size)
         width = encoder.output_size()
         convs = input_convs(encoder)
         encoder_grid = frontend_grid(frontend, fs).after(convs)
@@ -329,14 +318,14 @@ class A2MTask(SSLTask):
         check_num_classes(args.label_grid, losses)
         label_grid = load_grid(args, "label_grid")
         model = build(
-            model_choices,
+            "model",
             args,
             frontend=frontend,
             specaug=specaug,
             normalize=normalize,
             preencoder=preencoder,
             encoder=encoder,
-            masking=build(masking_choices, args, size=width),
+            masking=build("masking", args, size=width),
             quantizer=quantizer,
             losses=losses,
             confidence=confidence,
