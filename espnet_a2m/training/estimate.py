@@ -13,7 +13,6 @@ import argparse
 import dataclasses
 import inspect
 import math
-import operator
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -101,14 +100,11 @@ def task_of(config: Mapping[str, Any]) -> str:
 
 
 def load_args(path: str | Path, num_tokens: int) -> argparse.Namespace:
-    """Options of a configuration, without those that need files: they change no size.
+    """Options of a YAML file for ``espnet_a2m.bin.ssl_train`` or ``asr_train``.
 
-    Added are ``task``, ``given`` (the file's own keys), ``warmup_steps`` and ``crop``
-    (seconds), which may be None.
-
-    Args:
-        path: YAML file for ``espnet_a2m.bin.ssl_train`` or ``asr_train``.
-        num_tokens: Vocabulary of a recogniser.
+    Those that need files are left out: they change no size. Added are ``task``,
+    ``given`` (the file's own keys), ``precision``, ``warmup_steps`` and ``crop``
+    (seconds), which may be None, and a recogniser's ``num_tokens`` tokens.
 
     Raises:
         UserError: It is no such file, reads further files, or has impossible numbers.
@@ -120,6 +116,7 @@ def load_args(path: str | Path, num_tokens: int) -> argparse.Namespace:
     task: Any = {"ssl": A2MTask, "asr": A2MASRTask}[kind]
     args = task.get_parser().parse_args(["--config", str(path), "--output_dir", "-"])
     args.task, args.given = task, set(config)
+    args.precision = "16 bits (use_amp)" if args.use_amp else "float32"
     args.normalize = args.crop = args.warmup_steps = None
     if kind == "ssl":
         args.crop = args.collate_fn_conf.get("crop_duration", 32.0)
@@ -175,8 +172,9 @@ def build(args: argparse.Namespace, device: str = "cpu") -> Any:
         for name, x in list(module.named_parameters(recurse=False)):
             x = x.detach().to(device, HALF if is_cast else x.dtype)
             module._parameters[name] = torch.nn.Parameter(x)
-    for name in args.freeze_param:
-        operator.attrgetter(name)(model).requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        if any(f"{name}.".startswith(f"{x}.") for x in args.freeze_param):
+            parameter.requires_grad = False
     return model
 
 
@@ -257,13 +255,9 @@ def count_step(
     tokens_per_second: float,
     longest: float | None = None,
 ) -> StepCount:
-    """Count a training step on one utterance.
+    """Count a training step on one utterance; its memory on one of ``longest`` seconds.
 
-    Args:
-        args: Of :func:`load_args`.
-        seconds: Length of the utterance.
-        tokens_per_second: Of a recogniser's transcripts.
-        longest: Length of the utterance that memory is counted for; None: the same.
+    A recogniser's transcripts have ``tokens_per_second``.
 
     Raises:
         UserError: The model cannot be built, or the utterance is too short for it.
@@ -338,18 +332,13 @@ def in_a_batch(batch_bins: int, samples: int, ngpu: int) -> int:
     return max(batch_bins // samples + 1, ngpu)
 
 
-def precision(args: argparse.Namespace) -> str:
-    """Of the products and convolutions."""
-    return "16 bits (use_amp)" if args.use_amp else "float32"
-
-
 def memory(
     args: argparse.Namespace, count: StepCount, resources: Resources
 ) -> Iterator[Estimate]:
     """Of the GPU that has most of a batch of the longest utterances."""
     samples = int(count.longest * sampling_rate(args))
     times = -(-in_a_batch(args.batch_bins, samples, resources.ngpu) // resources.ngpu)
-    counted = f"counted for {count.longest:g} s, times {times}, {precision(args)}"
+    counted = f"counted for {count.longest:g} s, times {times}, {args.precision}"
     parts = [
         ("parameters and buffers", count.model, "the model as built"),
         ("gradients", count.gradients, "after a counted step"),
@@ -454,7 +443,7 @@ def estimate(
     low, high = resources.utilisation[0], resources.utilisation[-1]
     is_range = low < high
     share = f"{low:g} to {high:g}, assumed" if is_range else f"{low:g}, as given"
-    basis = f"{ngpu} {resources.gpu} of {peak:g} TFLOP/s in {precision(args)} at "
+    basis = f"{ngpu} {resources.gpu} of {peak:g} TFLOP/s in {args.precision} at "
     basis += f"utilisation {share}; validation and waiting for data left out"
     update = count.flops * fullest * args.accum_grad / (peak * 1e12)  # s, all utilised
     days = update * updates / 86400

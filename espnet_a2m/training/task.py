@@ -226,23 +226,13 @@ class A2MTask(SSLTask):
             ],
             help="Objectives, a list of {name, conf}; in YAML only",
         )
-        for option, source in (
-            ("--confidence_grid", "confidence.scp by bin.score"),
-            ("--label_grid", "labels.scp by bin.labels"),
-        ):
-            add(option, help=f"grid.json that was written beside {source}")
-        for option, text in (
-            (
-                "--online_scorer_conf",
-                "Compute confidences while training, in place of a stream of them: "
-                "scorer (espnet) and its options, such as model_file and measure",
-            ),
-            (
-                "--collate_fn_conf",
-                "crop_duration: longest audio of a batch in seconds",
-            ),
-        ):
-            add(option, action=NestedDictAction, default={}, help=text)
+        add("--confidence_grid", help="grid.json beside confidence.scp (bin.score)")
+        add("--label_grid", help="grid.json beside labels.scp (bin.labels)")
+        online = "Compute confidences while training, in place of a stream of them: "
+        online += "scorer (espnet) and its options, such as model_file and measure"
+        add("--online_scorer_conf", action=NestedDictAction, default={}, help=online)
+        crop = "crop_duration: longest audio of a batch in seconds"
+        add("--collate_fn_conf", action=NestedDictAction, default={}, help=crop)
         for class_choices in cls.class_choices_list:
             class_choices.add_arguments(group)
 
