@@ -36,18 +36,11 @@ from espnet_a2m.training.monitor import CollapseMonitor, MonitorOptions
 
 @dataclasses.dataclass(kw_only=True)
 class ResumableTrainerOptions(TrainerOptions):
-    """ESPnet's options and ours.
+    """ESPnet's options and ours."""
 
-    Attributes:
-        save_interval_updates: Updates between two saved states; 0: only at the end of
-            an epoch.
-        monitor: Limits at which training stops.
-        streaks: What :class:`CollapseMonitor` counts from epoch to epoch.
-    """
-
-    save_interval_updates: int
-    monitor: MonitorOptions
-    streaks: dict[str, int] = dataclasses.field(
+    save_interval_updates: int  # between two saved states; 0: only at an epoch's end
+    monitor: MonitorOptions  # limits at which training stops
+    streaks: dict[str, int] = dataclasses.field(  # kept from epoch to epoch
         default_factory=lambda: {"nonfinite": 0, "collapsed": 0}
     )
 
