@@ -141,6 +141,6 @@ def count(tiny):
     """A step of it."""
     from helpers.planning import SECONDS
 
-    from espnet_a2m.training.step_count import count_step
+    from espnet_a2m.training.estimate import count_step
 
     return count_step(tiny, SECONDS, tokens_per_second=4)

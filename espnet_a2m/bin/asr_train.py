@@ -12,13 +12,6 @@ from collections.abc import Sequence
 from espnet_a2m.core.errors import main_guard
 
 
-def get_parser():
-    """Return ESPnet's parser with the options of our trainer."""
-    from espnet_a2m.training.asr_task import A2MASRTask
-
-    return A2MASRTask.get_parser()
-
-
 @main_guard
 def main(cmd: Sequence[str] | None = None) -> None:
     """Train, or collect statistics with ``--collect_stats true``."""

@@ -10,24 +10,17 @@ from espnet_a2m.core.errors import main_guard
 from espnet_a2m.training.validate_config import TASKS, check_config
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """Return the options of this command."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--task",
-        required=True,
-        choices=TASKS,
-        help="What will read them: espnet_a2m.bin.asr_train, espnet_a2m.bin.ssl_train "
-        "or espnet2.bin.asr_inference",
-    )
-    parser.add_argument("config", nargs="+", help="YAML files, as given to --config")
-    return parser
-
-
 @main_guard
 def main(cmd: Sequence[str] | None = None) -> None:
     """Print one line for each good file; stop at the first bad one."""
-    args = get_parser().parse_args(cmd)
+    parser = argparse.ArgumentParser(description=__doc__)
+    readers = "espnet_a2m.bin.asr_train, espnet_a2m.bin.ssl_train or "
+    readers += "espnet2.bin.asr_inference"
+    parser.add_argument(
+        "--task", required=True, choices=TASKS, help=f"What will read them: {readers}"
+    )
+    parser.add_argument("config", nargs="+", help="YAML files, as given to --config")
+    args = parser.parse_args(cmd)
     import_quietly("espnet2.tasks.asr")
     for path in args.config:
         check_config(path, args.task)

@@ -20,16 +20,6 @@ from espnet_a2m.core.errors import main_guard
 DEFAULTS = {"normalize": "utterance_mvn"}
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """The options of this command."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--keys", nargs="+", required=True, help="Keys, in this order")
-    parser.add_argument("config", nargs="+", help="YAML files, as given to --config")
-    return parser
-
-
 def module_name(value: Any) -> str:
     """The name of a module as ESPnet's command line reads it; "none" for no module."""
     name = "".join(str(value).split()).lower()
@@ -39,7 +29,12 @@ def module_name(value: Any) -> str:
 @main_guard
 def main(cmd: Sequence[str] | None = None) -> None:
     """Print a line for each file and key."""
-    args = get_parser().parse_args(cmd)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--keys", nargs="+", required=True, help="Keys, in this order")
+    parser.add_argument("config", nargs="+", help="YAML files, as given to --config")
+    args = parser.parse_args(cmd)
     for path in args.config:
         config = load_config(path) if Path(path).exists() else {}
         for key in args.keys:

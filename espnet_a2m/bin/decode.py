@@ -23,8 +23,9 @@ from espnet_a2m.bin.jobs import add_job_options, job_command, parse_shard
 from espnet_a2m.core.errors import main_guard
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """The options of this command."""
+@main_guard
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Decode ``--data`` into ``--outdir``; a second call resumes."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -35,15 +36,9 @@ def get_parser() -> argparse.ArgumentParser:
     option("--outdir", type=Path, required=True)
     option("--type", default="sound", help="ESPnet's type of wav.scp [sound]")
     add_job_options(option)
-    return parser
-
-
-@main_guard
-def main(cmd: Sequence[str] | None = None) -> None:
-    """Decode ``--data`` into ``--outdir``; a second call resumes."""
     words = list(sys.argv[1:] if cmd is None else cmd)
     words = [word for word in words if word != "--"]  # it may set ESPnet's options off
-    args, options = get_parser().parse_known_args(words)
+    args, options = parser.parse_known_args(words)
     shard = parse_shard(args)
     os.environ["OMP_NUM_THREADS"] = "1"  # the jobs are the threads; before torch
     from espnet_a2m.evaluation.decode import decode_chunk, hypotheses

@@ -9,18 +9,13 @@ from pathlib import Path
 from espnet_a2m.core.errors import UserError, main_guard
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """Return the options of this command."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("experiment", metavar="EXPDIR", help="Has checkpoint.pth")
-    parser.add_argument("--output", help="PNG to write instead")
-    return parser
-
-
 @main_guard
 def main(cmd: Sequence[str] | None = None) -> None:
     """Read the statistics of each epoch and draw them."""
-    args = get_parser().parse_args(cmd)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("experiment", metavar="EXPDIR", help="Has checkpoint.pth")
+    parser.add_argument("--output", help="PNG to write instead")
+    args = parser.parse_args(cmd)
     from espnet_a2m.evaluation.plots import draw_curves
     from espnet_a2m.training.stats import read_stats
 

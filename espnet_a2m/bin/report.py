@@ -16,13 +16,14 @@ from espnet_a2m.core.errors import main_guard
 UNITS = {"word": "WER", "char": "CER"}
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """The options of the three commands."""
+@main_guard
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Run one of the commands."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    tools = commands.add_parser("tools", help="Name the tool; fail if there is none")
+    tools = commands.add_parser("tools", help="Name the tool that will be used")
     score = commands.add_parser("score", help="WER or CER of a decoded set")
     score.add_argument("--ref", required=True, help="Reference text of the set")
     score.add_argument("--hyp", required=True, help="Decoded text")
@@ -30,28 +31,22 @@ def get_parser() -> argparse.ArgumentParser:
     score.add_argument("--unit", required=True, choices=UNITS)
     sctk = "auto: sclite if it is installed, else jiwer; none: jiwer"
     for command in (tools, score):
-        command.add_argument(
-            "--sctk", default="auto", choices=["auto", "none"], help=sctk
-        )
+        choices = ["auto", "none"]
+        command.add_argument("--sctk", default="auto", choices=choices, help=sctk)
     results = commands.add_parser("results", help="Tables of evaluated experiments")
     results.add_argument("experiments", nargs="+", metavar="EXPDIR")
     results.add_argument("--output", default="RESULTS.md")
-    return parser
-
-
-@main_guard
-def main(cmd: Sequence[str] | None = None) -> None:
-    """Run one of the commands."""
-    args = get_parser().parse_args(cmd)
-    from espnet_a2m.evaluation import results, wer
+    args = parser.parse_args(cmd)
+    from espnet_a2m.evaluation.results import write_results
+    from espnet_a2m.evaluation.wer import describe_tool, evaluate
 
     if args.command == "tools":
-        print(f"error rates by {wer.describe_tool(args.sctk)}")
+        print(f"error rates by {describe_tool(args.sctk)}")
     elif args.command == "score":
-        row = wer.evaluate(args.ref, args.hyp, args.outdir, args.unit, args.sctk)
+        row = evaluate(args.ref, args.hyp, args.outdir, args.unit, args.sctk)
         print(f"{UNITS[args.unit]} {row['Err']:.1f} %: {args.outdir}/result.txt")
     else:
-        print(results.write_results(args.experiments, args.output), end="")
+        print(write_results(args.experiments, args.output), end="")
         print(f"written to {args.output}")
 
 

@@ -23,20 +23,15 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from espnet_a2m.bin import import_quietly
 from espnet_a2m.bin.jobs import add_job_options, job_command, parse_shard
 from espnet_a2m.core.errors import main_guard
 
-#: Options of this command that are options of the scorer -> their names there
-SCORER_OPTIONS = {
-    "asr_model_file": "model_file",
-    "asr_train_config": "config_file",
-    "trust_checkpoint": "trust_checkpoint",
-    "measure": "measure",
-    "blank": "blank",
-    "temperature": "temperature",
+#: Options of the scorer that this command has, too
+SHORT = {
+    *("model_file", "config_file", "trust_checkpoint"),
+    *("measure", "blank", "temperature"),
 }
 
 
@@ -51,17 +46,10 @@ def get_parser() -> argparse.ArgumentParser:
     option = parser.add_argument
     option("--data", required=True, help="Formatted data directory")
     option("--output_dir", required=True)
-    option(
-        "--scorer",
-        default="espnet",
-        help="espnet, hf, ctm, energy, or package.module:Class of your own [espnet]",
-    )
-    option(
-        "--scorer_conf",
-        action=NestedDictAction,
-        default={},
-        help="Options of the scorer, key=value; may be repeated",
-    )
+    names = "espnet, hf, ctm, energy, or package.module:Class of your own [espnet]"
+    option("--scorer", default="espnet", help=names)
+    conf = "Options of the scorer, key=value; may be repeated"
+    option("--scorer_conf", action=NestedDictAction, default={}, help=conf)
     option(
         "--batch_seconds",
         type=float,
@@ -71,10 +59,20 @@ def get_parser() -> argparse.ArgumentParser:
     option("--ngpu", type=int, default=0, help="0: CPU, 1: GPU [0]")
     add_job_options(option)
     option("--num_threads", type=int, default=1, help="Threads on a CPU [1]")
-    group = parser.add_argument_group("short for --scorer_conf")
+    group = parser.add_argument_group(
+        "short for --scorer_conf", argument_default=argparse.SUPPRESS
+    )
     option = group.add_argument
-    option("--asr_model_file", help="model_file of espnet: a checkpoint with CTC")
-    option("--asr_train_config", help="config_file of espnet [config.yaml beside it]")
+    option(
+        "--asr_model_file",
+        dest="model_file",
+        help="model_file of espnet: a checkpoint with CTC",
+    )
+    option(
+        "--asr_train_config",
+        dest="config_file",
+        help="config_file of espnet [config.yaml beside it]",
+    )
     option(
         "--trust_checkpoint",
         type=str2bool,
@@ -101,13 +99,6 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def scorer_conf(args: argparse.Namespace) -> dict[str, Any]:
-    """Options of the scorer from ``--scorer_conf`` and what is short for it."""
-    given = {name: getattr(args, option) for option, name in SCORER_OPTIONS.items()}
-    short = {name: value for name, value in given.items() if value is not None}
-    return {**args.scorer_conf, **short}
-
-
 @main_guard
 def main(cmd: Sequence[str] | None = None) -> None:
     """Score ``--data`` into ``--output_dir``; a second call resumes."""
@@ -117,7 +108,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
 
     shard = parse_shard(args)
     data, output = Path(args.data), Path(args.output_dir)
-    conf = scorer_conf(args)
+    short = {name: value for name, value in vars(args).items() if name in SHORT}
+    conf = {**args.scorer_conf, **short}
     metadata = {"scorer": args.scorer, "conf": conf}
     if shard is None:
         scores = ShardedSet(data, output, CONFIDENCES, metadata)

@@ -8,13 +8,6 @@ from collections.abc import Sequence
 from espnet_a2m.core.errors import main_guard
 
 
-def get_parser():
-    """Return ESPnet's parser with the options of masked speech modelling."""
-    from espnet_a2m.training.task import A2MTask
-
-    return A2MTask.get_parser()
-
-
 @main_guard
 def main(cmd: Sequence[str] | None = None) -> None:
     """Train, or collect statistics with ``--collect_stats true``."""

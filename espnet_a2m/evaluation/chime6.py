@@ -17,6 +17,8 @@ import argparse
 import json
 from pathlib import Path
 
+import numpy as np
+
 from espnet_a2m.core.errors import DataError, main_guard, preview
 from espnet_a2m.core.files import write_atomic
 from espnet_a2m.data.corpora.chime6 import LOCATIONS, NO_LOCATION
@@ -42,13 +44,11 @@ def location_table(
         sessions: utterance -> session.
         locations: utterance -> one of `LOCATIONS`, or `NO_LOCATION`.
     """
-    sums: dict[tuple[str, str], list[int]] = {}
-    for utt, (words, errors) in counts.items():
+    sums: dict[tuple[str, str], np.ndarray] = {}
+    for utt, words_and_errors in counts.items():
         for row in (sessions[utt], "all"):
-            for column in (locations[utt], "all"):
-                cell = sums.setdefault((row, column), [0, 0])
-                cell[0] += words
-                cell[1] += errors
+            for cell in ((row, locations[utt]), (row, "all")):
+                sums[cell] = sums.get(cell, 0) + np.array(words_and_errors)
     unplaced = [NO_LOCATION] if NO_LOCATION in locations.values() else []
     columns = [*LOCATIONS, *unplaced, "all"]
     lines = ["|session|" + "|".join(columns) + "|", "|---" * (len(columns) + 1) + "|"]
@@ -63,12 +63,7 @@ def location_table(
 
 
 def find_references(data: Path, own: Path) -> Path:
-    """The reference `text` of a set: CHiME-6's own, or the set's.
-
-    Args:
-        data: the set's data directory.
-        own: the directories of CHiME-6's own preparation.
-    """
+    """The reference `text` of a set `data`: CHiME-6's `own`, or the set's."""
     corpus, _, name = data.name.partition("_")
     text = own / name / "text"
     return text if corpus == "chime6" and text.is_file() else data / "text"
@@ -83,7 +78,7 @@ def evaluate_set(
         data: the set's data directory.
         hyp: the recognised `text`; the results go beside it.
         sctk: as `espnet_a2m.evaluation.wer.evaluate`.
-        own: as `find_references`.
+        own: the directories of CHiME-6's own preparation.
 
     Raises:
         UserError: a table is not complete, or as `espnet_a2m.evaluation.wer.evaluate`.
@@ -91,16 +86,11 @@ def evaluate_set(
     utts = read_scp(data / "text")
     references = find_references(data, own)
     tables = []
-    for path, step in (
-        (data / "utt2session", "prepare the corpus"),
-        (data / "utt2location", "prepare the corpus"),
-        (references, "prepare and format the set"),
-    ):
+    for path in (data / "utt2session", data / "utt2location", references):
         table = read_scp(path)
         if missing := [utt for utt in utts if utt not in table]:
-            raise DataError(
-                f"{path}: {preview(missing)} missing; {step} again (bin.data)"
-            )
+            step = "prepare the corpus, and format the set, again (bin.data)"
+            raise DataError(f"{path}: {preview(missing)} missing; {step}")
         tables.append(table)
     sessions, locations, text = tables
     if invalid := sorted(set(locations.values()) - {*LOCATIONS, NO_LOCATION}):
@@ -124,14 +114,12 @@ def evaluate_set(
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--expdir", default="exp", help="experiments")
-    parser.add_argument("--dumpdir", default="dump", help="formatted audio")
-    parser.add_argument(
-        "--references",
-        default="data/own/chime6",
-        help="CHiME-6's own sets, for those that are called chime6_<set>",
-    )
-    parser.add_argument("--sctk", choices=("auto", "none"), default="auto")
+    add = parser.add_argument
+    add("--expdir", default="exp", help="experiments")
+    add("--dumpdir", default="dump", help="formatted audio")
+    own = "CHiME-6's own sets, for those that are called chime6_<set>"
+    add("--references", default="data/own/chime6", help=own)
+    add("--sctk", choices=("auto", "none"), default="auto")
     args = parser.parse_args(argv)
     for hyp in sorted(Path(args.expdir).glob("*/*/*/text")):
         data = Path(args.dumpdir, "raw", hyp.parent.name)

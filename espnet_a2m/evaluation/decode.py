@@ -19,13 +19,9 @@ CHUNK_UTTERANCES = 200
 def hypotheses(
     data: Path, output: Path, options: Sequence[str], num_shards: int
 ) -> ShardedSet:
-    """The file ``text`` of a set, to be written by `decode_chunk`.
+    """The file ``text`` of a formatted set, to be written by `decode_chunk`.
 
-    Args:
-        data: Formatted data directory.
-        output: Where ``text`` goes.
-        options: Of asr_inference.
-        num_shards: Number of jobs, each of which gets something to do.
+    ``options`` are asr_inference's. Each of ``num_shards`` jobs gets something to do.
     """
     files = {word.rpartition("=")[2] for word in options}
     digests = {name: file_digest(name) for name in files if os.path.isfile(name)}
@@ -38,13 +34,13 @@ def hypotheses(
 def decode_chunk(
     chunk: Chunk, stem: Path, wav_scp: Path, kind: str, options: Sequence[str]
 ) -> None:
-    """Write the hypotheses of a chunk to ``<stem>.text``.
+    """Write the hypotheses of a chunk of a set to ``<stem>.text``.
 
     Args:
         chunk: Some utterances.
         stem: Path of the table without suffix.
-        wav_scp: Table of the set.
-        kind: ESPnet's type of it.
+        wav_scp: Table of the set, of ESPnet's type ``kind``.
+        kind: ``sound`` or another.
         options: Of asr_inference.
 
     Raises:

@@ -25,37 +25,24 @@ RESAMPLES = 1000
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """Error rates of one decoded set.
+    """Error rates of one decoded set."""
 
-    Attributes:
-        experiment: Directory of the model.
-        decoding: Name of the decoding directory in it.
-        dataset: Test set.
-        measure: WER, CER or TER.
-        row: ESPnet's columns.
-        interval: 95 % confidence interval of ``Err``, if known.
-        wer_tool: Tool that computed the error rates.
-    """
-
-    experiment: Path
-    decoding: str
-    dataset: str
-    measure: str
-    row: dict[str, float]
-    interval: tuple[float, float] | None
-    wer_tool: str
+    experiment: Path  # directory of the model
+    decoding: str  # name of the decoding directory in it
+    dataset: str  # test set
+    measure: str  # WER, CER or TER
+    row: dict[str, float]  # ESPnet's columns
+    interval: tuple[float, float] | None  # 95 % confidence interval of Err, if known
+    wer_tool: str  # that computed the error rates
 
 
 def bootstrap_interval(utterances: Iterable[tuple[int, int]]) -> tuple[float, float]:
-    """95 % confidence interval of the error rate, resampling utterances.
+    """95 % confidence interval of the error rate in percent, resampling utterances.
 
     Bisani and Ney, ICASSP 2004: the test set is resampled with replacement.
 
     Args:
         utterances: (tokens of the reference, errors) of each.
-
-    Returns:
-        The 2.5th and 97.5th percentile of the error rate, in percent.
     """
     words, errors = np.array(list(utterances), dtype=float).T
     rng = np.random.default_rng(0)
@@ -63,8 +50,8 @@ def bootstrap_interval(utterances: Iterable[tuple[int, int]]) -> tuple[float, fl
     for _ in range(RESAMPLES):
         drawn = rng.integers(len(words), size=len(words))
         rates.append(100 * errors[drawn].sum() / max(words[drawn].sum(), 1))
-    low, high = np.percentile(rates, (2.5, 97.5))
-    return float(low), float(high)
+    low, high = np.percentile(rates, (2.5, 97.5)).tolist()
+    return low, high
 
 
 def read_result(directory: Path, experiment: Path, measure: str) -> Result | None:
@@ -125,19 +112,11 @@ def find_results(experiments: Iterable[PathLike]) -> list[Result]:
     return results
 
 
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
 def _git(*command: str) -> str:
     try:
-        done = subprocess.run(
-            ["git", *command], capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
+        return subprocess.check_output(
+            ["git", *command], text=True, stderr=subprocess.DEVNULL
+        ).strip()
     except (OSError, subprocess.CalledProcessError):
         return "not in a git repository"
 
@@ -145,13 +124,17 @@ def _git(*command: str) -> str:
 def environment() -> str:
     """The software versions behind the results, as ESPnet lists them."""
     now = datetime.datetime.now().astimezone()
+    versions = dict.fromkeys(("espnet", "espnet_a2m", "torch"), "not installed")
+    for package in versions:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
     return (
         "## Environments\n\n"
         f"- date: `{now:%a %b %d %H:%M:%S %Z %Y}`\n"
         f"- python version: `{platform.python_version()}`\n"
-        f"- espnet version: `espnet {_version('espnet')}`\n"
-        f"- espnet_a2m version: `{_version('espnet_a2m')}`\n"
-        f"- pytorch version: `pytorch {_version('torch')}`\n"
+        f"- espnet version: `espnet {versions['espnet']}`\n"
+        f"- espnet_a2m version: `{versions['espnet_a2m']}`\n"
+        f"- pytorch version: `pytorch {versions['torch']}`\n"
         f"- Git hash: `{_git('rev-parse', 'HEAD')}`\n"
         f"  - Commit date: `{_git('log', '-1', '--format=%cd')}`\n"
     )
@@ -167,7 +150,8 @@ def summary(results: list[Result]) -> str:
         if r.interval:
             cell += " [{:.1f}, {:.1f}]".format(*r.interval)
         rows.setdefault(name, {})[f"{r.dataset} {r.measure}"] = cell
-    columns = sorted({c for row in rows.values() for c in row}, key=_column_order)
+    order = sorted({(r.dataset, list(MEASURES).index(r.measure)) for r in results})
+    columns = [f"{dataset} {list(MEASURES)[i]}" for dataset, i in order]
     table = [["experiment", *columns]]
     table += [[name, *(row.get(c, "") for c in columns)] for name, row in rows.items()]
     widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
@@ -179,31 +163,22 @@ def summary(results: list[Result]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _column_order(column: str) -> tuple[str, int]:
-    dataset, measure = column.rsplit(" ", 1)
-    return dataset, list(MEASURES).index(measure)
-
-
 def tables(results: list[Result]) -> str:
     """ESPnet's table of each experiment and measure."""
     parts = []
     for experiment in dict.fromkeys(r.experiment for r in results):
         parts.append(f"## {experiment}\n")
         for measure in MEASURES:
-            rows = [
-                r
-                for r in results
-                if r.experiment == experiment and r.measure == measure
-            ]
-            if not rows:
-                continue
-            parts.append(f"### {measure}\n\n|dataset|{'|'.join(COLUMNS)}|")
-            parts.append("|---" * (len(COLUMNS) + 1) + "|")
+            names = (experiment, measure)
+            rows = [r for r in results if (r.experiment, r.measure) == names]
+            if rows:
+                parts.append(f"### {measure}\n\n|dataset|{'|'.join(COLUMNS)}|")
+                parts.append("|---" * (len(COLUMNS) + 1) + "|")
             for r in rows:
                 counts = "|".join(f"{r.row[c]:.0f}" for c in COLUMNS[:2])
                 rates = "|".join(f"{r.row[c]:.1f}" for c in COLUMNS[2:])
                 parts.append(f"|{r.decoding}/{r.dataset}|{counts}|{rates}|")
-            parts.append("")
+            parts += [""] if rows else []
     return "\n".join(parts)
 
 

@@ -111,9 +111,9 @@ class RunMasking:
         frontend = task.build_frontend(args)
         size = frontend.output_size()
         with torch.device("meta"):  # only its shape is asked
-            preencoder = task.build(task.preencoder_choices, args, input_size=size)
+            preencoder = task.build("preencoder", args, input_size=size)
             size = size if preencoder is None else preencoder.output_size()
-            encoder = task.build(task.encoder_choices, args, input_size=size)
+            encoder = task.build("encoder", args, input_size=size)
         grid = task.frontend_grid(frontend, fs).after(task.input_convs(encoder))
         conf = {**args.masking_conf, **masking_conf}
         crop = None if crop is None else int(crop * fs)

@@ -17,29 +17,17 @@ from espnet_a2m.data.tables import Keys, iter_scp, join_utterances, to_count
 
 @dataclasses.dataclass
 class ScoredDataset:
-    """A data directory with its confidences, or a random sample of its utterances.
+    """A data directory with its confidences, or a random sample of its utterances."""
 
-    Attributes:
-        data: The formatted data directory.
-        scores: The directory of its confidences.
-        audio: Utterance -> entry of ``wav.scp``.
-        source: Utterance -> entry of ``confidence.scp``.
-        utterance: Utterance -> s_u, from ``utt2conf``; empty where there is none.
-        grid: Where the frames are.
-        language: Utterance -> ``utt2lang``; empty where there is none.
-        num_samples: Utterance -> ``utt2num_samples``; empty where there is none.
-        total: Utterances of the directory.
-    """
-
-    data: Path
-    scores: Path
-    audio: dict[str, str]
-    source: dict[str, str]
-    utterance: dict[str, float]
-    grid: FrameGrid
-    language: dict[str, str]
-    num_samples: dict[str, int]
-    total: int
+    data: Path  # the formatted data directory
+    scores: Path  # the directory of its confidences
+    audio: dict[str, str]  # utterance -> entry of wav.scp
+    source: dict[str, str]  # utterance -> entry of confidence.scp
+    utterance: dict[str, float]  # utterance -> s_u of utt2conf, which need not be there
+    grid: FrameGrid  # where the frames are
+    language: dict[str, str]  # utterance -> utt2lang, which need not be there
+    num_samples: dict[str, int]  # utterance -> utt2num_samples, which need not be there
+    total: int  # utterances of the directory
 
     @classmethod
     def load(
@@ -94,26 +82,17 @@ class ScoredDataset:
             DataError: They are unreadable, NaN, out of range, or of another length
                 than the audio.
         """
-        source = self.source[utt]
+        source, fix = self.source[utt], "score the set again (bin.score)"
+        name = f"{source}: confidences of {utt}"
         try:
             values = np.asarray(read_array(source), dtype=np.float64).reshape(-1)
         except DataError as e:
-            raise DataError(
-                f"confidences of {utt} cannot be read: {e}; score the set again "
-                "(bin.score)"
-            ) from None
+            raise DataError(f"{name} cannot be read: {e}; {fix}") from None
         if not len(values) or not ((values >= 0) & (values <= 1)).all():
-            raise DataError(
-                f"{source}: confidences of {utt} are empty, NaN or outside [0, 1]; "
-                "score the set again (bin.score)"
-            )
-        if utt in self.num_samples:
-            self.grid.check_num_frames(
-                len(values),
-                self.num_samples[utt],
-                f"{source}: utterance {utt}",
-                "score the set again (bin.score)",
-            )
+            raise DataError(f"{name} are empty, NaN or outside [0, 1]; {fix}")
+        if (samples := self.num_samples.get(utt)) is not None:
+            where = f"{source}: utterance {utt}"
+            self.grid.check_num_frames(len(values), samples, where, fix)
         return values
 
     def utterance_confidence(self, utt: str, confidence: np.ndarray) -> float:

@@ -130,7 +130,8 @@ def scorer_cer(scored: ScoredDataset, most: int) -> dict[str, Any]:
         best = logits[0, : lengths[0]].argmax(-1).tolist()
         refs[utt], hyps[utt] = tokens(text, "char"), tokens(to_text(best), "char")
     counts, _ = run_jiwer(refs, hyps)
-    return {"data": data, "utterances": len(refs), "cer": percentages(counts)["Err"]}
+    cer = percentages(np.array(list(counts.values())))["Err"]
+    return {"data": data, "utterances": len(refs), "cer": cer}
 
 
 def format_cer(cer: dict[str, Any]) -> str:

@@ -94,15 +94,9 @@ def portable_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 def stock_layers(
     model: Any, speech: torch.Tensor, lengths: torch.Tensor
 ) -> list[torch.Tensor]:
-    """The layers that `frontend: espnet_ssl` reads of an ESPnet SSL model.
+    """What `frontend: espnet_ssl` reads of ESPnet's model for (B, N) samples `speech`.
 
-    Args:
-        model: ESPnet's model in evaluation mode.
-        speech: (B, N) waveforms.
-        lengths: (B,) samples.
-
-    Returns:
-        (B, T, D) outputs of each layer, and after the encoder's final norm.
+    These are the (B, T, D) outputs of each layer, and after the encoder's final norm.
     """
     final, layers, _ = model.inference_encode(speech, lengths)
     return [*layers, final]
@@ -159,10 +153,11 @@ def write_model(model: A2MModel, config: dict[str, Any], path: Path) -> None:
     torch.save(portable_state(target), path)
 
 
-def write_config(config: dict[str, Any], directory: Path, stats: str | None) -> None:
-    """Write ``config.yaml``; ``stats`` is the path of the feature statistics."""
-    if stats is not None:
-        conf = {**config["normalize_conf"], "stats_file": stats}
+def write_config(config: dict[str, Any], directory: Path, home: Path) -> None:
+    """Write ``config.yaml`` for an export whose directory will be ``home``."""
+    conf = config["normalize_conf"]
+    if stats := conf.get("stats_file"):
+        conf = {**conf, "stats_file": str(home / Path(stats).name)}
         config = {**config, "normalize_conf": conf}
     text = HEADER + (MOVED if stats else "") + yaml.safe_dump(config, sort_keys=False)
     (directory / CONFIG).write_text(text, encoding="utf-8")
@@ -202,10 +197,10 @@ def export(model_file: str | Path, output_dir: str | Path) -> Path:
     temporary.mkdir(parents=True)
     if stats:
         shutil.copyfile(stats, temporary / Path(stats).name)
-    write_config(config, temporary, stats and str(temporary / Path(stats).name))
+    write_config(config, temporary, temporary)
     write_model(model, config, temporary / MODEL)
     check(model, temporary / MODEL)
-    write_config(config, temporary, stats and str(output / Path(stats).name))
+    write_config(config, temporary, output)
     shutil.rmtree(output, ignore_errors=True)
     os.replace(temporary, output)
     return output / MODEL

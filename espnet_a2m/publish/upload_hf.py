@@ -39,11 +39,10 @@ def extract(archive: Path, directory: Path, repo: str) -> None:
 def main() -> None:
     """Command line: check all that can be checked here, then upload."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--archive", type=Path, required=True, help="Written by pack")
-    parser.add_argument("--repo", required=True, help="user/name on the Hub")
-    parser.add_argument(
-        "--outdir", type=Path, required=True, help="Directory to upload"
-    )
+    add = parser.add_argument
+    add("--archive", type=Path, required=True, help="Written by pack")
+    add("--repo", required=True, help="user/name on the Hub")
+    add("--outdir", type=Path, required=True, help="Directory to upload")
     args = parser.parse_args()
 
     from huggingface_hub import HfApi, get_token
@@ -64,13 +63,11 @@ def main() -> None:
             f"{args.outdir} is ready, but there is no token of the Hugging Face Hub: "
             "run `hf auth login` or set HF_TOKEN, then this stage again"
         )
-    api = HfApi()
+    api, message = HfApi(), f"Upload {args.archive.name}"
     try:
         api.create_repo(args.repo, exist_ok=True)
         api.upload_folder(
-            repo_id=args.repo,
-            folder_path=args.outdir,
-            commit_message=f"Upload {args.archive.name}",
+            repo_id=args.repo, folder_path=args.outdir, commit_message=message
         )
     except HfHubHTTPError as e:
         raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from espnet2.iterators.abs_iter_factory import AbsIterFactory
 from espnet2.iterators.multiple_iter_factory import MultipleIterFactory
 from espnet2.train.reporter import SubReporter
 
@@ -41,12 +41,10 @@ def skip_batches(batches: Iterable, count: int) -> Iterable:
 
 
 class SplitBatches:
-    """Batches of one split of the training set after the other.
+    """Batches of one split of the training set after the other, but the first ``skip``.
 
-    Args:
-        builders: Build each split's batches when it is its turn.
-        skip: Batches to leave out. Splits that are skipped altogether are only counted,
-            and of the next one only the rest is read.
+    ``builders`` build each split's batches when it is its turn. Splits that are skipped
+    altogether are only counted, and of the next one only the rest is read.
     """
 
     def __init__(self, builders: Sequence[Callable[[], Any]], skip: int = 0):
@@ -54,22 +52,17 @@ class SplitBatches:
         self.skip = skip
 
     def __iter__(self) -> Iterator:
-        left = self.skip
-        for number, build in enumerate(self.builders):
-            if not left:
-                return self._from(number)
-            batches = build()
+        left, rest = self.skip, list(self.builders)
+        first: Iterator = iter(())
+        while left and rest:
+            batches = rest.pop(0)()
             if left < len(batches):
                 # iter() here, not later: it draws a random number, which must come
                 # before the random state is restored
-                return self._from(number + 1, iter(skip_batches(batches, left)))
-            left -= len(batches)
-        return iter(())
-
-    def _from(self, number: int, first: Iterable = ()) -> Iterator:
-        yield from first
-        for build in self.builders[number:]:
-            yield from build()
+                first = iter(skip_batches(batches, left))
+            left -= min(left, len(batches))
+        splits = (build() for build in rest)
+        return itertools.chain(first, itertools.chain.from_iterable(splits))
 
 
 class SplitIterFactory(MultipleIterFactory):
@@ -82,10 +75,10 @@ class SplitIterFactory(MultipleIterFactory):
         if shuffle:
             np.random.RandomState(epoch + self.seed).shuffle(funcs)
 
-        def builder(func: Callable[[], AbsIterFactory]) -> Callable[[], Any]:
-            return lambda: func().build_iter(epoch, shuffle)
+        def batches(func: Callable[[], Any]) -> Any:
+            return func().build_iter(epoch, shuffle)
 
-        return SplitBatches([builder(func) for func in funcs])
+        return SplitBatches([functools.partial(batches, func) for func in funcs])
 
 
 class StepCallbacks:
@@ -95,12 +88,12 @@ class StepCallbacks:
     next batch: what is called after a step sees its statistics on the host.
 
     Args:
-        batches: (utterance ids, batch) pairs.
+        batches: (utterance ids, batch) pairs, with which callbacks are called, too.
         length: Batches in the epoch, skipped ones included, or None if not known.
         on_start: Called once, after ``iter(batches)`` (which draws a random number) and
             before the first batch is read.
-        before_step: Called with the ids and the batch of the step.
-        after_step: Called with the same.
+        before_step: Called before each step.
+        after_step: Called after it.
     """
 
     def __init__(

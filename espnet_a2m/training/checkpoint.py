@@ -33,21 +33,18 @@ SAVE_FAILED = ("PytorchStreamWriter", "unexpected pos")
 
 
 def is_complete(path: Path) -> bool:
-    """Whether ``torch.save`` finished writing ``path``.
-
-    It writes a zip archive, whose directory comes last.
-    """
+    """Whether ``torch.save`` finished ``path``, a zip file with its directory last."""
     return path.is_file() and zipfile.is_zipfile(path)
 
 
 def atomic_copy(source: Path, target: Path) -> None:
-    """Copy a file; ``target`` is never seen half-written."""
+    """Copy a file."""
     with source.open("rb") as file, atomic_writer(target) as stream:
         shutil.copyfileobj(file, stream)
 
 
 def atomic_save(content: Any, target: Path) -> None:
-    """``torch.save`` ``content``; ``target`` is never seen half-written."""
+    """``torch.save`` a file."""
     with atomic_writer(target) as stream:
         torch.save(content, stream)
 
@@ -84,10 +81,9 @@ def back_up_checkpoint(output_dir: Path) -> None:
 def recover_checkpoint(output_dir: Path) -> None:
     """Make ESPnet able to resume from an experiment directory.
 
-    A truncated ``checkpoint.pth`` is replaced by the previous one where
-    :func:`back_up_checkpoint` has kept it, and removed otherwise: training then starts
-    from scratch, or from the last update saved in the first epoch. The epoch's model
-    and links are written if they are missing, and unfinished files are removed.
+    A truncated ``checkpoint.pth`` is replaced by the backup, or removed if there is
+    none: training then starts from scratch, or from the last update saved in the first
+    epoch. The epoch's model and links are written if they are missing.
     """
     for unfinished in output_dir.glob(".*.pth.*"):  # of atomic_writer
         unfinished.unlink()

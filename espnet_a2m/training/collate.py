@@ -35,11 +35,8 @@ class A2MCollateFn(CommonCollateFn):
         each with its ``*_lengths``; ``speech_start`` (B,) holds the first sample
         of each crop and is absent where nothing is ever cropped.
         """
-        if self.num_samples is not None:
-            data = [
-                (utt_id, self.crop(streams, self.num_samples))
-                for utt_id, streams in data
-            ]
+        if (length := self.num_samples) is not None:
+            data = [(utt_id, self.crop(streams, length)) for utt_id, streams in data]
         utt_ids, batch = super().__call__(data)
         if "speech_start" in batch:
             batch["speech_start"] = batch["speech_start"].flatten()

@@ -1,4 +1,11 @@
-"""What a training run needs of GPUs, memory, disk and days, before it starts."""
+"""What a training run needs of GPUs, memory, disk and days, before it starts.
+
+The model of a configuration is built and run on fake tensors (``torch._subclasses``),
+which have shapes, types and a device but no numbers: the largest one is counted in
+seconds without a GPU. FLOPs come from a forward and backward pass on a fake CPU,
+activations from a forward pass on a fake GPU, where mixed precision keeps other layers
+in float32 than on a CPU. What each figure rests on: docs/planning.md.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +13,22 @@ import argparse
 import dataclasses
 import inspect
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from espnet2.tasks.abs_task import scheduler_classes
+import torch
+from espnet2.tasks.abs_task import optim_classes, scheduler_classes
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
+from espnet_a2m import compat
 from espnet_a2m.compat.load import check_self_contained
 from espnet_a2m.core.config import load_config
 from espnet_a2m.core.errors import UserError
 from espnet_a2m.training.asr_task import A2MASRTask
-from espnet_a2m.training.step_count import LABEL_STRIDE, StepCount, count_step
 from espnet_a2m.training.task import A2MTask, sampling_rate
 from espnet_a2m.training.validate_config import check_config
 
@@ -33,14 +45,17 @@ LIBRISPEECH_SECONDS, LONGEST_SECONDS = 12.3, 32.0
 #: MB an hour: FLAC, as of LibriSpeech's dev-clean-2; confidences, a byte each at 25 Hz;
 #: labels, 5 bytes each (an archive's vector of int32) at MFCC's 100 Hz.
 FLAC_MB, CONFIDENCE_MB, LABEL_MB = 67.3, 0.121, 5 * 100 * 3600 / 1e6
+#: Layers whose weights mixed precision casts, and to what.
+CAST = (torch.nn.Linear, torch.nn.modules.conv._ConvNd, torch.nn.RNNBase)
+HALF = torch.bfloat16
+#: Samples between pseudo-labels, of which only the number matters here.
+LABEL_STRIDE = 320
 
 
 def check_number(name: str, value: Any, least: float = 0) -> None:
     """Refuse what is not None and no finite number above 0 and at least ``least``."""
-    is_number = isinstance(value, int | float)
-    if value is not None and not (
-        is_number and value > 0 and least <= value < math.inf
-    ):
+    is_number = value is None or isinstance(value, int | float)
+    if not is_number or not (value is None or 0 < value < math.inf and value >= least):
         limit = f"at least {least}" if least else "above 0"
         raise UserError(f"{name} {value}: must be {limit} and finite")
 
@@ -64,7 +79,7 @@ class Resources:
     def __post_init__(self) -> None:
         least = {"seconds": 1, "longest": 1, "nbpe": 4}
         for name, value in vars(self).items():
-            for x in value if isinstance(value, tuple | list) else (value,):
+            for x in value if isinstance(value, tuple | list) else [value]:
                 if name != "gpu":
                     check_number(f"--{name}", x, least.get(name, 0))
         low, high = self.utilisation[0], self.utilisation[-1]
@@ -85,14 +100,11 @@ def task_of(config: Mapping[str, Any]) -> str:
 
 
 def load_args(path: str | Path, num_tokens: int) -> argparse.Namespace:
-    """Options of a configuration, without those that need files: they change no size.
+    """Options of a YAML file for ``espnet_a2m.bin.ssl_train`` or ``asr_train``.
 
-    Added are ``task``, ``kind`` (of :func:`task_of`), ``given`` (the file's own keys),
-    ``warmup_steps`` and ``crop`` (seconds), which may be None.
-
-    Args:
-        path: YAML file for ``espnet_a2m.bin.ssl_train`` or ``asr_train``.
-        num_tokens: Vocabulary of a recogniser.
+    Those that need files are left out: they change no size. Added are ``task``,
+    ``given`` (the file's own keys), ``precision``, ``warmup_steps`` and ``crop``
+    (seconds), which may be None, and a recogniser's ``num_tokens`` tokens.
 
     Raises:
         UserError: It is no such file, reads further files, or has impossible numbers.
@@ -103,7 +115,8 @@ def load_args(path: str | Path, num_tokens: int) -> argparse.Namespace:
     check_self_contained(config, str(path))
     task: Any = {"ssl": A2MTask, "asr": A2MASRTask}[kind]
     args = task.get_parser().parse_args(["--config", str(path), "--output_dir", "-"])
-    args.task, args.kind, args.given = task, kind, set(config)
+    args.task, args.given = task, set(config)
+    args.precision = "16 bits (use_amp)" if args.use_amp else "float32"
     args.normalize = args.crop = args.warmup_steps = None
     if kind == "ssl":
         args.crop = args.collate_fn_conf.get("crop_duration", 32.0)
@@ -123,6 +136,169 @@ def load_args(path: str | Path, num_tokens: int) -> argparse.Namespace:
         check_number(f"{path}: {name}:", getattr(args, name), 1)
     check_number(f"{path}: collate_fn_conf: crop_duration:", args.crop, 1)
     return args
+
+
+@dataclasses.dataclass(frozen=True)
+class StepCount:
+    """A training step on one utterance; sizes in bytes."""
+
+    seconds: float  # length of the utterance
+    parameters: int  # numbers in the model's parameters
+    trained: int  # those that are trained
+    needs_labels: bool  # an objective predicts pseudo-labels
+    model: int  # size of parameters and buffers, as in a checkpoint
+    gradients: int
+    optimizer: int  # size of its state
+    longest: float  # seconds of the utterance that memory is counted for
+    activations: int  # kept for the gradient; they grow with the batch
+    weight_copies: int  # in half precision; they do not grow
+    flops: int  # of products, convolutions and attention; a multiply-add is two
+
+
+def build(args: argparse.Namespace, device: str = "cpu") -> Any:
+    """The model of ``load_args`` in training mode, with ``freeze_param`` frozen.
+
+    With mixed precision on a GPU, weights that autocast casts once a batch are cast.
+    """
+    rnnt_loss = f"{compat.__path__[0]}/rnnt_loss"
+    if rnnt_loss not in sys.path:  # for a transducer without warp-transducer
+        sys.path.append(rnnt_loss)
+    with torch.device(device):
+        model = args.task.build_model(args).train()
+    for module in model.modules():  # what ESPnet builds on the CPU all the same
+        is_cast = device == "cuda" and args.use_amp and isinstance(module, CAST)
+        for name, x in list(module.named_buffers(recurse=False)):
+            module._buffers[name] = x.to(device)
+        for name, x in list(module.named_parameters(recurse=False)):
+            x = x.detach().to(device, HALF if is_cast else x.dtype)
+            module._parameters[name] = torch.nn.Parameter(x)
+    for name, parameter in model.named_parameters():
+        if any(f"{name}.".startswith(f"{x}.") for x in args.freeze_param):
+            parameter.requires_grad = False
+    return model
+
+
+def run_step(
+    args: argparse.Namespace, model: Any, seconds: float, tokens_per_second: float
+) -> torch.Tensor:
+    """The loss of one utterance; a recogniser's is a stand-in with the same layers.
+
+    ESPnet's own step looks at numbers (``y[y != ignore_id]``). Of a recogniser's losses
+    this one has the softmax, which is what they keep for the gradient: CTC and
+    attention the log probabilities, the transducer a gradient of their size.
+    """
+    device = next(model.parameters()).device
+    samples = int(seconds * sampling_rate(args))
+    speech = torch.randn(1, samples, device=device)
+    if args.task is A2MTask:
+        if device.type == "cpu":  # it sorts by numpy, which knows no fake tensors
+            model.masking.draw = lambda _, frames, *__: torch.zeros(1, frames).bool()
+        labels = torch.zeros(1, -(-samples // LABEL_STRIDE), device=device)
+        labels_lengths = torch.tensor([labels.size(1)], device=device)
+        lengths = torch.tensor([samples], device=device)
+        return model(speech, lengths, labels=labels, labels_lengths=labels_lengths)[0]
+
+    def know_length(module: Any, inputs: Any, output: Any) -> Any:
+        features, _, *rest = output
+        hidden = features[0] if isinstance(features, tuple) else features
+        return features, torch.tensor([hidden.size(1)]), *rest
+
+    for part in (model.frontend, model.encoder):  # masks need numbers
+        part.register_forward_hook(know_length)
+    hidden, lengths = model.encode(speech, torch.tensor([samples]))
+    logits = [] if model.ctc is None else [model.ctc.ctc_lo(hidden)]
+    num_tokens = int(seconds * tokens_per_second) + 1
+    text = torch.zeros(1, num_tokens, dtype=torch.long, device=device)
+    if model.use_transducer_decoder:
+        predicted = model.decoder(text)
+        logits.append(model.joint_network(hidden[:, :, None], predicted[:, None]))
+    elif model.decoder is not None:
+        text_lengths = torch.tensor([num_tokens])
+        logits.append(model.decoder(hidden, lengths, text, text_lengths)[0])
+    return torch.stack([x.log_softmax(-1).sum() for x in logits]).sum()
+
+
+def nbytes(tensors: Iterable[torch.Tensor]) -> int:
+    """Size of tensors."""
+    return sum(x.numel() * x.element_size() for x in tensors)
+
+
+def kept_bytes(model: Any, run: Callable[[], Any]) -> int:
+    """Bytes that a run keeps for the gradient, beside parameters and buffers."""
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage  # held, so that its address is not used again
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        run()
+    for x in (*model.parameters(), *model.buffers()):
+        kept.pop(x.untyped_storage()._cdata, None)
+    return sum(x.nbytes() for x in kept.values())
+
+
+def conv_backward_flops(grad: Any, x: Any, w: Any, *args: Any, **kwargs: Any) -> int:
+    """FLOPs of a convolution's backward pass: the forward pass's for each gradient.
+
+    torch takes the weight gradient of a depthwise convolution for that of a full one.
+    """
+    transposed, output_mask = args[4], args[7]
+    spatial = (x if transposed else grad)[2:]
+    return 2 * x[0] * math.prod(w) * math.prod(spatial) * sum(output_mask[:2])
+
+
+def count_step(
+    args: argparse.Namespace,
+    seconds: float,
+    tokens_per_second: float,
+    longest: float | None = None,
+) -> StepCount:
+    """Count a training step on one utterance; its memory on one of ``longest`` seconds.
+
+    A recogniser's transcripts have ``tokens_per_second``.
+
+    Raises:
+        UserError: The model cannot be built, or the utterance is too short for it.
+    """
+    longest = longest or seconds
+    backward = {torch.ops.aten.convolution_backward: conv_backward_flops}
+    flops = FlopCounterMode(display=False, custom_mapping=backward)
+    autocast = torch.autocast("cuda", HALF, enabled=False)
+    autocast._enabled = args.use_amp  # torch.autocast refuses where there is no GPU
+    no_cudnn = torch.backends.cudnn.flags(enabled=False)  # it asks for a GPU
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            model, on_gpu = build(args), build(args, "cuda")
+            with flops:
+                run_step(args, model, seconds, tokens_per_second).backward()
+            trained = [p for p in model.parameters() if p.requires_grad]
+            optimizer = optim_classes[args.optim](trained, **args.optim_conf)
+            optimizer.step()
+            with autocast, no_cudnn:
+                activations = kept_bytes(
+                    on_gpu, lambda: run_step(args, on_gpu, longest, tokens_per_second)
+                )
+    except Exception as error:  # of ESPnet or torch; of a bare assertion, its line
+        why = str(error).strip() or traceback.extract_tb(error.__traceback__)[-1].line
+        raise UserError(
+            f"{args.config}: the model cannot be built and run: {type(error).__name__}:"
+            f" {str(why).splitlines()[0]}. Correct or complete its options"
+        ) from error
+    return StepCount(
+        seconds=seconds,
+        parameters=sum(p.numel() for p in model.parameters()),
+        trained=sum(p.numel() for p in trained),
+        needs_labels=any(x.needs_labels for x in getattr(model, "objectives", ())),
+        model=nbytes([*model.parameters(), *model.buffers()]),
+        gradients=nbytes(p.grad for p in trained if p.grad is not None),
+        optimizer=sum(nbytes(x.values()) for x in optimizer.state.values()),
+        longest=longest,
+        activations=activations,
+        weight_copies=nbytes(p for p in on_gpu.parameters() if p.dtype == HALF),
+        flops=flops.get_total_flops(),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,148 +332,130 @@ def in_a_batch(batch_bins: int, samples: int, ngpu: int) -> int:
     return max(batch_bins // samples + 1, ngpu)
 
 
-class TrainingRun:
-    """The estimates of a training run, whose utterances are taken to be equally long.
+def memory(
+    args: argparse.Namespace, count: StepCount, resources: Resources
+) -> Iterator[Estimate]:
+    """Of the GPU that has most of a batch of the longest utterances."""
+    samples = int(count.longest * sampling_rate(args))
+    times = -(-in_a_batch(args.batch_bins, samples, resources.ngpu) // resources.ngpu)
+    counted = f"counted for {count.longest:g} s, times {times}, {args.precision}"
+    parts = [
+        ("parameters and buffers", count.model, "the model as built"),
+        ("gradients", count.gradients, "after a counted step"),
+        (f"state of {args.optim}", count.optimizer, "after a counted step"),
+        ("activations", count.activations * times, counted),
+    ]
+    if args.use_amp:
+        basis = "counted: what autocast casts once a batch"
+        parts.append(("half-precision weights", count.weight_copies, basis))
+    if resources.ngpu > 1:
+        basis = "DistributedDataParallel's copy of the gradients"
+        parts.append(("communication", count.gradients, basis))
+    for name, size, basis in parts:
+        yield Estimate(f"memory: {name}", size / 1e9, "GB", basis)
+    total = sum(size for _, size, _ in parts) / 1e9
+    most = resources.gpu_memory or GPUS[resources.gpu][2]
+    basis = f"of {most:g} GB; add a fifth for temporaries and fragmentation"
+    if 1.2 * total > most:
+        basis += ". TOO MUCH: lower batch_bins, raise accum_grad"
+    yield Estimate("memory: sum, each GPU", total, "GB", basis)
 
-    Of a batch, GPU r of n gets utterances r, r + n, ...: the first has most, and the
-    others wait for it.
 
-    Args:
-        args: Of :func:`load_args`.
-        count: Of one utterance.
-        resources: Data and GPUs.
-
-    Raises:
-        UserError: The configuration's batches cannot be planned.
-    """
-
-    def __init__(
-        self, args: argparse.Namespace, count: StepCount, resources: Resources
-    ):
-        if args.batch_type != "numel":
-            what = f"{args.config}: batch_type: {args.batch_type}"
-            raise UserError(f"{what}: only numel can be planned")
-        self.args, self.count, self.resources = args, count, resources
-        self.batch, longest = (
-            in_a_batch(args.batch_bins, int(x * sampling_rate(args)), resources.ngpu)
-            for x in (count.seconds, count.longest)
-        )
-        self.fullest = -(-self.batch // resources.ngpu)  # on the GPU that has most
-        self.fullest_of_longest = -(-longest // resources.ngpu)
-        self.utterances = resources.hours * 3600 / count.seconds
-        batches = args.num_iters_per_epoch or self.utterances / self.batch
-        self.updates_per_epoch = batches / args.accum_grad
-        self.updates = resources.updates or self.updates_per_epoch * args.max_epoch
-        self.precision = "16 bits (use_amp)" if args.use_amp else "float32"
-        half, single, memory = GPUS.get(resources.gpu, (0.0, 0.0, 0.0))
-        half, single = resources.tflops or (half, single)
-        self.peak = half if args.use_amp else single  # TFLOP/s
-        self.gpu_memory = resources.gpu_memory or memory
-
-    def option(self, name: str) -> str:
-        default = "" if name in self.args.given else " (ESPnet's default)"
-        return f"{name} {getattr(self.args, name):,}{default}"
-
-    def size(self) -> Iterator[Estimate]:
-        args, count, updates = self.args, self.count, self.updates
-        counted = f"counted on {count.seconds:g} s of audio"
-        parameters, trained = count.parameters / 1e6, count.trained / 1e6
-        yield Estimate("parameters", parameters, "million", "the model as built")
-        if trained < parameters:
-            yield Estimate("  of them trained", trained, "million", "freeze_param")
-        feats, frames = (x * self.utterances / 1e9 for x in (count.feats, count.frames))
-        yield Estimate("frames of the front end", feats, "billion", counted)
-        yield Estimate("frames of the encoder", frames, "billion", counted)
-        basis = f"{self.option('batch_bins')}: {self.batch} utterances of "
-        basis += f"{count.seconds:g} s, {self.fullest} on the fullest GPU, no padding"
-        minutes = self.batch * count.seconds / 60
-        yield Estimate("batch, all GPUs", minutes, "minutes", basis)
-        basis = "num_iters_per_epoch" if args.num_iters_per_epoch else "all of the data"
-        basis = f"{self.option('accum_grad')}, {basis}"
-        yield Estimate("updates an epoch", self.updates_per_epoch, "", basis)
-        basis = "--updates" if self.resources.updates else self.option("max_epoch")
-        yield Estimate("updates", updates, "", basis)
-        if warmup := args.warmup_steps:
-            basis = f"{args.scheduler}: the learning rate rises until then"
-            if updates <= warmup:
-                basis += f". NOT OVER at the end, {updates / warmup:.0%} of the way: "
-                basis += "train longer, or lower scheduler_conf.warmup_steps"
-            yield Estimate("warm-up", warmup, "updates", basis)
-        passes = updates * args.accum_grad * self.batch / self.utterances
-        yield Estimate("passes over the data", passes, "", "updates x batch / hours")
-
-    def memory(self) -> Iterator[Estimate]:
-        count, times = self.count, self.fullest_of_longest
-        counted = f"counted for {count.longest:g} s, times {times}, {self.precision}"
-        parts = [
-            ("parameters and buffers", count.model, "the model as built"),
-            ("gradients", count.gradients, "after a counted step"),
-            (f"state of {self.args.optim}", count.optimizer, "after a counted step"),
-            ("activations", count.activations * times, counted),
-        ]
-        if self.args.use_amp:
-            basis = "counted: what autocast casts once a batch"
-            parts.append(("half-precision weights", count.weight_copies, basis))
-        if self.resources.ngpu > 1:
-            basis = "DistributedDataParallel's copy of the gradients"
-            parts.append(("communication", count.gradients, basis))
-        for name, size, basis in parts:
-            yield Estimate(f"memory: {name}", size / 1e9, "GB", basis)
-        total, most = sum(size for _, size, _ in parts) / 1e9, self.gpu_memory
-        basis = f"of {most:g} GB; add a fifth for temporaries and fragmentation"
-        if 1.2 * total > most:
-            basis += ". TOO MUCH: lower batch_bins, raise accum_grad"
-        yield Estimate("memory: sum, each GPU", total, "GB", basis)
-
-    def disk(self) -> Iterator[Estimate]:
-        args, count, hours = self.args, self.count, self.resources.hours
-        basis = f"{FLAC_MB} MB an hour, as FLAC of LibriSpeech; its source not included"
-        yield Estimate("disk: audio", hours * FLAC_MB / 1e6, "TB", basis)
-        if args.kind == "ssl":
-            size, basis = hours * CONFIDENCE_MB / 1e3, "one byte a frame at 25 Hz"
-            yield Estimate("disk: confidences", size, "GB", basis)
-        if count.needs_labels:
-            basis = "5 bytes a frame of MFCC at 100 Hz; of a layer at 25 Hz a quarter"
-            yield Estimate("disk: labels", hours * LABEL_MB / 1e3, "GB", basis)
-        kept = args.keep_nbest_models
-        kept = max(kept) if isinstance(kept, list) else kept
-        models = len(args.best_model_criterion) * (kept + 1) + 1
-        size = models * count.model + 3 * (count.model + count.optimizer)
-        basis = f"{models} models (keep_nbest_models, their average, the last) and 3 "
-        basis += "states (last, previous, between epochs)"
-        yield Estimate("disk: checkpoints", size / 1e9, "GB", basis)
-
-    def time(self) -> Iterator[Estimate]:
-        given, accum_grad = self.resources, self.args.accum_grad
-        update = self.count.flops * self.batch * accum_grad / 1e12
-        yield Estimate("compute: an update", update, "TFLOP", "counted")
-        one_pass = self.count.flops * self.utterances / 1e18
-        yield Estimate("compute: a pass over the data", one_pass, "EFLOP", "counted")
-        total = update * self.updates / 1e6
-        yield Estimate("compute: training", total, "EFLOP", "updates x an update")
-        low, high = given.utilisation[0], given.utilisation[-1]
-        share = f"{low:g}, as given" if low == high else f"{low:g} to {high:g}, assumed"
-        basis = f"{given.ngpu} {given.gpu} of {self.peak:g} TFLOP/s in {self.precision}"
-        basis += f" at utilisation {share}; validation and waiting for data left out"
-        # at a utilisation of 1
-        seconds = self.count.flops * self.fullest * accum_grad / (self.peak * 1e12)
-        days = seconds * self.updates / 86400
-        audio = self.batch * accum_grad * self.count.seconds / given.ngpu / seconds
-        compare = "the same; compare audio_per_sec in train.log, which is one GPU's"
-        for name, least, most, unit, why in (
-            ("time", days / high, days / low, "days", basis),
-            ("time: an update", seconds / high, seconds / low, "s", "the fullest GPU"),
-            ("audio a second, each GPU", audio * low, audio * high, "s", compare),
-        ):
-            yield Estimate(name, least, unit, why, None if low == high else most)
+def disk(
+    args: argparse.Namespace, count: StepCount, hours: float
+) -> Iterator[Estimate]:
+    """What the data and the training run write."""
+    basis = f"{FLAC_MB} MB an hour, as FLAC of LibriSpeech; its source not included"
+    yield Estimate("disk: audio", hours * FLAC_MB / 1e6, "TB", basis)
+    if args.task is A2MTask:
+        size, basis = hours * CONFIDENCE_MB / 1e3, "one byte a frame at 25 Hz"
+        yield Estimate("disk: confidences", size, "GB", basis)
+    if count.needs_labels:
+        basis = "5 bytes a frame of MFCC at 100 Hz; of a layer at 25 Hz a quarter"
+        yield Estimate("disk: labels", hours * LABEL_MB / 1e3, "GB", basis)
+    kept = args.keep_nbest_models
+    kept = max(kept) if isinstance(kept, list) else kept
+    models = len(args.best_model_criterion) * (kept + 1) + 1
+    size = models * count.model + 3 * (count.model + count.optimizer)
+    basis = f"{models} models (keep_nbest_models, their average, the last) and 3 "
+    basis += "states (last, previous, between epochs)"
+    yield Estimate("disk: checkpoints", size / 1e9, "GB", basis)
 
 
 def estimate(
     args: argparse.Namespace, count: StepCount, resources: Resources
 ) -> list[Estimate]:
-    """All estimates of a :class:`TrainingRun`."""
-    run = TrainingRun(args, count, resources)
-    return [*run.size(), *run.memory(), *run.disk(), *run.time()]
+    """All estimates of a training run, whose utterances are taken to be equally long.
+
+    Of a batch, GPU r of n gets utterances r, r + n, ...: the first has most, and the
+    others wait for it.
+
+    Raises:
+        UserError: The configuration's batches cannot be planned.
+    """
+    if args.batch_type != "numel":
+        what = f"{args.config}: batch_type: {args.batch_type}"
+        raise UserError(f"{what}: only numel can be planned")
+    found: list[Estimate] = []
+
+    def add(*values: Any) -> None:
+        found.append(Estimate(*values))
+
+    def option(name: str) -> str:
+        default = "" if name in args.given else " (ESPnet's default)"
+        return f"{name} {getattr(args, name):,}{default}"
+
+    ngpu, seconds = resources.ngpu, count.seconds
+    batch = in_a_batch(args.batch_bins, int(seconds * sampling_rate(args)), ngpu)
+    fullest = -(-batch // ngpu)
+    utterances = resources.hours * 3600 / seconds
+    an_epoch = (args.num_iters_per_epoch or utterances / batch) / args.accum_grad
+    updates = resources.updates or an_epoch * args.max_epoch
+
+    add("parameters", count.parameters / 1e6, "million", "the model as built")
+    if count.trained < count.parameters:
+        add("  of them trained", count.trained / 1e6, "million", "freeze_param")
+    basis = f"{option('batch_bins')}: {batch} utterances of {seconds:g} s, "
+    basis += f"{fullest} on the fullest GPU, no padding"
+    add("batch, all GPUs", batch * seconds / 60, "minutes", basis)
+    basis = "num_iters_per_epoch" if args.num_iters_per_epoch else "all of the data"
+    add("updates an epoch", an_epoch, "", f"{option('accum_grad')}, {basis}")
+    basis = "--updates" if resources.updates else option("max_epoch")
+    add("updates", updates, "", basis)
+    if warmup := args.warmup_steps:
+        basis = f"{args.scheduler}: the learning rate rises until then"
+        if updates <= warmup:
+            basis += f". NOT OVER at the end, {updates / warmup:.0%} of the way: "
+            basis += "train longer, or lower scheduler_conf.warmup_steps"
+        add("warm-up", warmup, "updates", basis)
+    passes = updates * args.accum_grad * batch / utterances
+    add("passes over the data", passes, "", "updates x batch / hours")
+    found += [*memory(args, count, resources), *disk(args, count, resources.hours)]
+
+    compute = count.flops * batch * args.accum_grad / 1e12
+    add("compute: an update", compute, "TFLOP", "counted")
+    one_pass = count.flops * utterances / 1e18
+    add("compute: a pass over the data", one_pass, "EFLOP", "counted")
+    add("compute: training", compute * updates / 1e6, "EFLOP", "updates x an update")
+
+    half, single = resources.tflops or GPUS[resources.gpu][:2]
+    peak = half if args.use_amp else single
+    low, high = resources.utilisation[0], resources.utilisation[-1]
+    is_range = low < high
+    share = f"{low:g} to {high:g}, assumed" if is_range else f"{low:g}, as given"
+    basis = f"{ngpu} {resources.gpu} of {peak:g} TFLOP/s in {args.precision} at "
+    basis += f"utilisation {share}; validation and waiting for data left out"
+    update = count.flops * fullest * args.accum_grad / (peak * 1e12)  # s, all utilised
+    days = update * updates / 86400
+    audio = batch * args.accum_grad * seconds / ngpu / update
+    compare = "the same; compare audio_per_sec in train.log, which is one GPU's"
+    for name, least, most, unit, why in (
+        ("time", days / high, days / low, "days", basis),
+        ("time: an update", update / high, update / low, "s", "the fullest GPU"),
+        ("audio a second, each GPU", audio * low, audio * high, "s", compare),
+    ):
+        add(name, least, unit, why, most if is_range else None)
+    return found
 
 
 def estimate_config(path: str, resources: Resources) -> list[Estimate]:

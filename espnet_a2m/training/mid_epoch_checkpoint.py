@@ -36,17 +36,11 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 class Resumed(NamedTuple):
-    """Where an epoch resumes.
+    """Where an epoch resumes."""
 
-    Attributes:
-        batches: Number of batches that are done.
-        finished: Whether these are all batches of the epoch.
-        random_state: State of this process's generators.
-    """
-
-    batches: int
-    finished: bool
-    random_state: dict[str, Any]
+    batches: int  # that are done
+    finished: bool  # whether these are all of the epoch
+    random_state: dict[str, Any]  # of this process's generators
 
 
 class MidEpochCheckpoint:
@@ -57,22 +51,22 @@ class MidEpochCheckpoint:
     Args:
         output_dir: Experiment directory.
         model: The model, not wrapped in DistributedDataParallel.
-        optimizers: Its optimisers.
-        schedulers: Their schedulers; None without.
-        scaler: Loss scaler of mixed precision, or None.
         reporter: Reporter of the epoch's training.
         length: Batches in the epoch, or None if not known.
+        optimizers: Of the model.
+        schedulers: Theirs; None without.
+        scaler: Loss scaler of mixed precision, or None.
     """
 
     def __init__(
         self,
         output_dir: Path,
         model: torch.nn.Module,
+        reporter: SubReporter,
+        length: int | None,
         optimizers: Any,
         schedulers: Any,
         scaler: Any,
-        reporter: SubReporter,
-        length: int | None,
     ):
         self.path = output_dir / UPDATE
         parts = {"model": model, "scaler": scaler}
@@ -87,11 +81,7 @@ class MidEpochCheckpoint:
         }
 
     def save(self, finished: bool) -> None:
-        """Save the state after the epoch's batches so far; every process must call it.
-
-        Args:
-            finished: Whether the epoch has no more batches.
-        """
+        """Save the state; ``finished``: the epoch is. Every process must call it."""
         own = random_state()
         states = [own]
         if num_processes() > 1:

@@ -26,42 +26,41 @@ def check_speech(utt_id: str, speech: np.ndarray) -> None:
         )
 
 
-def check_confidence(
-    utt_id: str, confidence: np.ndarray, num_samples: int, grid: FrameGrid
-) -> None:
-    """Raise :class:`DataError` unless (T,) ``confidence`` fits the audio."""
-    fix = "score the set again (bin.score)"
-    name = f"confidence.scp: utterance {utt_id}"
+def stream_frames(
+    data: dict, stream: str, grid: FrameGrid | None, name: str, fix: str
+) -> np.ndarray:
+    """(T,) values of a stream; raise :class:`DataError` unless they fit the audio."""
+    if grid is None:
+        option = {"confidence": "confidence_grid", "labels": "label_grid"}[stream]
+        raise DataError(
+            f"a stream named {stream} is given without --{option}: give the grid.json "
+            f"that lies beside {stream}.scp"
+        )
+    values = np.asarray(data[stream]).reshape(-1)
+    if not len(values):
+        raise DataError(f"{name} has no frames: {fix}")
+    grid.check_num_frames(len(values), len(data["speech"]), name, fix)
+    return values
+
+
+def check_confidence(confidence: np.ndarray, name: str, fix: str) -> None:
+    """Raise :class:`DataError` unless (T,) ``confidence`` are numbers in [0, 1]."""
     if not np.isfinite(confidence).all():
         raise DataError(f"{name} has NaN or infinite values: {fix}")
-    if confidence.size and not 0 <= confidence.min() <= confidence.max() <= 1:
+    low, high = confidence.min(), confidence.max()
+    if not 0 <= low <= high <= 1:
         raise DataError(
-            f"{name} has values in [{confidence.min():g}, {confidence.max():g}], "
-            f"outside [0, 1]: {fix}"
+            f"{name} has values in [{low:g}, {high:g}], outside [0, 1]: {fix}"
         )
-    if not len(confidence):
-        raise DataError(f"{name} has no frames: {fix}")
-    grid.check_num_frames(len(confidence), num_samples, name, fix)
 
 
-def check_labels(
-    utt_id: str,
-    labels: np.ndarray,
-    num_samples: int,
-    grid: FrameGrid,
-    num_classes: int | None,
-) -> None:
-    """Raise :class:`DataError` unless (T,) ``labels`` fit the audio and objective."""
-    name = f"labels.scp: utterance {utt_id}"
-    fix = "label this set again (bin.labels)"
-    if not len(labels):
-        raise DataError(f"{name} has no frames: {fix}")
-    grid.check_num_frames(len(labels), num_samples, name, fix)
-    if labels.min() < 0 or (num_classes is not None and labels.max() >= num_classes):
+def check_labels(labels: np.ndarray, name: str, num_classes: int | None) -> None:
+    """Raise :class:`DataError` unless (T,) ``labels`` are classes of the objective."""
+    low, high = labels.min(), labels.max()
+    if low < 0 or (num_classes is not None and high >= num_classes):
         raise DataError(
-            f"{name} has labels {labels.min()} to {labels.max()}, but the objective "
-            f"on labels has num_classes: {num_classes}: give it the number of clusters "
-            "of the labels"
+            f"{name} has labels {low} to {high}, but the objective on labels has "
+            f"num_classes: {num_classes}: give it the number of clusters of the labels"
         )
 
 
@@ -97,14 +96,12 @@ class A2MPreprocessor(CommonPreprocessor):
         """
         check_speech(uid, data["speech"])
         if "confidence" in data:
-            if self.confidence_grid is None:
-                raise DataError(
-                    "a stream named confidence is given without --confidence_grid: "
-                    "give the grid.json that lies beside confidence.scp"
-                )
-            confidence = np.asarray(data["confidence"], dtype=np.float32).reshape(-1)
-            check_confidence(uid, confidence, len(data["speech"]), self.confidence_grid)
-            data["confidence"] = confidence
+            name = f"confidence.scp: utterance {uid}"
+            fix = "score the set again (bin.score)"
+            grid = self.confidence_grid
+            confidence = stream_frames(data, "confidence", grid, name, fix)
+            data["confidence"] = confidence.astype(np.float32)
+            check_confidence(data["confidence"], name, fix)
         if "utterance_confidence" in data:
             s_u = data["utterance_confidence"]
             if s_u.shape != (1,) or not 0 <= s_u[0] <= 1:
@@ -113,14 +110,9 @@ class A2MPreprocessor(CommonPreprocessor):
                     "[0, 1]: score the set again (bin.score)"
                 )
         if "labels" in data:
-            if self.label_grid is None:
-                raise DataError(
-                    "a stream named labels is given without --label_grid: give the "
-                    "grid.json that lies beside labels.scp"
-                )
-            labels = np.asarray(data["labels"]).reshape(-1).astype(np.int64)
-            check_labels(
-                uid, labels, len(data["speech"]), self.label_grid, self.num_classes
-            )
-            data["labels"] = labels
+            name = f"labels.scp: utterance {uid}"
+            fix = "label this set again (bin.labels)"
+            labels = stream_frames(data, "labels", self.label_grid, name, fix)
+            data["labels"] = labels.astype(np.int64)
+            check_labels(data["labels"], name, self.num_classes)
         return super().__call__(uid, data)

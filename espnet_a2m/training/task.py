@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import humanfriendly
-import torch
-from espnet2.asr.encoder.abs_encoder import AbsEncoder
 from espnet2.asr.encoder.branchformer_encoder import BranchformerEncoder
 from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
 from espnet2.asr.encoder.e_branchformer_encoder import EBranchformerEncoder
@@ -17,12 +15,9 @@ from espnet2.asr.encoder.transformer_encoder import TransformerEncoder
 from espnet2.asr.frontend.abs_frontend import AbsFrontend
 from espnet2.asr.frontend.cnn import CNNFrontend
 from espnet2.asr.frontend.windowing import SlidingWindow
-from espnet2.asr.preencoder.abs_preencoder import AbsPreEncoder
 from espnet2.asr.preencoder.linear import LinearProjection
 from espnet2.asr.preencoder.sinc import LightweightSincConvs
-from espnet2.asr.specaug.abs_specaug import AbsSpecAug
 from espnet2.asr.specaug.specaug import SpecAug
-from espnet2.layers.abs_normalize import AbsNormalize
 from espnet2.layers.global_mvn import GlobalMVN
 from espnet2.layers.utterance_mvn import UtteranceMVN
 from espnet2.tasks.ssl import SSLTask
@@ -53,69 +48,61 @@ from espnet_a2m.training.collate import A2MCollateFn
 from espnet_a2m.training.preprocessor import A2MPreprocessor
 from espnet_a2m.training.trainer import A2MTrainer
 
+#: What a model is built of: option -> its default and the classes to choose from.
+PARTS: dict[str, tuple[str | None, dict[str, Any]]] = {
+    "frontend": (
+        "default",
+        {
+            "default": LogMelFrontend,
+            "wav2vec_cnn": CNNFrontend,
+            "sliding_window": SlidingWindow,
+        },
+    ),
+    "specaug": (None, {"specaug": SpecAug}),
+    "normalize": (
+        "utterance_mvn",
+        {"global_mvn": GlobalMVN, "utterance_mvn": UtteranceMVN},
+    ),
+    "preencoder": (None, {"linear": LinearProjection, "sinc": LightweightSincConvs}),
+    "encoder": (
+        "conformer",
+        {
+            "conformer": ConformerEncoder,
+            "transformer": TransformerEncoder,
+            "branchformer": BranchformerEncoder,
+            "e_branchformer": EBranchformerEncoder,
+        },
+    ),
+    "quantizer": ("gumbel", {"gumbel": GumbelQuantizer}),
+    "masking": ("guided", {"guided": GuidedMasking}),
+    "model": ("a2m", {"a2m": A2MModel}),
+}
+OPTIONAL = ("specaug", "normalize", "preencoder")
 # Registries of our own: ESPnet's are shared by whoever imports them.
-frontend_choices = ClassChoices(
-    "frontend",
-    dict(
-        default=LogMelFrontend,
-        wav2vec_cnn=CNNFrontend,
-        sliding_window=SlidingWindow,
-    ),
-    type_check=AbsFrontend,
-    default="default",
-)
-specaug_choices = ClassChoices(
-    "specaug", dict(specaug=SpecAug), type_check=AbsSpecAug, optional=True
-)
-normalize_choices = ClassChoices(
-    "normalize",
-    dict(global_mvn=GlobalMVN, utterance_mvn=UtteranceMVN),
-    type_check=AbsNormalize,
-    default="utterance_mvn",
-    optional=True,
-)
-preencoder_choices = ClassChoices(
-    "preencoder",
-    dict(linear=LinearProjection, sinc=LightweightSincConvs),
-    type_check=AbsPreEncoder,
-    optional=True,
-)
-encoder_choices = ClassChoices(
-    "encoder",
-    dict(
-        conformer=ConformerEncoder,
-        transformer=TransformerEncoder,
-        branchformer=BranchformerEncoder,
-        e_branchformer=EBranchformerEncoder,
-    ),
-    type_check=AbsEncoder,
-    default="conformer",
-)
-quantizer_choices = ClassChoices(
-    "quantizer",
-    classes=dict(gumbel=GumbelQuantizer),
-    type_check=torch.nn.Module,
-    default="gumbel",
-)
-masking_choices = ClassChoices(
-    "masking",
-    classes=dict(guided=GuidedMasking),
-    type_check=torch.nn.Module,
-    default="guided",
-)
-model_choices = ClassChoices("model", classes=dict(a2m=A2MModel), default="a2m")
+part_choices = {
+    name: ClassChoices(name, classes, default=default, optional=name in OPTIONAL)
+    for name, (default, classes) in PARTS.items()
+}
 loss_choices = ClassChoices(
     "loss",
-    classes=dict(
+    dict(
         contrastive=ContrastiveLoss,
         masked_prediction=MaskedPredictionLoss,
         hubert=HuBERTLoss,
         best_rq=BestRQLoss,
         feature_penalty=FeaturePenalty,
     ),
-    type_check=torch.nn.Module,
     default="contrastive",
 )
+#: Options of ESPnet's augmentation -> their types and defaults.
+AUGMENTATION: dict[str, tuple[Callable, Any]] = {
+    "speech_volume_normalize": (float_or_none, None),
+    "rir_scp": (str_or_none, None),
+    "rir_apply_prob": (float, 1.0),
+    "noise_scp": (str_or_none, None),
+    "noise_apply_prob": (float, 1.0),
+    "noise_db_range": (str, "13_15"),
+}
 
 
 def construct(
@@ -132,17 +119,17 @@ def construct(
     return cls(**given, **conf)
 
 
-def build(choices: ClassChoices, args: argparse.Namespace, **given: Any) -> Any:
-    """Build what ``--<name>`` and ``--<name>_conf`` describe, or None.
+def build(part: str, args: argparse.Namespace, **given: Any) -> Any:
+    """Build what ``--<part>`` and ``--<part>_conf`` describe, or None.
 
     Raises:
-        ConfigError: ``<name>_conf`` has a key that the class does not take.
+        ConfigError: ``<part>_conf`` has a key that the class does not take.
     """
-    choice = getattr(args, choices.name)
+    choice, option = getattr(args, part), f"{part}_conf"
     if choice is None:
         return None
-    conf = getattr(args, f"{choices.name}_conf")
-    return construct(choices.get_class(choice), conf, f"{choices.name}_conf", given)
+    cls = part_choices[part].get_class(choice)
+    return construct(cls, getattr(args, option), option, given)
 
 
 def sampling_rate(args: argparse.Namespace) -> int:
@@ -151,10 +138,7 @@ def sampling_rate(args: argparse.Namespace) -> int:
 
 
 def load_grid(args: argparse.Namespace, option: str) -> FrameGrid | None:
-    """Load the frame grid of ``--<option>``, or None.
-
-    Its content is kept in ``args``, thus in config.yaml, for use without the file.
-    """
+    """Load the grid of ``--<option>``, or None; ``args``, thus config.yaml, keep it."""
     path = getattr(args, option)
     if path is None:
         return None
@@ -181,7 +165,7 @@ def build_frontend(args: argparse.Namespace) -> AbsFrontend:
         ConfigError: A key is unknown, or a setting would make an utterance's features
             depend on its neighbours in the batch.
     """
-    frontend = build(frontend_choices, args)
+    frontend = build("frontend", args)
     if getattr(frontend, "normalize_audio", False):
         raise ConfigError(
             "frontend_conf.normalize_audio: ESPnet normalises over the padded batch, "
@@ -197,9 +181,7 @@ def build_losses(
 ) -> tuple[list[Objective], GumbelQuantizer | None]:
     """The objectives of ``--loss``, and the quantiser if any of them wants one.
 
-    Args:
-        args: Of the task.
-        **parts: What an objective may ask for by the name of an argument.
+    An objective may ask for any of the ``parts`` by the name of an argument.
     """
     losses: list[Objective] = []
     quantizer = None
@@ -207,7 +189,7 @@ def build_losses(
         loss_cls = loss_choices.get_class(loss["name"])
         if "quantizer" in inspect.signature(loss_cls).parameters and not quantizer:
             size = parts["input_size"]
-            quantizer = build(quantizer_choices, args, input_size=size)
+            quantizer = build("quantizer", args, input_size=size)
         given = {**parts, "quantizer": quantizer}
         losses.append(
             construct(loss_cls, loss.get("conf", {}), f"loss[{i}].conf", given)
@@ -218,25 +200,16 @@ def build_losses(
 class A2MTask(SSLTask):
     """Masked speech modelling with Ask2Mask in ESPnet's own trainer."""
 
-    class_choices_list = [
-        frontend_choices,
-        specaug_choices,
-        normalize_choices,
-        preencoder_choices,
-        encoder_choices,
-        quantizer_choices,
-        masking_choices,
-        model_choices,
-    ]
+    class_choices_list = list(part_choices.values())
     trainer = A2MTrainer
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
         group = parser.add_argument_group("Task related")
-        group.add_argument(
+        add = group.add_argument
+        add(
             "--init",
             type=str_or_none,
-            default=None,
             choices=[
                 *("xavier_uniform", "xavier_normal"),
                 *("kaiming_uniform", "kaiming_normal"),
@@ -244,7 +217,7 @@ class A2MTask(SSLTask):
             ],
             help="Initialization of all parameters",
         )
-        group.add_argument(
+        add(
             "--loss",
             action=NestedDictAction,
             default=[
@@ -253,45 +226,21 @@ class A2MTask(SSLTask):
             ],
             help="Objectives, a list of {name, conf}; in YAML only",
         )
-        group.add_argument(
-            "--confidence_grid",
-            default=None,
-            help="grid.json that was written beside confidence.scp by bin.score",
-        )
-        group.add_argument(
-            "--online_scorer_conf",
-            action=NestedDictAction,
-            default=dict(),
-            help="Compute confidences while training, in place of a stream of them: "
-            "scorer (espnet) and its options, such as model_file and measure",
-        )
-        group.add_argument(
-            "--label_grid",
-            default=None,
-            help="grid.json that was written beside labels.scp by bin.labels",
-        )
-        group.add_argument(
-            "--collate_fn_conf",
-            action=NestedDictAction,
-            default=dict(),
-            help="crop_duration: longest audio of a batch in seconds",
-        )
+        add("--confidence_grid", help="grid.json beside confidence.scp (bin.score)")
+        add("--label_grid", help="grid.json beside labels.scp (bin.labels)")
+        online = "Compute confidences while training, in place of a stream of them: "
+        online += "scorer (espnet) and its options, such as model_file and measure"
+        add("--online_scorer_conf", action=NestedDictAction, default={}, help=online)
+        crop = "crop_duration: longest audio of a batch in seconds"
+        add("--collate_fn_conf", action=NestedDictAction, default={}, help=crop)
         for class_choices in cls.class_choices_list:
             class_choices.add_arguments(group)
 
-        group = parser.add_argument_group("Preprocess related")
-        group.add_argument(
-            "--use_preprocessor",
-            type=str2bool,
-            default=True,
-            help="Check the data and augment the audio",
-        )
-        group.add_argument("--speech_volume_normalize", type=float_or_none)
-        group.add_argument("--rir_scp", type=str_or_none)
-        group.add_argument("--rir_apply_prob", type=float, default=1.0)
-        group.add_argument("--noise_scp", type=str_or_none)
-        group.add_argument("--noise_apply_prob", type=float, default=1.0)
-        group.add_argument("--noise_db_range", type=str, default="13_15")
+        add = parser.add_argument_group("Preprocess related").add_argument
+        text = "Check the data and augment the audio"
+        add("--use_preprocessor", type=str2bool, default=True, help=text)
+        for name, (kind, default) in AUGMENTATION.items():
+            add(f"--{name}", type=kind, default=default)
 
     @classmethod
     def build_multiple_iter_factory(
@@ -321,19 +270,8 @@ class A2MTask(SSLTask):
             confidence_grid=confidence_grid and FrameGrid.load(confidence_grid),
             label_grid=label_grid and FrameGrid.load(label_grid),
             num_classes=num_classes(args.loss),
-            speech_volume_normalize=args.speech_volume_normalize,
-            rir_scp=args.rir_scp,
-            rir_apply_prob=args.rir_apply_prob,
-            noise_scp=args.noise_scp,
-            noise_apply_prob=args.noise_apply_prob,
-            noise_db_range=args.noise_db_range,
+            **{name: getattr(args, name) for name in AUGMENTATION},
         )
-
-    @classmethod
-    def required_data_names(
-        cls, train: bool = True, inference: bool = False
-    ) -> tuple[str, ...]:
-        return ("speech",)
 
     @classmethod
     def optional_data_names(
@@ -346,12 +284,12 @@ class A2MTask(SSLTask):
         fs = sampling_rate(args)
         frontend = build_frontend(args)
         size = feats_size = frontend.output_size()
-        specaug = build(specaug_choices, args)
-        normalize = build(normalize_choices, args)
-        preencoder = build(preencoder_choices, args, input_size=size)
+        specaug = build("specaug", args)
+        normalize = build("normalize", args)
+        preencoder = build("preencoder", args, input_size=size)
         if preencoder is not None:
             size = preencoder.output_size()
-        encoder = build(encoder_choices, args, input_size=size)
+        encoder = build("encoder", args, input_size=size)
         width = encoder.output_size()
         convs = input_convs(encoder)
         encoder_grid = frontend_grid(frontend, fs).after(convs)
@@ -362,23 +300,22 @@ class A2MTask(SSLTask):
             feats_size=feats_size,
             input_convs=convs,
         )
-        scorer = None
-        if args.online_scorer_conf:
-            scorer = OnlineScorer(**args.online_scorer_conf)
+        online = args.online_scorer_conf
+        scorer = OnlineScorer(**online) if online else None
         confidence = ConfidenceFrontend(
             encoder_grid, load_grid(args, "confidence_grid"), scorer
         )
         check_num_classes(args.label_grid, losses)
         label_grid = load_grid(args, "label_grid")
         model = build(
-            model_choices,
+            "model",
             args,
             frontend=frontend,
             specaug=specaug,
             normalize=normalize,
             preencoder=preencoder,
             encoder=encoder,
-            masking=build(masking_choices, args, size=width),
+            masking=build("masking", args, size=width),
             quantizer=quantizer,
             losses=losses,
             confidence=confidence,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
-from collections.abc import Iterable, Sized
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Sized
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +36,11 @@ from espnet_a2m.training.monitor import CollapseMonitor, MonitorOptions
 
 @dataclasses.dataclass(kw_only=True)
 class ResumableTrainerOptions(TrainerOptions):
-    """ESPnet's options and ours.
+    """ESPnet's options and ours."""
 
-    Attributes:
-        save_interval_updates: Updates between two saved states; 0: only at the end of
-            an epoch.
-        monitor: Limits at which training stops.
-        streaks: What :class:`CollapseMonitor` counts from epoch to epoch.
-    """
-
-    save_interval_updates: int
-    monitor: MonitorOptions
-    streaks: dict[str, int] = dataclasses.field(
+    save_interval_updates: int  # between two saved states; 0: only at an epoch's end
+    monitor: MonitorOptions  # limits at which training stops
+    streaks: dict[str, int] = dataclasses.field(  # kept from epoch to epoch
         default_factory=lambda: {"nonfinite": 0, "collapsed": 0}
     )
 
@@ -55,30 +48,34 @@ class ResumableTrainerOptions(TrainerOptions):
 class WatchConfAction(NestedDictAction):
     """``--watch_conf``, the old name of ``--monitor_conf``."""
 
-    def __call__(
-        self, parser: Any, namespace: Any, values: Any, option_strings: Any = None
-    ) -> None:
+    def __call__(self, parser: Any, namespace: Any, *values: Any) -> None:
         """Set ``monitor_conf``, and ``watch_conf`` so that build_options warns."""
-        renamed = NestedDictAction(self.option_strings, "monitor_conf")
-        renamed(parser, namespace, values, option_strings)
+        NestedDictAction(self.option_strings, "monitor_conf")(
+            parser, namespace, *values
+        )
         namespace.watch_conf = getattr(namespace, "watch_conf", {})
 
 
 class ResumableTrainer(Trainer):
     """Trainer of any ESPnet task: resumes mid-epoch, and stops after a collapse."""
 
+    #: Opened for an epoch: how its batches accumulate; in ESPnet, each the same share
+    accumulation: Callable[..., Any] = staticmethod(
+        lambda model, accum_grad: nullcontext()
+    )
+
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Add options to those of every ESPnet training run."""
-        group = parser.add_argument_group("Safety related")
-        group.add_argument(
+        add = parser.add_argument_group("Safety related").add_argument
+        add(
             "--save_interval_updates",
             type=int,
             default=1000,
             help="Save the complete state every so many updates, beside the end of "
             "each epoch; an interrupted run resumes from there. 0: epochs only",
         )
-        group.add_argument(
+        add(
             "--monitor_conf",
             action=NestedDictAction,
             default=dict(),
@@ -86,12 +83,8 @@ class ResumableTrainer(Trainer):
             "window, start, min_code_perplexity, min_prob_perplexity, min_nats_gained, "
             "max_collapsed, max_nonfinite (espnet_a2m/training/monitor.py)",
         )
-        group.add_argument(
-            "--watch_conf",
-            action=WatchConfAction,
-            default=argparse.SUPPRESS,  # absent unless somebody gives it
-            help=argparse.SUPPRESS,
-        )
+        absent = argparse.SUPPRESS  # also from the options, unless somebody gives it
+        add("--watch_conf", action=WatchConfAction, default=absent, help=absent)
 
     @classmethod
     def build_options(cls, args: argparse.Namespace) -> ResumableTrainerOptions:
@@ -149,9 +142,6 @@ class ResumableTrainer(Trainer):
         cls,
         model: torch.nn.Module,
         iterator: Iterable,
-        optimizers: Any,
-        schedulers: Any,
-        scaler: Any,
         reporter: SubReporter,
         options: Any,
         distributed_option: DistributedOption,
@@ -168,26 +158,26 @@ class ResumableTrainer(Trainer):
             back_up_checkpoint(output_dir)
         # ESPnet seeds every process alike, which would repeat masks
         set_all_random_seed(options.seed + reporter.get_epoch() + 1000 * rank)
-        for optimizer in optimizers:
+        for optimizer in kwargs["optimizers"]:
             optimizer.zero_grad()  # of batches after the last update of an epoch
         inner: Any = getattr(model, "module", model)  # inside DDP or not
         length = len(iterator) if isinstance(iterator, Sized) else None
-        state = MidEpochCheckpoint(
-            output_dir, inner, optimizers, schedulers, scaler, reporter, length
-        )
+        names = ("optimizers", "schedulers", "scaler")
+        parts = {name: kwargs[name] for name in names}
+        state = MidEpochCheckpoint(output_dir, inner, reporter, length, **parts)
         resumed = state.restore() if options.resume else None
+
+        def start() -> None:
+            if resumed:
+                set_random_state(resumed.random_state)
 
         def no_update() -> bool:
             # ESPnet's trainer reports a norm only for an update
             return "grad_norm" not in reporter.stats
 
         if resumed and resumed.finished:
-            set_random_state(resumed.random_state)
+            start()
             return no_update()
-
-        def start() -> None:
-            if resumed:
-                set_random_state(resumed.random_state)
 
         def save(*_: Any) -> None:
             interval = options.save_interval_updates * options.accum_grad
@@ -212,9 +202,6 @@ class ResumableTrainer(Trainer):
             none_valid = super().train_one_epoch(
                 model=model,
                 iterator=steps,
-                optimizers=optimizers,
-                schedulers=schedulers,
-                scaler=scaler,
                 reporter=reporter,
                 options=options,
                 distributed_option=distributed_option,
@@ -233,23 +220,11 @@ class ResumableTrainer(Trainer):
         set_all_random_seed(kwargs["options"].seed + 1000 * rank)
         super().validate_one_epoch(**kwargs)
 
-    @classmethod
-    def accumulation(
-        cls, model: torch.nn.Module, accum_grad: int
-    ) -> AbstractContextManager[Any]:
-        """While open, batches accumulate as in ESPnet: each has the same share."""
-        return nullcontext()
-
 
 class A2MTrainer(ResumableTrainer):
-    """Trainer of :class:`espnet_a2m.training.task.A2MTask`."""
+    """Trainer of :class:`~espnet_a2m.training.task.A2MTask`."""
 
-    @classmethod
-    def accumulation(
-        cls, model: torch.nn.Module, accum_grad: int
-    ) -> AbstractContextManager[Any]:
-        """While open, batches accumulate by their numbers of masked frames."""
-        return weighted_accumulation(model, accum_grad)
+    accumulation = staticmethod(weighted_accumulation)
 
     @classmethod
     def validate_one_epoch(cls, **kwargs: Any) -> None:

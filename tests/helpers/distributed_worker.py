@@ -58,7 +58,7 @@ def own_gumbel(logits, tau, hard):
 REAL_NEGATIVES = contrastive.sample_negatives
 
 if __name__ == "__main__":
-    task.masking_choices.classes["guided"] = OwnMasks
+    task.part_choices["masking"].classes["guided"] = OwnMasks
     contrastive.sample_negatives = own_negatives
     quantizer.F = SimpleNamespace(gumbel_softmax=own_gumbel, one_hot=F.one_hot)
     for line in Path(sys.argv[1]).read_text(encoding="utf-8").splitlines():

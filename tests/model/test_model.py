@@ -354,10 +354,10 @@ def test_a_wait_for_the_device_would_be_seen(encoder, batch):
     """ESPnet's branchformer asks for the longest length: the check can fail."""
     from torch._subclasses.fake_tensor import DataDependentOutputException
 
-    from espnet_a2m.training.task import encoder_choices
+    from espnet_a2m.training.task import part_choices
 
     model = build(OBJECTIVES["w2vbert"])
-    make = encoder_choices.get_class(encoder)
+    make = part_choices["encoder"].get_class(encoder)
     model.encoder = make(
         model.frontend.output_size(), output_size=32, attention_heads=2, num_blocks=2
     )

@@ -145,7 +145,7 @@ def mid_epoch(exp: Path, epoch: int, length: int):
         optimizer.step()
         reporter.register({"loss": 0.5})
         reporter.next()
-    return MidEpochCheckpoint(exp, model, [optimizer], [None], None, reporter, length)
+    return MidEpochCheckpoint(exp, model, reporter, length, [optimizer], [None], None)
 
 
 def test_mid_epoch_checkpoint_is_restored_only_where_it_belongs(tmp_path, caplog):

@@ -15,12 +15,12 @@ from espnet_a2m.compat.init_param import match_keys
 from espnet_a2m.core.config import load_config
 from espnet_a2m.training.estimate import (
     LIBRISPEECH_SECONDS,
+    build,
     in_a_batch,
     load_args,
     task_of,
 )
 from espnet_a2m.training.monitor import MonitorOptions
-from espnet_a2m.training.step_count import build
 from espnet_a2m.training.validate_config import check_config
 
 pytestmark = pytest.mark.espnet
