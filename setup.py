@@ -24,7 +24,7 @@ INSTALL_REQUIRES = [
     "soundfile>=0.12",
     "soxr>=0.3",
     "threadpoolctl>=3.1",
-    "tqdm>=4.64",
+    "tqdm>=4.66",
     # What the recipes' data preparation uses: corpora; G.722 and simulated rooms.
     "lhotse>=1.33,<1.34",
     "av>=13",

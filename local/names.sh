@@ -6,6 +6,7 @@ asr_tag=${asr_tag:-${ssl_tag}}
 check_names
 export python  # local/data.sh runs it too
 export OMP_NUM_THREADS=${num_threads} PYTHONUNBUFFERED=1
+[ -t 2 ] || export TQDM_MININTERVAL=10  # a log needs fewer lines of progress than a screen
 # Keep freed memory: giving it back to the system after every step costs a training
 # step on the CPU several times its arithmetic (glibc only)
 export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000
@@ -19,7 +20,7 @@ if [[ " ${config_value[${asr_config}:decoder]} ${config_value[${scorer_config}:d
 fi
 
 # A job on a cluster has no variable but PATH: these are part of its command
-job_env=(env)
+job_env=(env TQDM_MININTERVAL=10)
 for name in OMP_NUM_THREADS PYTHONUNBUFFERED PYTHONPATH MALLOC_{MMAP,TRIM}_THRESHOLD_; do
     job_env+=("${name}=${!name:-}")
 done

@@ -196,14 +196,17 @@ def test_mixed_goes_on_with_low(edges):
 
 @pytest.mark.parametrize(
     ("frames", "most"),
-    [(5, 1.41), (8, 1.43), (10, 1.39), (12, 1.33), (15, 1.23), (20, 1.18), (30, 1.08)]
-    + [(60, 1.06), (250, 1.05)],
+    [(5, 1.42), (8, 1.42), (10, 1.38), (12, 1.32), (15, 1.24), (20, 1.19), (30, 1.07)]
+    + [(60, 1.05), (250, 1.01)],
 )
 def test_all_positions_are_masked_alike(frames, most):
-    """P(mask) of the most and the least masked position; inside it is above 8."""
+    """P(mask) of the most and the least masked position, in 200,000 draws or more.
+
+    With spans inside the utterance their quotient is above 8.
+    """
     mask = draw_many([0.0] * frames, 20_000, guidance="uniform").float().mean(0)
     assert float(mask.mean()) == pytest.approx(round(0.4 * frames) / frames)
-    assert float(mask.max() / mask.min()) < most + 0.04  # of 20,000 draws
+    assert float(mask.max() / mask.min()) < most + 0.06  # the error of 20,000 draws
     if frames <= 12:  # the cut's place is fair as well, from either end
         assert mask.tolist() == pytest.approx(mask.flip(0).tolist(), abs=0.02)
     conf = {"guidance": "uniform", "span_edges": "inside"}
