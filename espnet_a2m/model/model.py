@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from espnet2.asr.encoder.abs_encoder import AbsEncoder
 from espnet2.asr.frontend.abs_frontend import AbsFrontend
+from espnet2.asr.frontend.cnn import CNNFrontend
 from espnet2.asr.preencoder.abs_preencoder import AbsPreEncoder
 from espnet2.asr.specaug.abs_specaug import AbsSpecAug
 from espnet2.layers.abs_normalize import AbsNormalize
@@ -137,6 +139,19 @@ class A2MModel(AbsESPnetModel):
         feats, feats_lengths = self.frontend(speech, speech_lengths)
         return {"feats": feats, "feats_lengths": feats_lengths}
 
+    def features(
+        self, speech: torch.Tensor, speech_lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, S, F) of the front end, and numbers of frames (B,).
+
+        Float32 under autocast, too: power of quiet audio is below half precision.
+        """
+        # A trained CNN has layer norms and is most of a step: half precision, as in
+        # fairseq and ESPnet's SSL task.
+        is_cnn = isinstance(self.frontend, CNNFrontend)
+        with nullcontext() if is_cnn else without_autocast(speech):
+            return self.frontend(speech, speech_lengths)
+
     def encoder_input(
         self, feats: torch.Tensor, lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -144,8 +159,9 @@ class A2MModel(AbsESPnetModel):
         if self.specaug is not None and self.training:
             feats, lengths = self.specaug(feats, lengths)
         if self.normalize is not None:
-            # a copy: ESPnet's UtteranceMVN writes into what it is given
-            feats, lengths = self.normalize(feats.clone(), lengths)
+            with without_autocast(feats):
+                # a copy: ESPnet's UtteranceMVN writes into what it is given
+                feats, lengths = self.normalize(feats.float().clone(), lengths)
         if self.preencoder is not None:
             feats, lengths = self.preencoder(feats, lengths)
         return feats, lengths
@@ -172,14 +188,17 @@ class A2MModel(AbsESPnetModel):
         Raises:
             DataError: A stream is missing, or all utterances are too short.
         """
-        feats, feats_lengths = self.frontend(speech, speech_lengths)
+        feats, feats_lengths = self.features(speech, speech_lengths)
         if self.feature_grad_mult != 1.0 and feats.requires_grad:
             feats.register_hook(lambda grad: grad * self.feature_grad_mult)
         encoder_in, encoder_in_lengths = self.encoder_input(feats, feats_lengths)
         num_frames = self.num_encoder_frames(encoder_in, streams.get("utt_id", ()))
         lengths = conv_lengths(encoder_in_lengths, self.input_convs)
 
-        confidence, s_u = self.confidence(speech, speech_lengths, num_frames, streams)
+        with without_autocast(speech):  # a scorer has a front end of its own
+            confidence, s_u = self.confidence(
+                speech, speech_lengths, num_frames, streams
+            )
         mask = self.masking.draw(lengths, num_frames, confidence, self.updates)
         captured = capture_layers(
             self.encoder,
@@ -199,7 +218,7 @@ class A2MModel(AbsESPnetModel):
         num_masked = batch.frames.count.sum().clamp(min=1).float()
         # ESPnet multiplies a process's loss with its share of the masked frames
         scale = sum_over_processes(num_masked) / num_masked
-        with torch.autocast(speech.device.type, enabled=False):
+        with without_autocast(speech):
             loss, stats = self.compute_loss(
                 batch, mask, confidence, s_u, captured, scale
             )
@@ -290,6 +309,11 @@ class A2MModel(AbsESPnetModel):
             stats.update({f"{key}_{name}": x for key, x in term.stats.items()})
         stats["loss"] = loss
         return loss, stats
+
+
+def without_autocast(x: torch.Tensor) -> torch.autocast:
+    """A context in which operations on the device of ``x`` keep their precision."""
+    return torch.autocast(x.device.type, enabled=False)
 
 
 def unique_names(losses: list[Objective], num_layers: int) -> list[str]:

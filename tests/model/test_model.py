@@ -299,6 +299,53 @@ def test_losses_are_float32_under_amp(objective, batch):
     assert all(x.isfinite().all() for x in stats.values())
 
 
+@pytest.mark.parametrize("normalize", ["utterance_mvn", "global_mvn"])
+def test_features_are_float32_under_amp(normalize, batch, tmp_path):
+    """Half precision would take the power of quiet audio for 0, whose log is -inf."""
+    stats = tmp_path / "stats.npz"
+    np.savez(stats, count=2, sum=np.full(80, -16.0), sum_square=np.full(80, 160.0))
+    model = build("ssl_bestrq_conformer").train()
+    if normalize == "global_mvn":
+        from espnet2.layers.global_mvn import GlobalMVN
+
+        model.normalize = GlobalMVN(stats)
+    quiet, lengths = 0.1 * batch["speech"], batch["speech_lengths"]
+
+    def seen():
+        inputs, feats = [], []
+        with (
+            torch.no_grad(),
+            model.encoder.register_forward_pre_hook(lambda m, x: inputs.append(x[0])),
+            model.losses[0].register_forward_pre_hook(
+                lambda m, x: feats.append(x[1].feats)
+            ),
+        ):
+            model(**{**batch, "speech": quiet})
+        return *inputs, *feats
+
+    want = seen()
+    with torch.autocast("cpu", dtype=torch.float16):
+        half, _ = model.frontend(quiet, lengths)
+        got = seen()
+    assert not half.isfinite().all()  # what is avoided
+    for x, y in zip(got, want, strict=True):
+        assert x.isfinite().all() and torch.equal(x, y)
+
+
+def test_an_online_scorer_is_float32_under_amp(batch):
+    model = build("ssl_bestrq_conformer", "online_scorer_conf.scorer=energy")
+    seen = []
+
+    def score(speech, lengths, real=model.confidence.scorer.scorer.score):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return real(speech, lengths)
+
+    model.confidence.scorer.scorer.score = score
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model(**batch)
+    assert seen == [False]
+
+
 def on_a_gpu_that_is_not_there(model: torch.nn.Module) -> None:
     """Make parameters and buffers CUDA tensors without data, in a fake tensor mode."""
     for module in model.modules():
