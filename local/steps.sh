@@ -2,8 +2,9 @@
 # once; to be sourced there.
 # shellcheck shell=bash disable=SC2154  # a2m.sh sets the options
 
-want() {  # NUMBER TITLE: whether this stage is to run; prints its title if so
+will_run() {  # NUMBER...: whether one of these stages is to run
     local skip
+    [ $# -gt 0 ] || return 1
     case $1 in
         [1-5]) skip=skip_data_prep ;;
         [6-9] | 1[0-3]) skip=skip_train ;;
@@ -11,8 +12,15 @@ want() {  # NUMBER TITLE: whether this stage is to run; prints its title if so
         16) skip=skip_packing ;;
         *) skip=skip_upload_hf ;;
     esac
-    [ "$1" -ge "${stage}" ] && [ "$1" -le "${stop_stage}" ] && [ "${!skip}" != true ] &&
-        [[ " ${skip_stages} " != *" $1 "* ]] || return 1
+    if [ "$1" -ge "${stage}" ] && [ "$1" -le "${stop_stage}" ] && [ "${!skip}" != true ] &&
+        [[ " ${skip_stages} " != *" $1 "* ]]; then
+        return
+    fi
+    will_run "${@:2}"
+}
+
+want() {  # NUMBER TITLE: whether this stage is to run; prints its title if so
+    will_run "$1" || return 1
     current_stage="$1 (${2%%:*})" resume_stage=$1
     echo "$(date '+%F %T') stage $1: $2"
 }
@@ -74,6 +82,28 @@ check_args() {
         [[ " ${!args}" != *" --frontend"* || ${config_value[${!config}:normalize]} != global_mvn ]] ||
             refuse "${args}" "changes the features, whose statistics --${config} alone determines"
     done
+}
+
+# In one process, as ESPnet takes long to import: what is wrong with the configurations
+# of the stages that are to run, which would else be found after days.
+check_configs() {
+    local checked=()
+    check_option() {  # OPTION: of these and of the options beside it
+        local args=${1/_config/_args}
+        checked+=("--$1=${!1}" "--${args}=${!args}")
+    }
+    [ -n "${own_scorer}" ] || ! will_run 6 7 || check_option scorer_config
+    if will_run 10 11; then
+        check_option ssl_config
+        checked+=("--label_tag=${label_tag}")
+        ! will_run 9 || checked+=("--num_clusters=${num_clusters}")
+    elif will_run 12 13 && [ -e "${ssl_exp}/config.yaml" ]; then
+        checked+=("--pretrained=${ssl_exp}/config.yaml")
+    fi
+    ! will_run 12 13 || check_option asr_config
+    ! will_run 14 || check_option inference_config
+    [[ " ${checked[*]} " != *_config=* ]] ||
+        "${python}" -m espnet_a2m.bin.check_recipe "${checked[@]}" || exit
 }
 
 need() {  # FILE STAGE: the file that an earlier stage writes is there

@@ -95,6 +95,57 @@ def test_a_failed_stage_says_where_to_resume(tmp_path):
     assert "examples/pocketsphinx_ctm.py" in refused.stderr
 
 
+CHECK = """
+. "$1/local/steps.sh"
+shift
+export skip_data_prep=false skip_train=false skip_eval=false
+stage=1 stop_stage=17 skip_stages= own_scorer= label_tag=mfcc num_clusters=50
+ssl_exp=exp python=show
+for name in scorer ssl asr inference; do
+    printf -v "${name}_config" "${name}.yaml"
+    printf -v "${name}_args" -- "--${name} 1"
+done
+show() { printf '%s\\n' "${@:3}"; }
+for option in "$@"; do printf -v "${option%%=*}" "${option#*=}"; done
+check_configs
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "checked"),
+    [
+        ([], "scorer ssl label_tag num_clusters asr inference"),
+        (["stop_stage=5"], ""),
+        (["skip_train=true", "skip_eval=true"], ""),
+        (["own_scorer=x", "stop_stage=13"], "ssl label_tag num_clusters asr"),
+        (["stage=7", "stop_stage=8"], "scorer"),
+        (["stage=11", "skip_stages=13 12"], "ssl label_tag inference"),
+        (["stage=12", "stop_stage=12"], "pretrained asr"),
+        (["stage=9", "stop_stage=9"], ""),
+        (["stage=15"], ""),
+    ],
+)
+def test_configurations_of_the_stages_to_run_are_checked(tmp_path, options, checked):
+    """Once, before the first; what is pre-trained already by its own configuration."""
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "exp" / "config.yaml").touch()
+    command = ["bash", "-euc", CHECK, "x", str(ROOT), *options]
+    words = subprocess.check_output(command, cwd=tmp_path, text=True).splitlines()
+    names = [word.partition("=")[0].removeprefix("--") for word in words]
+    found = [name.removesuffix("_config") for name in names if "_args" not in name]
+    assert " ".join(found) == checked
+    if "ssl" in found:
+        assert "--ssl_config=ssl.yaml" in words and "--ssl_args=--ssl 1" in words
+
+
+def test_encoders_that_do_not_match_stop_the_recipe_before_stage_1(tmp_path):
+    recipe = copy_recipe("tedlium", tmp_path / "recipe")
+    failed = run(recipe, asr_args="--encoder_conf num_blocks=5")
+    assert failed.returncode == 1 and "stage 1" not in failed.stdout + failed.stderr
+    assert "asr_transducer_conformer.yaml with --asr_args" in failed.stderr
+    assert "encoder_conf.num_blocks is 5, but " in failed.stderr
+
+
 OPTIONS = """
 . "$1/local/parse_options.sh"
 option_list='mic | ihm | microphone
