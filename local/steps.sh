@@ -122,10 +122,10 @@ find_model() {  # EXP NAME: sets model, the checkpoint NAME of EXP, or the best 
 
 # step OUT INPUT... -- COMMAND...
 # Runs the command unless it has completed OUT from inputs of this content. A training run
-# is only resumed by the same command and from the same inputs. Of two runs at the same
-# time one waits for the other.
+# is only resumed by the same command and from the same inputs; it may be prolonged. Of two
+# runs at the same time one waits for the other.
 step() {
-    local out=$1 inputs=() made=$1/.made begun=$1/.begun state input lock
+    local out=$1 inputs=() made=$1/.made begun=$1/.begun state input lock changes
     shift
     while [ "$1" != -- ]; do
         inputs+=("$1")
@@ -149,8 +149,11 @@ step() {
     fi
     if { [ -e "${out}/checkpoint.pth" ] || [ -e "${out}/checkpoint.update.pth" ]; } &&
         [ "$(cat "${begun}" 2>/dev/null)" != "${state}" ]; then
-        die "${out} was trained from other data, options or configuration:" \
-            "remove it, or name a new experiment (--*_tag)"
+        changes=$("${python}" -m espnet_a2m.bin.check_resume --exp "${out}" -- "${inputs[@]}" \
+            <<<"${state}") || exit
+        [ -z "${changes}" ] ||
+            die "${out} was trained from other data, options or configuration (${changes}):" \
+                "remove it, or name a new experiment (--*_tag)"
     fi
     rm -f "${made}"
     mkdir -p "${out}"

@@ -245,6 +245,64 @@ def test_of_two_runs_one_waits_for_the_other(tmp_path):
     assert (tmp_path / "log").read_text() == "made\n"
 
 
+TRAIN = """
+set -euo pipefail
+. "$1/local/parse_options.sh"
+. "$1/local/steps.sh"
+python=$2
+train() { echo "$*" >>log; touch out/checkpoint.pth; }
+step out data.txt conf.yaml -- train stats "${@:3}"
+"""
+
+
+def test_a_training_run_is_prolonged_but_not_changed(tmp_path):
+    """What differs is named, with both values."""
+    (tmp_path / "data.txt").write_text("one")
+    (tmp_path / "conf.yaml").write_text("accum_grad: 1\noptim_conf: {lr: 0.1}\n")
+
+    def train(*options: str) -> tuple[int, str]:
+        words = ["bash", "-c", TRAIN, "bash", str(ROOT), sys.executable, *options]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+        return done.returncode, done.stdout + done.stderr
+
+    def refused(*options: str) -> str:
+        status, said = train(*options)
+        assert status == 1 and "ERROR: out was trained from other" in said
+        assert "name a new experiment (--*_tag)" in said
+        return said.partition(" (")[2].partition("): remove")[0]
+
+    begin = ("--max_epoch", "10", "--seed=1", "--encoder_conf", "num_blocks=4")
+    assert train(*begin) == (0, "")
+    assert "up to date" in train(*begin)[1]
+    longer = ("--max_epoch=20", "--seed=1", "--encoder_conf", "num_blocks=4")
+    longer += ("--keep_nbest_models", "5", "10")
+    assert train(*longer) == (0, "")
+    assert "up to date" in train(*longer)[1]
+    runs = (tmp_path / "log").read_text().splitlines()
+    assert runs == ["stats " + " ".join(options) for options in (begin, longer)]
+
+    assert refused(*longer, "--seed", "2") == "seed: 1 -> 2"
+    other = refused(
+        *longer, "--encoder_conf", "num_blocks=5", "--num_iters_per_epoch", "9"
+    )
+    assert other == (
+        "encoder_conf num_blocks: 4 -> 5; num_iters_per_epoch: not given -> 9"
+    )
+    (tmp_path / "data.txt").write_text("other")
+    assert refused(*longer) == "data.txt has changed"
+    (tmp_path / "data.txt").write_text("one")
+    saved = "accum_grad: 1\nmax_epoch: 10\nseed: 1\noptim_conf: {lr: 0.1, eps: 1}\n"
+    (tmp_path / "out" / "config.yaml").write_text(saved)
+    (tmp_path / "conf.yaml").write_text(
+        "accum_grad: 2\nseed: 5\noptim_conf: {lr: 0.2}\n"
+    )
+    assert refused(*longer) == (
+        "conf.yaml has changed (accum_grad: 1 -> 2, optim_conf lr: 0.1 -> 0.2)"
+    )
+    (tmp_path / "out" / ".begun").unlink()
+    assert "which tells how it was trained, is missing" in refused(*longer)
+
+
 def test_an_interrupted_run_is_not_waited_for(tmp_path):
     command = ["bash", "-c", STEP.replace("make_it 1", "make_it 30"), "bash", str(ROOT)]
     killed = subprocess.Popen(command, cwd=tmp_path, start_new_session=True)
