@@ -19,8 +19,16 @@ import torch
 from espnet_a2m.core.frames import TimeConv, padding_mask
 
 
-def refuse_skipped_layers(encoder: torch.nn.Module) -> None:
-    """Raise ``ValueError`` for options that leave out layers of a step."""
+def refuse_unusable(encoder: torch.nn.Module) -> None:
+    """Raise ``ValueError`` for options that pre-training cannot have.
+
+    They leave out layers of a step, or are of another task.
+    """
+    if getattr(encoder, "interctc_layer_idx", None):
+        raise ValueError(
+            "encoder_conf.interctc_layer_idx: intermediate CTC belongs to fine-tuning, "
+            "which may add it: leave it out here, and give each loss its `layer:`"
+        )
     for option in ("layer_drop_rate", "gradient_checkpoint_layers"):
         stack = getattr(encoder, "encoders", None)
         if getattr(encoder, option, None) or getattr(stack, option, None):
@@ -62,6 +70,18 @@ def input_convs(encoder: torch.nn.Module) -> list[TimeConv]:
         if isinstance(module, torch.nn.Conv1d | torch.nn.Conv2d)
         and module not in position_modules
     ]
+
+
+def embed(encoder: torch.nn.Module, features: torch.Tensor) -> torch.Tensor:
+    """(B, S, F) -> (B, T, D), features after the encoder's subsampling."""
+    seen: list[torch.Tensor] = []
+    positions = positional_encoding(encoder)
+    with positions.register_forward_pre_hook(lambda _, args: seen.append(args[0])):
+        if isinstance(encoder.embed, torch.nn.Sequential):
+            encoder.embed(features)
+        else:
+            encoder.embed(features, None)  # type: ignore[operator]
+    return seen[0]
 
 
 @functools.cache

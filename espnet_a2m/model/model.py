@@ -20,8 +20,9 @@ from espnet2.train.abs_espnet_model import AbsESPnetModel
 from espnet_a2m.compat.encoder_hooks import (
     Captured,
     capture_layers,
+    embed,
     input_convs,
-    refuse_skipped_layers,
+    refuse_unusable,
 )
 from espnet_a2m.confidence.measures import utterance_confidence
 from espnet_a2m.core.distributed import num_processes, sum_over_processes
@@ -44,7 +45,8 @@ class A2MModel(AbsESPnetModel):
 
     Args:
         frontend: ESPnet front end.
-        specaug: Augmentation of the features, or None.
+        specaug: Augmentation of what the encoder gets, or None. Targets are made of
+            features without it.
         normalize: Normalisation of the features, or None.
         preencoder: ESPnet pre-encoder, or None.
         encoder: Any ESPnet encoder that adds positions after its subsampling.
@@ -92,7 +94,12 @@ class A2MModel(AbsESPnetModel):
         self.utterance_weight = UtteranceWeight(
             utterance_weight, utterance_weight_fraction, utterance_weight_frames
         )
-        refuse_skipped_layers(encoder)
+        refuse_unusable(encoder)
+        if getattr(specaug, "apply_time_warp", False):
+            raise ValueError(
+                "specaug_conf.apply_time_warp moves frames away from their targets and "
+                "confidences: set it to false; masks are fine"
+            )
         needs_confidence = masking.needs_confidence or utterance_weight != "none"
         if needs_confidence and confidence.scorer_grid is None:
             raise ValueError(
@@ -156,8 +163,6 @@ class A2MModel(AbsESPnetModel):
         self, feats: torch.Tensor, lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """What the front end gave -> what enters the encoder, and its lengths (B,)."""
-        if self.specaug is not None and self.training:
-            feats, lengths = self.specaug(feats, lengths)
         if self.normalize is not None:
             with without_autocast(feats):
                 # a copy: ESPnet's UtteranceMVN writes into what it is given
@@ -165,6 +170,22 @@ class A2MModel(AbsESPnetModel):
         if self.preencoder is not None:
             feats, lengths = self.preencoder(feats, lengths)
         return feats, lengths
+
+    @property
+    def is_augmenting(self) -> bool:
+        """Whether the encoder gets other features than the targets are made of."""
+        return self.specaug is not None and self.training
+
+    def augment(
+        self, encoder_in: torch.Tensor, feats: torch.Tensor, lengths: torch.Tensor
+    ) -> torch.Tensor:
+        """``encoder_in``, or that of augmented features (B, S, F)."""
+        if not self.is_augmenting:
+            return encoder_in
+        assert self.specaug is not None
+        # a copy: ESPnet's SpecAug writes into what it is given
+        augmented, lengths = self.specaug(feats.clone(), lengths)
+        return self.encoder_input(augmented, lengths)[0]
 
     def forward(
         self, speech: torch.Tensor, speech_lengths: torch.Tensor, **streams: Any
@@ -202,11 +223,14 @@ class A2MModel(AbsESPnetModel):
         mask = self.masking.draw(lengths, num_frames, confidence, self.updates)
         captured = capture_layers(
             self.encoder,
-            encoder_in,
+            self.augment(encoder_in, feats, feats_lengths),
             encoder_in_lengths,
             {loss.layer for loss in self.objectives if loss.layer is not None},
             replace=lambda x: self.masking.replace(x, mask, self.updates),
         )
+        if self.is_augmenting and self.quantizer is not None:
+            with nullcontext() if self.quantizer.input_grad else torch.no_grad():
+                captured = captured._replace(embedded=embed(self.encoder, encoder_in))
         labels = None if self.labels is None else self.labels(num_frames, streams)
         batch = MaskedBatch(
             frames=MaskedFrames.pack(mask, self.masking.max_count(num_frames)),

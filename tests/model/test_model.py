@@ -216,9 +216,78 @@ def test_an_objective_is_a_class_and_a_line_of_the_registry(
 
 
 def test_the_same_objective_twice_on_a_layer_is_refused():
-    loss = [{"name": "best_rq", "conf": {"layer": 1}}] * 2
-    with pytest.raises(ValueError, match="best_rq_1: given 2 times"):
+    loss = [{"name": "best_rq", "conf": {"layer": 2}}] * 2
+    with pytest.raises(ValueError, match="best_rq_2: given 2 times"):
         build("ssl_w2vbert_conformer", loss=loss)
+
+
+def test_layers_that_nothing_trains_are_refused(batch):
+    """Unless they are meant: then they have no gradient, and all others have one."""
+    loss = [{"name": "hubert", "conf": {"layer": 1, "num_classes": 100}}]
+    with pytest.raises(ValueError, match="end at layer 1 of the encoder's 2: .*unused"):
+        build("ssl_hubert_conformer", loss=loss)
+    model = build("ssl_hubert_conformer", "unused_parameters=true", loss=loss)
+    model(**batch)[0].backward()
+    missing = [n for n, p in model.named_parameters() if p.grad is None]
+    assert {n.split(".")[1] for n in missing} == {"encoders", "after_norm"}
+    assert not any(n.startswith("encoder.encoders.0.") for n in missing)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("encoder_conf.interctc_layer_idx=[1]", "CTC belongs to fine-tuning"),
+        ("specaug=specaug", "specaug_conf.apply_time_warp moves frames away"),
+    ],
+)
+def test_options_of_fine_tuning_are_refused(option, message):
+    with pytest.raises(ValueError, match=message):
+        build("ssl_w2vbert_conformer", option, "specaug_conf.time_mask_width_range=9")
+
+
+# --- Augmentation -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "objective", ["wav2vec2", "wav2vec2_cnn", "best_rq", "w2vbert"]
+)
+def test_specaug_changes_the_encoders_input_but_no_target(objective, batch):
+    """Not in place either, nor the mask."""
+    width = "[5, 6]" if objective == "wav2vec2_cnn" else "[30, 31]"
+    fixed = ("dropout_rate", "positional_dropout_rate", "attention_dropout_rate")
+    plain = [f"encoder_conf.{name}=0.0" for name in fixed]
+    augmented = ["specaug=specaug", "specaug_conf.apply_time_warp=false"]
+    augmented += [f"specaug_conf.freq_mask_width_range={width}"]
+    augmented += ["specaug_conf.time_mask_width_range=[20, 21]"]
+
+    def step(options, train):
+        model = build(OBJECTIVES[objective], *options).train(train)
+        seen = {}
+
+        def draw(lengths, num_frames, *_):
+            frames = torch.arange(num_frames)
+            return (frames % 10 < 4) & (frames < lengths[:, None])
+
+        def see(name, choose):
+            return lambda module, args: seen.update({name: choose(args).clone()})
+
+        model.masking.draw = draw
+        if model.quantizer is not None:
+            model.quantizer.register_forward_pre_hook(see("quantised", lambda x: x[0]))
+        model.losses[0].register_forward_pre_hook(see("feats", lambda x: x[1].feats))
+        layer = model.encoder.encoders[0]
+        layer.register_forward_pre_hook(see("encoder", lambda x: x[0][0]))
+        torch.manual_seed(5)
+        model(**batch)[0].backward()
+        missing = [n for n, p in model.named_parameters() if p.grad is None]
+        return seen, missing
+
+    (want, _), (got, missing) = step(plain, True), step(plain + augmented, True)
+    assert missing == []
+    assert not torch.equal(got.pop("encoder"), want.pop("encoder"))
+    assert got.keys() == want.keys() and all(torch.equal(got[k], want[k]) for k in got)
+    (want, _), (got, _) = step(plain, False), step(plain + augmented, False)
+    assert all(torch.equal(got[k], want[k]) for k in want)  # only in training
 
 
 # --- Guidance off is the baseline; ATM+S -----------------------------------------
