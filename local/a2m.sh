@@ -98,6 +98,7 @@ trap report_failure EXIT
 
 [ "${stop_stage}" -lt 17 ] || [ "${skip_upload_hf}" = true ] || [[ ${hf_repo} == */* ]] ||
     refuse hf_repo "is no user/name for stage 17 to upload to"
+check_configs
 
 # --- Stages ---------------------------------------------------------------------
 data_tool() { "${python}" -m espnet_a2m.bin.data "$@"; }
@@ -149,8 +150,7 @@ else
     if want 6 "scorer statistics"; then
         need "${token_list}" 5
         need "${valid_dir}/text" 4
-        "${python}" -m espnet_a2m.bin.check_config --task asr "${scorer_config}"
-        step "${scorer_stats}" "${train_dir}/wav.scp" "${valid_dir}/wav.scp" \
+            step "${scorer_stats}" "${train_dir}/wav.scp" "${valid_dir}/wav.scp" \
             "${token_list}" "${scorer_config}" -- \
             collect_stats espnet2.bin.asr_train "${scorer_stats}" "${scorer_config}" \
             "${tokens[@]}" "${labelled[@]}"
@@ -219,7 +219,6 @@ if want 10 "pre-training statistics"; then
     done
     [ -z "${label_tag}" ] || need "${label_dir}/.made" 9
     need "${pretrain_lengths}" 3
-    "${python}" -m espnet_a2m.bin.check_config --task ssl "${ssl_config}"
     step "${ssl_stats}" "${pretrain_dir}/wav.scp" "${valid_dir}/wav.scp" \
         "${scored_files[@]}" "${ssl_config}" -- \
         collect_ssl_stats "${stats_hours}"
@@ -235,7 +234,6 @@ fi
 
 if want 12 "fine-tuning statistics"; then
     need "${token_list}" 5
-    "${python}" -m espnet_a2m.bin.check_config --task asr "${asr_config}"
     step "${asr_stats}" "${train_dir}/wav.scp" "${valid_dir}/wav.scp" \
         "${token_list}" "${asr_config}" -- \
         collect_stats espnet2.bin.asr_train "${asr_stats}" "${asr_config}" \
@@ -256,7 +254,6 @@ evaluated=("${asr_exp}")
 [ -n "${own_scorer}" ] || [ "${eval_scorer}" != true ] || evaluated+=("${scorer_exp}")
 
 if want 14 "decoding"; then
-    "${python}" -m espnet_a2m.bin.check_config --task decode "${inference_config}"
     for exp in "${evaluated[@]}"; do
         model=${exp}/${inference_asr_model} trained=13
         [ "${exp}" = "${asr_exp}" ] || model=${exp}/${inference_scorer_model} trained=7

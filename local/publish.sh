@@ -5,7 +5,8 @@ asr_archive=${asr_exp}/${asr_tag}.zip
 ssl_archive=${ssl_exp}/${ssl_tag}_ssl.zip
 
 pack() {  # ARCHIVE TASK CONFIG MODEL: for ESPnet's unpack
-    "${python}" -m espnet_a2m.bin.pack "$2" --config "$3" --model_file "$4" --outpath "$1"
+    "${python}" -m espnet_a2m.bin.pack "$2" --config "$3" --model_file "$4" --outpath "$1" \
+        --inference_config "${inference_config}" --inference_args="${inference_args}"
 }
 
 if want 16 "packing: ${asr_archive}"; then

@@ -2,8 +2,9 @@
 # once; to be sourced there.
 # shellcheck shell=bash disable=SC2154  # a2m.sh sets the options
 
-want() {  # NUMBER TITLE: whether this stage is to run; prints its title if so
+will_run() {  # NUMBER...: whether one of these stages is to run
     local skip
+    [ $# -gt 0 ] || return 1
     case $1 in
         [1-5]) skip=skip_data_prep ;;
         [6-9] | 1[0-3]) skip=skip_train ;;
@@ -11,8 +12,15 @@ want() {  # NUMBER TITLE: whether this stage is to run; prints its title if so
         16) skip=skip_packing ;;
         *) skip=skip_upload_hf ;;
     esac
-    [ "$1" -ge "${stage}" ] && [ "$1" -le "${stop_stage}" ] && [ "${!skip}" != true ] &&
-        [[ " ${skip_stages} " != *" $1 "* ]] || return 1
+    if [ "$1" -ge "${stage}" ] && [ "$1" -le "${stop_stage}" ] && [ "${!skip}" != true ] &&
+        [[ " ${skip_stages} " != *" $1 "* ]]; then
+        return
+    fi
+    will_run "${@:2}"
+}
+
+want() {  # NUMBER TITLE: whether this stage is to run; prints its title if so
+    will_run "$1" || return 1
     current_stage="$1 (${2%%:*})" resume_stage=$1
     echo "$(date '+%F %T') stage $1: $2"
 }
@@ -76,6 +84,28 @@ check_args() {
     done
 }
 
+# In one process, as ESPnet takes long to import: what is wrong with the configurations
+# of the stages that are to run, which would else be found after days.
+check_configs() {
+    local checked=()
+    check_option() {  # OPTION: of these and of the options beside it
+        local args=${1/_config/_args}
+        checked+=("--$1=${!1}" "--${args}=${!args}")
+    }
+    [ -n "${own_scorer}" ] || ! will_run 6 7 || check_option scorer_config
+    if will_run 10 11; then
+        check_option ssl_config
+        checked+=("--label_tag=${label_tag}")
+        ! will_run 9 || checked+=("--num_clusters=${num_clusters}")
+    elif will_run 12 13 && [ -e "${ssl_exp}/config.yaml" ]; then
+        checked+=("--pretrained=${ssl_exp}/config.yaml")
+    fi
+    ! will_run 12 13 || check_option asr_config
+    ! will_run 14 || check_option inference_config
+    [[ " ${checked[*]} " != *_config=* ]] ||
+        "${python}" -m espnet_a2m.bin.check_recipe "${checked[@]}" || exit
+}
+
 need() {  # FILE STAGE: the file that an earlier stage writes is there
     [ ! -e "$1" ] || return 0
     resume_stage=$2
@@ -92,10 +122,10 @@ find_model() {  # EXP NAME: sets model, the checkpoint NAME of EXP, or the best 
 
 # step OUT INPUT... -- COMMAND...
 # Runs the command unless it has completed OUT from inputs of this content. A training run
-# is only resumed by the same command and from the same inputs. Of two runs at the same
-# time one waits for the other.
+# is only resumed by the same command and from the same inputs; it may be prolonged. Of two
+# runs at the same time one waits for the other.
 step() {
-    local out=$1 inputs=() made=$1/.made begun=$1/.begun state input lock
+    local out=$1 inputs=() made=$1/.made begun=$1/.begun state input lock changes
     shift
     while [ "$1" != -- ]; do
         inputs+=("$1")
@@ -119,8 +149,11 @@ step() {
     fi
     if { [ -e "${out}/checkpoint.pth" ] || [ -e "${out}/checkpoint.update.pth" ]; } &&
         [ "$(cat "${begun}" 2>/dev/null)" != "${state}" ]; then
-        die "${out} was trained from other data, options or configuration:" \
-            "remove it, or name a new experiment (--*_tag)"
+        changes=$("${python}" -m espnet_a2m.bin.check_resume --exp "${out}" -- "${inputs[@]}" \
+            <<<"${state}") || exit
+        [ -z "${changes}" ] ||
+            die "${out} was trained from other data, options or configuration (${changes}):" \
+                "remove it, or name a new experiment (--*_tag)"
     fi
     rm -f "${made}"
     mkdir -p "${out}"

@@ -25,7 +25,8 @@ def frontend_grid(frontend: torch.nn.Module, fs: int = 16000) -> FrameGrid:
 
     if isinstance(frontend, DefaultFrontend) and frontend.apply_stft:
         fs = int(frontend.logmel.mel_options["sr"])
-        offset = 0.0 if frontend.stft.center else frontend.stft.win_length / 2
+        # the window is in the middle of the FFT's n_fft samples, which may be more
+        offset = 0.0 if frontend.stft.center else frontend.stft.n_fft / 2
         return FrameGrid(fs=fs, offset=offset, stride=frontend.hop_length)
     samples = FrameGrid(fs=fs, offset=0.0, stride=1)
     if isinstance(frontend, CNNFrontend):

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from espnet2.asr.encoder.abs_encoder import AbsEncoder
 from espnet2.asr.frontend.abs_frontend import AbsFrontend
+from espnet2.asr.frontend.cnn import CNNFrontend
 from espnet2.asr.preencoder.abs_preencoder import AbsPreEncoder
 from espnet2.asr.specaug.abs_specaug import AbsSpecAug
 from espnet2.layers.abs_normalize import AbsNormalize
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
+from espnet_a2m.compat.batch_invariant import normalise
 from espnet_a2m.compat.encoder_hooks import (
     Captured,
     capture_layers,
+    embed,
     input_convs,
-    refuse_skipped_layers,
+    refuse_unusable,
 )
 from espnet_a2m.confidence.measures import utterance_confidence
 from espnet_a2m.core.distributed import num_processes, sum_over_processes
 from espnet_a2m.core.errors import DataError, preview
-from espnet_a2m.core.frames import conv_lengths
+from espnet_a2m.core.frames import conv_lengths, padding_mask
 from espnet_a2m.losses.masked_frames import MaskedFrames
 from espnet_a2m.losses.objective import MaskedBatch, Objective
 from espnet_a2m.losses.quantizer import GumbelQuantizer
@@ -43,7 +47,8 @@ class A2MModel(AbsESPnetModel):
 
     Args:
         frontend: ESPnet front end.
-        specaug: Augmentation of the features, or None.
+        specaug: Augmentation of what the encoder gets, or None. Targets are made of
+            features without it.
         normalize: Normalisation of the features, or None.
         preencoder: ESPnet pre-encoder, or None.
         encoder: Any ESPnet encoder that adds positions after its subsampling.
@@ -91,7 +96,12 @@ class A2MModel(AbsESPnetModel):
         self.utterance_weight = UtteranceWeight(
             utterance_weight, utterance_weight_fraction, utterance_weight_frames
         )
-        refuse_skipped_layers(encoder)
+        refuse_unusable(encoder)
+        if getattr(specaug, "apply_time_warp", False):
+            raise ValueError(
+                "specaug_conf.apply_time_warp moves frames away from their targets and "
+                "confidences: set it to false; masks are fine"
+            )
         needs_confidence = masking.needs_confidence or utterance_weight != "none"
         if needs_confidence and confidence.scorer_grid is None:
             raise ValueError(
@@ -138,18 +148,47 @@ class A2MModel(AbsESPnetModel):
         feats, feats_lengths = self.frontend(speech, speech_lengths)
         return {"feats": feats, "feats_lengths": feats_lengths}
 
+    def features(
+        self, speech: torch.Tensor, speech_lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, S, F) of the front end, and numbers of frames (B,).
+
+        Float32 under autocast, too: power of quiet audio is below half precision.
+        """
+        # A trained CNN has layer norms and is most of a step: half precision, as in
+        # fairseq and ESPnet's SSL task.
+        is_cnn = isinstance(self.frontend, CNNFrontend)
+        with nullcontext() if is_cnn else without_autocast(speech):
+            return self.frontend(speech, speech_lengths)
+
     def encoder_input(
         self, feats: torch.Tensor, lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """What the front end gave -> what enters the encoder, and its lengths (B,)."""
-        if self.specaug is not None and self.training:
-            feats, lengths = self.specaug(feats, lengths)
         if self.normalize is not None:
-            # a copy: ESPnet's UtteranceMVN writes into what it is given
-            feats, lengths = self.normalize(feats.clone(), lengths)
+            inside = ~padding_mask(lengths, feats.size(1))[..., None]
+            with without_autocast(feats):
+                feats = normalise(self.normalize, feats.float(), inside)
+            feats = feats.masked_fill(~inside, 0.0)
         if self.preencoder is not None:
             feats, lengths = self.preencoder(feats, lengths)
         return feats, lengths
+
+    @property
+    def is_augmenting(self) -> bool:
+        """Whether the encoder gets other features than the targets are made of."""
+        return self.specaug is not None and self.training
+
+    def augment(
+        self, encoder_in: torch.Tensor, feats: torch.Tensor, lengths: torch.Tensor
+    ) -> torch.Tensor:
+        """``encoder_in``, or that of augmented features (B, S, F)."""
+        if not self.is_augmenting:
+            return encoder_in
+        assert self.specaug is not None
+        # a copy: ESPnet's SpecAug writes into what it is given
+        augmented, lengths = self.specaug(feats.clone(), lengths)
+        return self.encoder_input(augmented, lengths)[0]
 
     def forward(
         self, speech: torch.Tensor, speech_lengths: torch.Tensor, **streams: Any
@@ -173,22 +212,28 @@ class A2MModel(AbsESPnetModel):
         Raises:
             DataError: A stream is missing, or all utterances are too short.
         """
-        feats, feats_lengths = self.frontend(speech, speech_lengths)
+        feats, feats_lengths = self.features(speech, speech_lengths)
         if self.feature_grad_mult != 1.0 and feats.requires_grad:
             feats.register_hook(lambda grad: grad * self.feature_grad_mult)
         encoder_in, encoder_in_lengths = self.encoder_input(feats, feats_lengths)
         num_frames = self.num_encoder_frames(encoder_in, streams.get("utt_id", ()))
         lengths = conv_lengths(encoder_in_lengths, self.input_convs)
 
-        confidence, s_u = self.confidence(speech, speech_lengths, num_frames, streams)
+        with without_autocast(speech):  # a scorer has a front end of its own
+            confidence, s_u = self.confidence(
+                speech, speech_lengths, num_frames, streams
+            )
         mask = self.masking.draw(lengths, num_frames, confidence, self.updates)
         captured = capture_layers(
             self.encoder,
-            encoder_in,
+            self.augment(encoder_in, feats, feats_lengths),
             encoder_in_lengths,
             {loss.layer for loss in self.objectives if loss.layer is not None},
             replace=lambda x: self.masking.replace(x, mask, self.updates),
         )
+        if self.is_augmenting and self.quantizer is not None:
+            with nullcontext() if self.quantizer.input_grad else torch.no_grad():
+                captured = captured._replace(embedded=embed(self.encoder, encoder_in))
         labels = None if self.labels is None else self.labels(num_frames, streams)
         batch = MaskedBatch(
             frames=MaskedFrames.pack(mask, self.masking.max_count(num_frames)),
@@ -200,7 +245,7 @@ class A2MModel(AbsESPnetModel):
         num_masked = batch.frames.count.sum().clamp(min=1).float()
         # ESPnet multiplies a process's loss with its share of the masked frames
         scale = sum_over_processes(num_masked) / num_masked
-        with torch.autocast(speech.device.type, enabled=False):
+        with without_autocast(speech):
             loss, stats = self.compute_loss(
                 batch, mask, confidence, s_u, captured, scale
             )
@@ -300,6 +345,11 @@ class A2MModel(AbsESPnetModel):
             stats.update({f"{key}_{name}": x for key, x in term.stats.items()})
         stats["loss"] = loss
         return loss, stats
+
+
+def without_autocast(x: torch.Tensor) -> torch.autocast:
+    """A context in which operations on the device of ``x`` keep their precision."""
+    return torch.autocast(x.device.type, enabled=False)
 
 
 def unique_names(losses: list[Objective], num_layers: int) -> list[str]:

@@ -19,48 +19,11 @@ import yaml
 
 from espnet_a2m.core.config import load_config
 from espnet_a2m.core.errors import UserError, main_guard
+from espnet_a2m.publish.card import decode_options, model_card
 
 # Directory in the archive. Files at its root would have paths without a slash, which
 # espnet_model_zoo does not take for paths and would not correct.
 FILES = Path("exp")
-CARD = {
-    "asr": """\
----
-tags: [espnet, audio, automatic-speech-recognition]
-library_name: espnet
----
-# {name}
-
-An ESPnet speech recogniser, fine-tuned from a model that was pre-trained with
-[Ask2Mask](https://arxiv.org/abs/2202.12719) (ESPnet {release}). It needs ESPnet alone:
-
-```python
-from espnet2.bin.asr_inference import Speech2Text
-from espnet2.main_funcs.pack_funcs import unpack
-speech2text = Speech2Text(**unpack("{name}.zip", "{name}"))
-text = speech2text(speech)[0][0]  # speech: {fs} Hz samples
-```
-
-From the Hugging Face Hub, with espnet_model_zoo installed:
-`Speech2Text.from_pretrained("user/name")`.
-""",
-    "ssl": """\
----
-tags: [espnet, audio, feature-extraction]
-library_name: espnet
----
-# {name}
-
-A speech encoder that was pre-trained with [Ask2Mask](https://arxiv.org/abs/2202.12719),
-for ESPnet's `frontend: espnet_ssl` ({fs} Hz). It needs ESPnet alone; the directory has
-to be absolute:
-
-```python
-from espnet2.main_funcs.pack_funcs import unpack
-path_or_url = unpack("{name}.zip", "/models/{name}")["ssl_model_file"]
-```
-""",
-}
 
 
 def gather(args: argparse.Namespace, directory: Path) -> list[str]:
@@ -92,9 +55,10 @@ def gather(args: argparse.Namespace, directory: Path) -> list[str]:
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     (directory / FILES / "config.yaml").write_text(text, encoding="utf-8")
     shutil.copyfile(args.model_file, directory / FILES / "model.pth")
-    fs = (config.get("frontend_conf") or {}).get("fs", 16000)
-    release = config.get("version", "")
-    card = CARD[args.task].format(name=args.outpath.stem, fs=fs, release=release)
+    options = {}
+    if args.task == "asr":
+        options = decode_options(args.inference_config, args.inference_args.split())
+    card = model_card(args.task, args.outpath.stem, config, options)
     results = Path("RESULTS.md")  # of bin.report results
     if results.is_file():
         shutil.copyfile(results, directory / results)
@@ -112,7 +76,17 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--model_file", type=Path, required=True)
     parser.add_argument("--outpath", type=Path, required=True, help="A .zip file")
+    parser.add_argument(
+        "--inference_config",
+        type=Path,
+        help="Of espnet2.bin.asr_inference, for the model card; asr needs it",
+    )
+    parser.add_argument(
+        "--inference_args", default="", help="Its options beside the configuration"
+    )
     args = parser.parse_args()
+    if args.task == "asr" and args.inference_config is None:
+        raise UserError("asr: give --inference_config, whose options the card tells")
     outpath = args.outpath.absolute()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)

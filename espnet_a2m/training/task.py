@@ -197,6 +197,24 @@ def build_losses(
     return losses, quantizer
 
 
+def check_last_layer(
+    losses: list[Objective], num_layers: int, unused_parameters: bool
+) -> None:
+    """Refuse layers that no objective would train, unless they are meant.
+
+    Raises:
+        ConfigError: The objectives end below the encoder's last layer.
+    """
+    last = max((loss.layer for loss in losses if loss.layer is not None), default=0)
+    if last < num_layers and not unused_parameters:
+        raise ConfigError(
+            f"loss: the objectives end at layer {last} of the encoder's {num_layers}: "
+            "what is above would get no gradient, at which several processes stop. Set "
+            f"the `layer:` of one to {num_layers}, or encoder_conf.num_blocks: {last}, "
+            "or `unused_parameters: true` to leave the layers above as they are"
+        )
+
+
 class A2MTask(SSLTask):
     """Masked speech modelling with Ask2Mask in ESPnet's own trainer."""
 
@@ -300,6 +318,7 @@ class A2MTask(SSLTask):
             feats_size=feats_size,
             input_convs=convs,
         )
+        check_last_layer(losses, len(encoder.encoders), args.unused_parameters)
         online = args.online_scorer_conf
         scorer = OnlineScorer(**online) if online else None
         confidence = ConfidenceFrontend(

@@ -7,7 +7,6 @@ ESPnet accepts any value for an option of its YAML file, and meets an unknown ke
 from __future__ import annotations
 
 import argparse
-import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,8 @@ GIVEN = {
 }
 
 
-@functools.cache
-def _get_task(name: str) -> tuple[Any, argparse.ArgumentParser]:
-    """The task class (None: it builds nothing) and parser; takes seconds to import."""
+def get_task(name: str) -> tuple[Any, argparse.ArgumentParser]:
+    """The task class (None: it builds nothing) and a parser; imports ESPnet."""
     if name == "decode":
         from espnet2.bin.asr_inference import get_parser
 
@@ -109,9 +107,18 @@ def _check_losses(losses: Any, classes: Mapping[str, Any], where: str) -> None:
         check_kwargs(classes[name], conf, f"{here}.conf", GIVEN["loss"])
 
 
-def _check_classes(path: str | Path, config: dict[str, Any], task_name: str) -> None:
-    """Check every ``*_conf`` against the class that it will be given to."""
-    task, parser = _get_task(task_name)
+def check_classes(path: str | Path, config: dict[str, Any], task_name: str) -> None:
+    """Check every ``*_conf`` against the class that it will be given to.
+
+    Args:
+        path: Where the options are from, for messages.
+        config: Options; those that are missing have the task's defaults.
+        task_name: ``asr`` or ``ssl``.
+
+    Raises:
+        ConfigError: Names the option and the nearest one that is known.
+    """
+    task, parser = get_task(task_name)
     given = dict(GIVEN)
     if task_name == "asr":
         del given["preencoder_conf"]  # unlike the SSL task, it leaves it to the user
@@ -151,7 +158,7 @@ def check_config(path: str | Path, task_name: str) -> None:
         ConfigError: Names the file, the key and the nearest name that is known.
     """
     config = load_config(path)
-    task, parser = _get_task(task_name)
+    task, parser = get_task(task_name)
     actions = {a.dest: a for a in parser._actions if a.dest != "help"}
     for key, value in config.items():
         if key in SAVED_KEYS:
@@ -164,4 +171,4 @@ def check_config(path: str | Path, task_name: str) -> None:
             continue  # in YAML, ESPnet lets the front end be all of the encoder
         _check_value(actions[key], value, f"{path}: {key}")
     if task is not None:
-        _check_classes(path, config, task_name)
+        check_classes(path, config, task_name)

@@ -150,3 +150,23 @@ def test_grids_are_where_the_features_are(frontend):
     middle = centres[touched].mean()
     assert abs(float(middle) - 7000) <= grid.stride / 2
     assert abs(grid.num_frames(16000) - int(count)) <= 1
+
+
+@pytest.mark.parametrize("n_fft", [512, 400])
+@pytest.mark.parametrize("center", [True, False])
+def test_log_mel_frames_are_placed_to_the_sample(center, n_fft):
+    """An impulse is loudest in a frame where that frame's window is highest."""
+    from espnet_a2m.compat.frontend_grid import frontend_grid
+    from espnet_a2m.compat.logmel import LogMelFrontend
+
+    frontend = LogMelFrontend(
+        n_fft=n_fft, win_length=400, hop_length=160, center=center
+    )
+    grid = frontend_grid(frontend)
+    places = torch.arange(1500, 2100)
+    speech = torch.nn.functional.one_hot(places, 16000).float()
+    feats, lengths = frontend(speech, torch.full((len(places),), 16000))
+    assert set(lengths.tolist()) == {grid.num_frames(16000)} == {feats.size(1)}
+    frame = 10
+    loudest = int(places[feats[:, frame].exp().sum(-1).argmax()])
+    assert loudest == grid.offset + frame * grid.stride

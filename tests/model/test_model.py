@@ -219,9 +219,149 @@ def test_an_objective_is_a_class_and_a_line_of_the_registry(
 
 
 def test_the_same_objective_twice_on_a_layer_is_refused():
-    loss = [{"name": "best_rq", "conf": {"layer": 1}}] * 2
-    with pytest.raises(ValueError, match="best_rq_1: given 2 times"):
+    loss = [{"name": "best_rq", "conf": {"layer": 2}}] * 2
+    with pytest.raises(ValueError, match="best_rq_2: given 2 times"):
         build("ssl_w2vbert_conformer", loss=loss)
+
+
+def test_layers_that_nothing_trains_are_refused(batch):
+    """Unless they are meant: then they have no gradient, and all others have one."""
+    loss = [{"name": "hubert", "conf": {"layer": 1, "num_classes": 100}}]
+    with pytest.raises(ValueError, match="end at layer 1 of the encoder's 2: .*unused"):
+        build("ssl_hubert_conformer", loss=loss)
+    model = build("ssl_hubert_conformer", "unused_parameters=true", loss=loss)
+    model(**batch)[0].backward()
+    missing = [n for n, p in model.named_parameters() if p.grad is None]
+    assert {n.split(".")[1] for n in missing} == {"encoders", "after_norm"}
+    assert not any(n.startswith("encoder.encoders.0.") for n in missing)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("encoder_conf.interctc_layer_idx=[1]", "CTC belongs to fine-tuning"),
+        ("specaug=specaug", "specaug_conf.apply_time_warp moves frames away"),
+    ],
+)
+def test_options_of_fine_tuning_are_refused(option, message):
+    with pytest.raises(ValueError, match=message):
+        build("ssl_w2vbert_conformer", option, "specaug_conf.time_mask_width_range=9")
+
+
+# --- Augmentation -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "objective", ["wav2vec2", "wav2vec2_cnn", "best_rq", "w2vbert"]
+)
+def test_specaug_changes_the_encoders_input_but_no_target(objective, batch):
+    """Not in place either, nor the mask."""
+    width = "[5, 6]" if objective == "wav2vec2_cnn" else "[30, 31]"
+    fixed = ("dropout_rate", "positional_dropout_rate", "attention_dropout_rate")
+    plain = [f"encoder_conf.{name}=0.0" for name in fixed]
+    augmented = ["specaug=specaug", "specaug_conf.apply_time_warp=false"]
+    augmented += [f"specaug_conf.freq_mask_width_range={width}"]
+    augmented += ["specaug_conf.time_mask_width_range=[20, 21]"]
+
+    def step(options, train):
+        model = build(OBJECTIVES[objective], *options).train(train)
+        seen = {}
+
+        def draw(lengths, num_frames, *_):
+            frames = torch.arange(num_frames)
+            return (frames % 10 < 4) & (frames < lengths[:, None])
+
+        def see(name, choose):
+            return lambda module, args: seen.update({name: choose(args).clone()})
+
+        model.masking.draw = draw
+        if model.quantizer is not None:
+            model.quantizer.register_forward_pre_hook(see("quantised", lambda x: x[0]))
+        model.losses[0].register_forward_pre_hook(see("feats", lambda x: x[1].feats))
+        layer = model.encoder.encoders[0]
+        layer.register_forward_pre_hook(see("encoder", lambda x: x[0][0]))
+        torch.manual_seed(5)
+        model(**batch)[0].backward()
+        missing = [n for n, p in model.named_parameters() if p.grad is None]
+        return seen, missing
+
+    (want, _), (got, missing) = step(plain, True), step(plain + augmented, True)
+    assert missing == []
+    assert not torch.equal(got.pop("encoder"), want.pop("encoder"))
+    assert got.keys() == want.keys() and all(torch.equal(got[k], want[k]) for k in got)
+    (want, _), (got, _) = step(plain, False), step(plain + augmented, False)
+    assert all(torch.equal(got[k], want[k]) for k in want)  # only in training
+
+
+# --- Padding ------------------------------------------------------------------------
+
+
+def step_of(model, batch: dict, rows: list[int]) -> tuple[float, list[torch.Tensor]]:
+    """Sums over the masked frames of some utterances: loss and gradients."""
+    streams = {k: v[rows] for k, v in batch.items() if isinstance(v, torch.Tensor)}
+    if len(rows) < len(batch["speech"]):
+        longest = int(streams["speech_lengths"].max())
+        streams["speech"] = streams["speech"][:, :longest]
+    model.num_batches.zero_()  # on which the Gumbel temperature depends
+    loss, _, num_masked = model(**streams)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    gradients = torch.autograd.grad(loss * num_masked, parameters, allow_unused=True)
+    return float(loss * num_masked), [g for g in gradients if g is not None]
+
+
+def check_padding(model, batch: dict) -> None:
+    """A batch gives the sum of what its utterances give alone, and padding nothing."""
+    longer = {**batch, "speech": torch.nn.functional.pad(batch["speech"], (0, 16000))}
+    want, got = (step_of(model.train(), x, [0, 1, 2, 3]) for x in (batch, longer))
+    assert want[0] == pytest.approx(got[0], rel=1e-5)
+    scale = max(g.abs().max() for g in want[1])
+    for x, y in zip(want[1], got[1], strict=True):
+        torch.testing.assert_close(x, y, rtol=0, atol=float(1e-5 * scale))
+    # statistics of a batch are no sum: BatchNorm as in evaluation
+    for module in model.train().modules():
+        if isinstance(module, torch.nn.BatchNorm1d):
+            module.eval()
+    together, *alone = (step_of(model, batch, rows) for rows in ([0, 3], [0], [3]))
+    assert together[0] == pytest.approx(sum(x[0] for x in alone), rel=1e-5)
+    scale = max(g.abs().max() for g in together[1])
+    for got, *parts in zip(together[1], *(x[1] for x in alone), strict=True):
+        torch.testing.assert_close(got, sum(parts), rtol=0, atol=float(1e-5 * scale))
+
+
+@pytest.fixture
+def own_randomness(monkeypatch):
+    """Masks, distractors and noise of an utterance as if it were alone."""
+    from types import SimpleNamespace
+
+    from helpers.distributed_worker import OwnMasks, own_gumbel, own_negatives
+
+    from espnet_a2m.losses import contrastive, quantizer
+    from espnet_a2m.training import task
+
+    noise = SimpleNamespace(
+        gumbel_softmax=own_gumbel, one_hot=torch.nn.functional.one_hot
+    )
+    monkeypatch.setattr(quantizer, "F", noise)
+    monkeypatch.setattr(contrastive, "sample_negatives", own_negatives)
+    monkeypatch.setitem(task.masking_choices.classes, "guided", OwnMasks)
+
+
+STILL = [
+    *("dropout_rate=0.0", "positional_dropout_rate=0.0", "attention_dropout_rate=0.0"),
+    "use_flash_attn=false",
+]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_padding_changes_neither_loss_nor_gradients(objective, batch, own_randomness):
+    options = [f"encoder_conf.{x}" for x in STILL]
+    options += ["masking_conf.replacement=learned"]
+    if objective.startswith("w"):
+        options += ["quantizer_conf.diversity_weight=0.0"]  # no sum either
+    model = build(OBJECTIVES[objective], *options)
+    model.losses = model.losses[: 2 if objective == "w2vbert" else 1]
+    model.loss_names = model.loss_names[: len(model.losses)]
+    check_padding(model, batch)
 
 
 # --- Guidance off is the baseline; ATM+S -----------------------------------------
@@ -300,6 +440,53 @@ def test_losses_are_float32_under_amp(objective, batch):
     assert all(x.dtype == torch.float32 for x in hidden)
     assert all(x.dtype == torch.float32 for k, x in stats.items() if "loss" in k)
     assert all(x.isfinite().all() for x in stats.values())
+
+
+@pytest.mark.parametrize("normalize", ["utterance_mvn", "global_mvn"])
+def test_features_are_float32_under_amp(normalize, batch, tmp_path):
+    """Half precision would take the power of quiet audio for 0, whose log is -inf."""
+    stats = tmp_path / "stats.npz"
+    np.savez(stats, count=2, sum=np.full(80, -16.0), sum_square=np.full(80, 160.0))
+    model = build("ssl_bestrq_conformer").train()
+    if normalize == "global_mvn":
+        from espnet2.layers.global_mvn import GlobalMVN
+
+        model.normalize = GlobalMVN(stats)
+    quiet, lengths = 0.1 * batch["speech"], batch["speech_lengths"]
+
+    def seen():
+        inputs, feats = [], []
+        with (
+            torch.no_grad(),
+            model.encoder.register_forward_pre_hook(lambda m, x: inputs.append(x[0])),
+            model.losses[0].register_forward_pre_hook(
+                lambda m, x: feats.append(x[1].feats)
+            ),
+        ):
+            model(**{**batch, "speech": quiet})
+        return *inputs, *feats
+
+    want = seen()
+    with torch.autocast("cpu", dtype=torch.float16):
+        half, _ = model.frontend(quiet, lengths)
+        got = seen()
+    assert not half.isfinite().all()  # what is avoided
+    for x, y in zip(got, want, strict=True):
+        assert x.isfinite().all() and torch.equal(x, y)
+
+
+def test_an_online_scorer_is_float32_under_amp(batch):
+    model = build("ssl_bestrq_conformer", "online_scorer_conf.scorer=energy")
+    seen = []
+
+    def score(speech, lengths, real=model.confidence.scorer.scorer.score):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return real(speech, lengths)
+
+    model.confidence.scorer.scorer.score = score
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model(**batch)
+    assert seen == [False]
 
 
 def on_a_gpu_that_is_not_there(model: torch.nn.Module) -> None:

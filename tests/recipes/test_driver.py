@@ -95,6 +95,57 @@ def test_a_failed_stage_says_where_to_resume(tmp_path):
     assert "examples/pocketsphinx_ctm.py" in refused.stderr
 
 
+CHECK = """
+. "$1/local/steps.sh"
+shift
+export skip_data_prep=false skip_train=false skip_eval=false
+stage=1 stop_stage=17 skip_stages= own_scorer= label_tag=mfcc num_clusters=50
+ssl_exp=exp python=show
+for name in scorer ssl asr inference; do
+    printf -v "${name}_config" "${name}.yaml"
+    printf -v "${name}_args" -- "--${name} 1"
+done
+show() { printf '%s\\n' "${@:3}"; }
+for option in "$@"; do printf -v "${option%%=*}" "${option#*=}"; done
+check_configs
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "checked"),
+    [
+        ([], "scorer ssl label_tag num_clusters asr inference"),
+        (["stop_stage=5"], ""),
+        (["skip_train=true", "skip_eval=true"], ""),
+        (["own_scorer=x", "stop_stage=13"], "ssl label_tag num_clusters asr"),
+        (["stage=7", "stop_stage=8"], "scorer"),
+        (["stage=11", "skip_stages=13 12"], "ssl label_tag inference"),
+        (["stage=12", "stop_stage=12"], "pretrained asr"),
+        (["stage=9", "stop_stage=9"], ""),
+        (["stage=15"], ""),
+    ],
+)
+def test_configurations_of_the_stages_to_run_are_checked(tmp_path, options, checked):
+    """Once, before the first; what is pre-trained already by its own configuration."""
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "exp" / "config.yaml").touch()
+    command = ["bash", "-euc", CHECK, "x", str(ROOT), *options]
+    words = subprocess.check_output(command, cwd=tmp_path, text=True).splitlines()
+    names = [word.partition("=")[0].removeprefix("--") for word in words]
+    found = [name.removesuffix("_config") for name in names if "_args" not in name]
+    assert " ".join(found) == checked
+    if "ssl" in found:
+        assert "--ssl_config=ssl.yaml" in words and "--ssl_args=--ssl 1" in words
+
+
+def test_encoders_that_do_not_match_stop_the_recipe_before_stage_1(tmp_path):
+    recipe = copy_recipe("tedlium", tmp_path / "recipe")
+    failed = run(recipe, asr_args="--encoder_conf num_blocks=5")
+    assert failed.returncode == 1 and "stage 1" not in failed.stdout + failed.stderr
+    assert "asr_transducer_conformer.yaml with --asr_args" in failed.stderr
+    assert "encoder_conf.num_blocks is 5, but " in failed.stderr
+
+
 OPTIONS = """
 . "$1/local/parse_options.sh"
 option_list='mic | ihm | microphone
@@ -192,6 +243,64 @@ def test_of_two_runs_one_waits_for_the_other(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.startswith("out: up to date")
     assert (tmp_path / "log").read_text() == "made\n"
+
+
+TRAIN = """
+set -euo pipefail
+. "$1/local/parse_options.sh"
+. "$1/local/steps.sh"
+python=$2
+train() { echo "$*" >>log; touch out/checkpoint.pth; }
+step out data.txt conf.yaml -- train stats "${@:3}"
+"""
+
+
+def test_a_training_run_is_prolonged_but_not_changed(tmp_path):
+    """What differs is named, with both values."""
+    (tmp_path / "data.txt").write_text("one")
+    (tmp_path / "conf.yaml").write_text("accum_grad: 1\noptim_conf: {lr: 0.1}\n")
+
+    def train(*options: str) -> tuple[int, str]:
+        words = ["bash", "-c", TRAIN, "bash", str(ROOT), sys.executable, *options]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+        return done.returncode, done.stdout + done.stderr
+
+    def refused(*options: str) -> str:
+        status, said = train(*options)
+        assert status == 1 and "ERROR: out was trained from other" in said
+        assert "name a new experiment (--*_tag)" in said
+        return said.partition(" (")[2].partition("): remove")[0]
+
+    begin = ("--max_epoch", "10", "--seed=1", "--encoder_conf", "num_blocks=4")
+    assert train(*begin) == (0, "")
+    assert "up to date" in train(*begin)[1]
+    longer = ("--max_epoch=20", "--seed=1", "--encoder_conf", "num_blocks=4")
+    longer += ("--keep_nbest_models", "5", "10")
+    assert train(*longer) == (0, "")
+    assert "up to date" in train(*longer)[1]
+    runs = (tmp_path / "log").read_text().splitlines()
+    assert runs == ["stats " + " ".join(options) for options in (begin, longer)]
+
+    assert refused(*longer, "--seed", "2") == "seed: 1 -> 2"
+    other = refused(
+        *longer, "--encoder_conf", "num_blocks=5", "--num_iters_per_epoch", "9"
+    )
+    assert other == (
+        "encoder_conf num_blocks: 4 -> 5; num_iters_per_epoch: not given -> 9"
+    )
+    (tmp_path / "data.txt").write_text("other")
+    assert refused(*longer) == "data.txt has changed"
+    (tmp_path / "data.txt").write_text("one")
+    saved = "accum_grad: 1\nmax_epoch: 10\nseed: 1\noptim_conf: {lr: 0.1, eps: 1}\n"
+    (tmp_path / "out" / "config.yaml").write_text(saved)
+    (tmp_path / "conf.yaml").write_text(
+        "accum_grad: 2\nseed: 5\noptim_conf: {lr: 0.2}\n"
+    )
+    assert refused(*longer) == (
+        "conf.yaml has changed (accum_grad: 1 -> 2, optim_conf lr: 0.1 -> 0.2)"
+    )
+    (tmp_path / "out" / ".begun").unlink()
+    assert "which tells how it was trained, is missing" in refused(*longer)
 
 
 def test_an_interrupted_run_is_not_waited_for(tmp_path):

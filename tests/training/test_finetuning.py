@@ -187,6 +187,7 @@ def packed(tmp_path_factory, data, pretrained) -> Path:
     archive = exp / "atm.zip"
     command = ["asr", "--config", exp / "config.yaml", "--outpath", archive]
     command += ["--model_file", exp / "1epoch.pth"]
+    command += ["--inference_config", CONF / "decode_ctc.yaml"]
     ok("pack", *command, cwd=directory)
     for path in ("stats.npz", "bpe/bpe.model", "bpe/tokens.txt", "exp/1epoch.pth"):
         (directory / path).unlink()
@@ -263,7 +264,7 @@ def test_upload_is_made_ready_and_explains_what_it_lacks(packed, tmp_path):
     card = (out / "README.md").read_text()
     assert card.startswith("---\ntags:") and "## Error rates" in card
     assert yaml.safe_load(card.split("---")[1])["library_name"] == "espnet"
-    assert 'from_pretrained("user/atm")' in card
+    assert 'from_pretrained("user/atm", **options)' in card
     meta = yaml.safe_load((out / "meta.yaml").read_text())
     assert meta["files"] == {"asr_model_file": "exp/model.pth"}
     with zipfile.ZipFile(packed) as archive:

@@ -354,6 +354,24 @@ def test_killed_training_resumes_to_the_same_model(data, confidence, tmp_path):
     assert names[0] == names[1]
 
 
+def test_a_complete_run_is_prolonged_to_the_same_model(data, confidence, tmp_path):
+    """As by one run of three epochs; the best models are those of all epochs."""
+    short = ("--batch_bins", "300000", "--keep_nbest_models", "3", "--resume", "true")
+    for exp, *runs in (("once", 3), ("prolonged", 2, 3)):
+        for epochs in runs:
+            pretrain(data, confidence, tmp_path / exp, *short, "--max_epoch", epochs)
+    once, prolonged = (
+        torch.load(tmp_path / exp / "3epoch.pth", weights_only=True)
+        for exp in ("once", "prolonged")
+    )
+    assert all(torch.equal(once[key], prolonged[key]) for key in once)
+    names = [
+        sorted(path.name for path in (tmp_path / exp).glob("*.pth"))
+        for exp in ("once", "prolonged")
+    ]
+    assert set(names[0]) <= set(names[1])  # and the average of two epochs
+
+
 # --- Initialising a stock ASR model ---------------------------------------------
 
 
