@@ -19,17 +19,18 @@ LOUDEST = 10.0  # float samples beyond this were surely not scaled to [-1, 1]
 
 
 class AudioInfo(NamedTuple):
-    """What the header of an audio file says.
+    """What the header of an audio file says: `frames` in samples, `rate` in Hz."""
 
-    Attributes:
-        frames: length in samples.
-        rate: sampling rate in Hz.
-        is_pcm16: samples are 16-bit integers.
-    """
-
+    path: str
     frames: int
     rate: int
+    channels: int
     is_pcm16: bool
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return self.frames / self.rate
 
 
 def _claimed_wav_bytes(stream: BinaryIO) -> int | None:
@@ -120,9 +121,12 @@ class Recording:
 
     @property
     def info(self) -> AudioInfo:
-        """Length, rate and sample type."""
-        is_pcm16 = self._file.subtype == "PCM_16"
-        return AudioInfo(self._file.frames, self._file.samplerate, is_pcm16)
+        """What the header says."""
+        file = self._file
+        is_pcm16 = file.subtype == "PCM_16"
+        return AudioInfo(
+            self.path, file.frames, file.samplerate, file.channels, is_pcm16
+        )
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Read samples start..stop, seeking to them.
@@ -172,7 +176,7 @@ class Recording:
 
 
 def audio_info(path: str, channel: int | None = None) -> AudioInfo:
-    """Length, rate and sample type of a file. Raises DataError as `Recording`."""
+    """What the header of a file says. Raises DataError as `Recording`."""
     with contextlib.closing(Recording(path, channel)) as recording:
         return recording.info
 

@@ -17,8 +17,7 @@ from typing import Any
 
 from espnet_a2m.core.errors import DataError, UserError, main_guard, preview
 from espnet_a2m.data import corpora
-from espnet_a2m.data.corpora._counts import compare_counts
-from espnet_a2m.data.corpora._kaldi import EmptySet
+from espnet_a2m.data.corpora._kaldi import EmptySet, compare_counts
 
 CORPORA = sorted(
     module.name

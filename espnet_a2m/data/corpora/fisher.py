@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from espnet_a2m.core.errors import DataError, preview
-from espnet_a2m.data.corpora._kaldi import Utterances, collect
-from espnet_a2m.data.corpora._reading import PARTIAL, check_sphere, read_lines, reading
-from espnet_a2m.data.corpora._telephone import call_side, call_utterance
+from espnet_a2m.data.audio import AudioInfo, audio_info
+from espnet_a2m.data.corpora._kaldi import Utterances
+from espnet_a2m.data.corpora._reading import PARTIAL, check_sphere, read_lines
 from espnet_a2m.data.formatting.spelling import CommonForm
 
 WHERE = (
@@ -46,20 +46,17 @@ def prepare(
 ) -> Iterator[tuple[str, Utterances]]:
     """The conversations, in the common form of transcripts; a side is a speaker.
 
-    Args:
-        corpus_dir: contains LDC2004S13, LDC2005S13, LDC2004T19 and LDC2005T19.
-        allow_missing: a single part (1: 2004, 2: 2005) is sufficient.
-
-    Raises:
-        DataError: a part is missing or incomplete, or the audio is compressed by
-            shorten.
+    `corpus_dir` contains LDC2004S13, LDC2005S13, LDC2004T19 and LDC2005T19; with
+    `allow_missing`, a single part (1: 2004, 2: 2005) is sufficient.
     """
+    from lhotse.audio.backend import audio_backend
     from lhotse.recipes import prepare_fisher_english
 
-    parts = check_layout(corpus_dir, allow_missing)  # speech -> transcripts
+    parts, audio = check_layout(corpus_dir, allow_missing)
     form = CommonForm()
-    # lhotse needs a folder for its manifests
-    with tempfile.TemporaryDirectory() as manifests, reading(corpus_dir):
+    found = Utterances(corpus_dir)
+    # lhotse needs a folder for its manifests; without libsndfile it starts sph2pipe
+    with TemporaryDirectory() as manifests, audio_backend("LibsndfileBackend"):
         read = prepare_fisher_english(
             corpus_dir,
             manifests,
@@ -67,29 +64,24 @@ def prepare(
             transcript_dirs=list(parts.values()),
             absolute_paths=True,
         )
-        found = collect(
-            corpus_dir,
-            read["recordings"].to_eager(),
-            read["supervisions"],
-            utt_of=call_utterance,
-            speaker_of=call_side,
-            text_of=lambda text: form(spell(text), text),
-        )
+        for part in read["supervisions"]:
+            if text := form(spell(part.text), part.text):
+                info = audio[part.recording_id]
+                found.add_call(info, part.channel, part.start, part.end, text)
     form.report("fisher")
     yield "fisher", found
 
 
-def check_layout(corpus_dir: Path, allow_missing: bool) -> dict[str, str]:
-    """The folders of the parts, each of which is complete.
+def check_layout(
+    corpus_dir: Path, allow_missing: bool
+) -> tuple[dict[str, str], dict[str, AudioInfo]]:
+    """The folders of the parts, each of which is complete, and their calls' audio.
 
-    Returns:
-        folder with speech -> folder with data/ and doc/, of each part; in LDC's archive
-        those two are in fe_03_p1_tran, which some copies do not have.
-
-    Raises:
-        DataError: see `prepare`.
+    Folders with speech -> folders with data/ and doc/; in LDC's archive those two are
+    in fe_03_p1_tran, which some copies do not have. Raises DataError as `prepare`.
     """
-    parts = {}
+    parts: dict[str, str] = {}
+    infos: dict[str, AudioInfo] = {}
     for part, (speech, transcripts) in enumerate(zip(SPEECH, TRANSCRIPTS), 1):
         inner = f"{transcripts}/fe_03_p{part}_tran"
         if (corpus_dir / inner).is_dir():
@@ -114,13 +106,14 @@ def check_layout(corpus_dir: Path, allow_missing: bool) -> dict[str, str]:
                 f"{WHERE}"
             )
         check_sphere(corpus_dir, audio.values())
+        infos |= {call: audio_info(str(path), 0) for call, path in audio.items()}
         check_calls(tables[0], texts)
         for path in texts.values():
             check_transcript(path)
         parts[speech] = transcripts
     if not parts:
         raise DataError(f"{corpus_dir}: neither part 1 nor part 2 is there. {WHERE}")
-    return parts
+    return parts, infos
 
 
 def check_calls(table: Path, calls: Iterable[str]) -> None:
