@@ -56,9 +56,7 @@ class Recording:
         path: the file, or "<file>:<offset>" in a Kaldi archive; never a command.
         channel: the one to read, from 0; None asks for a mono file.
 
-    Raises:
-        DataError: the file is missing, unreadable, truncated, empty or has no such
-            channel.
+    Raises DataError for a file that is missing, unreadable, truncated or empty.
     """
 
     def __init__(self, path: str, channel: int | None = None) -> None:
@@ -75,10 +73,8 @@ class Recording:
             size = stream.seek(0, os.SEEK_END)
             if size == 0:
                 raise self.error("the file has no bytes")
-            if end is not None and size < end:
-                raise self.error(
-                    f"truncated: {size} bytes where its header promises {end}"
-                )
+            if size < (end or 0):
+                raise self.error(f"truncated: {size} bytes, its header promises {end}")
             in_memory = isinstance(stream, io.BytesIO)
             stream.seek(0)
             self._file: Any = soundfile.SoundFile(stream if in_memory else path)
@@ -91,11 +87,7 @@ class Recording:
             raise self.error(
                 f"cannot be read as audio ({error.error_string})"
             ) from None
-        try:
-            self._check_header()
-        except DataError:
-            self._file.close()
-            raise
+        self._check_header()
 
     def error(
         self, problem: str, fix: str = "replace the file or remove its utterances"
@@ -129,46 +121,37 @@ class Recording:
         )
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Read samples start..stop, seeking to them.
+        """Samples start..stop: (stop - start,) int16 of a 16-bit file, else float32.
 
-        Returns:
-            int16 (stop - start,) of a 16-bit file, else float32 in [-1, 1].
-
-        Raises:
-            DataError: fewer samples than the header promised, NaN, infinities, or
-                floats that are not scaled to [-1, 1].
+        Raises DataError for fewer samples than the header promised, NaN, infinities,
+        or floats that are not scaled to [-1, 1].
         """
         import soundfile
 
         dtype = "int16" if self.info.is_pcm16 else "float32"
 
-        def read(frames: int) -> np.ndarray:
-            block = self._file.read(min(BLOCK, frames), dtype=dtype, always_2d=True)
-            return block[:, self.channel or 0]
-
+        parts = [np.zeros(0, dtype)]
         try:
             self._file.seek(start)
-            parts = [read(stop - start)]
-            while len(parts[-1]) and start + sum(map(len, parts)) < stop:
-                parts.append(read(stop - start - sum(map(len, parts))))
-            samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            for first in range(start, stop, BLOCK):
+                frames = min(BLOCK, stop - first)
+                block = self._file.read(frames, dtype=dtype, always_2d=True)
+                parts.append(block[:, self.channel or 0])
+                if len(block) < frames:
+                    break
+            samples = np.concatenate(parts)
             reason = f"only {len(samples)} of {stop - start} samples are there"
         except soundfile.LibsndfileError as error:
             samples, reason = np.zeros(0), error.error_string
         if len(samples) < stop - start:
             raise self.error(f"truncated or damaged at sample {start} ({reason})")
         if dtype == "float32":
-            self._check_floats(samples)
+            if bad := np.count_nonzero(~np.isfinite(samples)):
+                raise self.error(f"{bad} samples are NaN or infinite")
+            if (peak := np.abs(samples).max(initial=0.0)) > LOUDEST:
+                problem = f"float samples reach {peak:g} where [-1, 1] is expected"
+                raise self.error(problem, "scale it, e.g. divide by 32768")
         return samples
-
-    def _check_floats(self, samples: np.ndarray) -> None:
-        bad = np.flatnonzero(~np.isfinite(samples))
-        if bad.size:
-            raise self.error(f"{bad.size} samples are NaN or infinite")
-        peak = float(np.abs(samples).max(initial=0.0))
-        if peak > LOUDEST:
-            problem = f"float samples reach {peak:g} where [-1, 1] is expected"
-            raise self.error(problem, "scale it, e.g. divide by 32768")
 
     def close(self) -> None:
         """Close the file."""
@@ -214,10 +197,10 @@ def to_pcm16(samples: np.ndarray) -> np.ndarray:
 
 
 def read_audio(utt_id: str, source: str, fs: int) -> np.ndarray:
-    """Read one utterance of a formatted ``wav.scp`` as (N,) float32.
+    """Read one utterance of a formatted ``wav.scp``, mono at ``fs`` Hz or DataError.
 
-    Raises:
-        DataError: Unreadable, or not mono at ``fs`` Hz.
+    Returns:
+        (N,) float32 samples in [-1, 1].
     """
     try:
         with contextlib.closing(Recording(source)) as recording:

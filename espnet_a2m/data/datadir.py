@@ -87,22 +87,18 @@ def check_audio_exists(path: PathLike) -> None:
     """Raise DataError when an audio file of a `wav.scp` is missing or has no bytes."""
     seen = ""
     for key, value in iter_audio(path, allow_pipes=True):
-        if is_command(value):
+        name = parse_entry(value)[0] if is_archive_entry(value) else value
+        if is_command(value) or name == seen:  # an archive's entries follow each other
             continue
-        name = parse_entry(value)[0]
-        if name == seen:  # an archive's entries follow each other
-            continue
-        if not is_archive_entry(value):
-            name = value
-        seen, audio = name, Path(name)
-        if not audio.is_file():
+        seen = name
+        if not os.path.isfile(name):
             problem = "no such file (relative paths start at the current directory)"
-        elif audio.stat().st_size == 0:
+        elif os.path.getsize(name) == 0:
             problem = "the file has no bytes"
         else:
             continue
         raise DataError(
-            f"{path}: {key}: {audio}: {problem}; correct the path or "
+            f"{path}: {key}: {name}: {problem}; correct the path or "
             "remove the utterance"
         )
 
@@ -161,11 +157,8 @@ class DataDir:
 
         Yields:
             Parts in the order of the utterances; each has all recordings of segments.
-
-        Raises:
-            DataError: with file, line or utterance, and what to do about it, when the
-                iteration comes to it. Of utterances that not all tables have it comes
-                before the last part; earlier ones are without them.
+            Utterances that not all tables have are in none, and are a DataError before
+            the last part.
         """
         path = Path(path)
         if not path.is_dir():
@@ -178,9 +171,8 @@ class DataDir:
                 f"{path}: {preview(dict.fromkeys(missing))} missing; complete the "
                 "directory, or run the stage that makes it again"
             )
-        names = {p.name for p in path.glob("utt2*") if p.is_file()}
-        names |= {"text"} if (path / "text").exists() else set()
-        columns = sorted(names)
+        found = (*path.glob("utt2*"), path / "text")
+        columns = sorted(table.name for table in found if table.is_file())
         tables = [(path / "wav.scp", iter_audio(path / "wav.scp", allow_pipes))]
         recordings: dict[str, str] | None = None
         if (path / "segments").exists():
@@ -269,13 +261,9 @@ def writing_data_dir(
 ) -> Iterator[Callable[[Mapping[str, Mapping[str, object]]], None]]:
     """Write a data directory, each file atomically, `wav.scp` last.
 
-    spk2utt is made from utt2spk. Tables left by an earlier run and not among `names`
-    are removed, so that the directory never mixes two runs. Nothing is changed before
-    the block ends, nor when it ends with an error.
-
-    Args:
-        path: The directory.
-        names: Of the tables, without wav.scp.
+    spk2utt is made from utt2spk. Tables left by an earlier run and not among `names`,
+    which are without wav.scp, are removed. Nothing is changed before the block ends,
+    nor when it ends with an error.
 
     Yields:
         What to give the lines of all tables and of wav.scp for some utterances, which

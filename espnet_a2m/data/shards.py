@@ -93,12 +93,7 @@ WriteChunk = Callable[[Chunk, Path, Callable[[float], object]], None]
 def iter_speech(data: Path, fs: int | None) -> Iterator[tuple[str, str, float]]:
     """(utterance, entry of ``wav.scp``, seconds) of a formatted data directory.
 
-    Args:
-        data: The directory.
-        fs: Sampling rate in Hz. Seconds are 0 without it or ``utt2num_samples``.
-
-    Raises:
-        DataError: ``utt2num_samples`` misses utterances, at the end of the iteration.
+    Seconds are 0 without the sampling rate ``fs`` in Hz, or ``utt2num_samples``.
     """
     wav_scp, samples = data / "wav.scp", data / "utt2num_samples"
     if fs is None or not samples.exists():
@@ -112,12 +107,12 @@ def iter_speech(data: Path, fs: int | None) -> Iterator[tuple[str, str, float]]:
 def iter_chunks(
     data: Path, fs: int | None = None, size: int | None = None
 ) -> Iterator[Chunk]:
-    """The chunks of a set, of ``size`` utterances [CHUNK_UTTERANCES], read as needed.
+    """The chunks of a formatted data directory, read as needed.
 
     Args:
-        data: Formatted data directory.
+        data: The directory.
         fs: Sampling rate in Hz; None does not look at lengths.
-        size: Utterances of a chunk.
+        size: Utterances of a chunk [CHUNK_UTTERANCES].
     """
     rows: list[tuple[float, str, str]] = []
     number = 0
@@ -168,11 +163,12 @@ def is_complete(
                 return False
         if "scp" not in suffixes:
             return True
-        path, offset = parse_entry([*table.values()][-1])
+        entry = [*table.values()][-1]
         with open_regular(f"{stem}.ark") as file:
             size = os.fstat(file.fileno()).st_size
-            return path == f"{stem}.ark" and entry_end(file, offset) == size
-    except (DataError, ValueError):
+            is_last = entry_end(file, entry, size) == size
+        return is_last and parse_entry(entry)[0] == f"{stem}.ark"
+    except DataError:
         return False
 
 

@@ -46,14 +46,15 @@ def locate(roots: list[Path]) -> dict[str, Path]:
     """Find the folder of each language, and the transcripts (key "transcripts")."""
     found: dict[str, Path] = {}
     for root in roots:
-        for folder, subfolders, files in os.walk(root):
+        for name, subfolders, _ in os.walk(root, followlinks=True):
             subfolders.sort()
-            for name in TRANSCRIPTS:
-                if name in files:
-                    found.setdefault("transcripts", Path(folder, name))
-            match = FOLDER.fullmatch(Path(folder).resolve().name)
-            if match and os.path.exists(os.path.join(folder, "digits", "1.g722")):
-                found.setdefault(match[1], Path(folder))
+            folder = Path(name)
+            for transcripts in TRANSCRIPTS:
+                if (folder / transcripts).is_file():
+                    found.setdefault("transcripts", folder / transcripts)
+            match = FOLDER.fullmatch(folder.resolve().name)
+            if match and (folder / "digits" / "1.g722").exists():
+                found.setdefault(match[1], folder)
     return found
 
 
@@ -75,11 +76,7 @@ def link(found: dict[str, Path], sounds: Path) -> None:
 
 
 def from_directory(folder: Path, downloads: Path) -> dict[str, Path]:
-    """Use unpacked sounds, .deb or .tar.gz files of a directory.
-
-    Raises:
-        DataError: something is missing there.
-    """
+    """Use unpacked sounds, .deb or .tar.gz files of a directory, complete ones."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such directory (--asterisk_dir)")
     archives = [
@@ -122,28 +119,8 @@ def _apt_config(apt: Path) -> Path:
     return config
 
 
-def _apt_get(
-    command: list[str], arguments: list[str], folder: str
-) -> tuple[int, list[str]]:
-    """Run apt-get in `folder`; return its exit status, warnings and errors."""
-    result = subprocess.run(
-        [*command, *arguments],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-    )
-    lines = [line for line in result.stderr.splitlines() if line[:2] in ("W:", "E:")]
-    return result.returncode, lines
-
-
 def by_apt(downloads: Path) -> list[Path]:
-    """Download the Debian packages without root and without installing anything.
-
-    Raises:
-        DataError: no apt, no network, or no such packages.
-    """
+    """Download the Debian packages without root and without installing anything."""
     if shutil.which("apt-get") is None:
         raise DataError("there is no apt-get on this machine")
     archives = downloads / "archives"
@@ -155,13 +132,22 @@ def by_apt(downloads: Path) -> list[Path]:
     wanted = [package for package in DEB_PACKAGES if not debs(package)]
     if wanted:
         apt = (downloads / "apt").resolve()
-        command = ["apt-get", "-q", "-c", str(_apt_config(apt))]
         with tempfile.TemporaryDirectory(dir=downloads) as folder:
             print("Fetching the package lists and the sounds (58 MB) by apt-get ...")
-            warnings = _apt_get(command, ["update"], folder)[1]
-            status, more = _apt_get(command, ["download", *wanted], folder)
-            if status:
-                raise DataError("apt-get: " + "; ".join(warnings[:2] + more[-1:]))
+            said = []
+            for words in (["update"], ["download", *wanted]):
+                result = subprocess.run(
+                    ["apt-get", "-q", "-c", str(_apt_config(apt)), *words],
+                    cwd=folder,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                )
+                lines = result.stderr.splitlines()
+                said.append([line for line in lines if line[:2] in ("W:", "E:")])
+            if result.returncode:
+                raise DataError("apt-get: " + "; ".join(said[0][:2] + said[1][-1:]))
             for path in Path(folder).glob("*.deb"):
                 os.replace(path, archives / path.name)
         shutil.rmtree(apt, ignore_errors=True)
@@ -169,24 +155,17 @@ def by_apt(downloads: Path) -> list[Path]:
 
 
 def by_tarballs(downloads: Path, base_url: str = BASE_URL) -> list[Path]:
-    """Download the Asterisk project's own 16 kHz tarballs.
-
-    Raises:
-        DataError: no network, or no such files.
-    """
-    archives = downloads / "archives"
-    archives.mkdir(parents=True, exist_ok=True)
+    """Download the Asterisk project's own 16 kHz tarballs."""
     paths = []
     for language in tqdm(LANGUAGES, "tarballs", unit="file"):
         name = f"asterisk-core-sounds-{language}-g722-{VERSION}.tar.gz"
-        path = archives / name
-        if not path.exists():
-            try:
-                download(f"{base_url}/{name}", path)
-            except (OSError, ValueError) as error:  # URLError is an OSError
-                reason = getattr(error, "reason", error)
-                raise DataError(f"{base_url}/{name}: {reason}") from None
-        paths.append(path)
+        paths.append(downloads / "archives" / name)
+        try:
+            if not paths[-1].exists():
+                download(f"{base_url}/{name}", paths[-1])
+        except (OSError, ValueError) as error:  # URLError is an OSError
+            reason = getattr(error, "reason", error)
+            raise DataError(f"{base_url}/{name}: {reason}") from None
     return paths
 
 
@@ -208,16 +187,12 @@ def get_sounds(
     sources: tuple[str, ...] = SOURCES,
     base_url: str = BASE_URL,
 ) -> Path:
-    """Write DOWNLOADS/sounds, trying one source after the other; return it.
-
-    Raises:
-        DataError: all sources failed; says what was tried and what to do.
-    """
+    """Write DOWNLOADS/sounds, trying one source after the other; return it."""
     sounds = downloads / "sounds"
     if asterisk_dir is not None:
         link(from_directory(asterisk_dir, downloads), sounds)
         return sounds
-    if sounds.is_dir() and not missing(locate_links(sounds)):
+    if not missing(locate([sounds])):
         return sounds
     tried = []
     for source in sources:
@@ -243,15 +218,6 @@ def get_sounds(
         f"}}-g722-{VERSION}.tar.gz from {base_url}, copy the files into one directory "
         "here and give it as --asterisk_dir DIR"
     )
-
-
-def locate_links(sounds: Path) -> dict[str, Path]:
-    """The links of an earlier run that are still valid."""
-    found = {x: sounds / x for x in LANGUAGES if (sounds / x / "digits").is_dir()}
-    for name in TRANSCRIPTS:
-        if (sounds / name).is_file():
-            found["transcripts"] = sounds / name
-    return found
 
 
 @main_guard

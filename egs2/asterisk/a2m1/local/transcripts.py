@@ -93,11 +93,7 @@ def normalize(text: str) -> str:
 
 
 def read_transcripts(path: Path) -> dict[str, str]:
-    """Read core-sounds-en.txt(.gz): raw transcript by prompt name.
-
-    Raises:
-        DataError: the file has no transcripts.
-    """
+    """Read core-sounds-en.txt(.gz): raw transcript by prompt name; at least one."""
     content = path.read_bytes()
     if path.suffix == ".gz":
         content = gzip.decompress(content)
