@@ -1,9 +1,4 @@
-"""Prepare the data directories of a corpus.
-
-Usage: prepare_corpus ami --corpus_dir /corpora/ami --data data --sets ihm_train
-
-The corpora are the modules of :mod:`espnet_a2m.data.corpora`.
-"""
+"""Prepare the data directories of a corpus, a module of data.corpora."""
 
 from __future__ import annotations
 
@@ -30,12 +25,7 @@ FLAGS = ("true", "false")
 def corpus_directory(
     name: str, module: Any, sets: list[str], args: argparse.Namespace
 ) -> Path:
-    """The corpus' directory, after the download with ``--download true``.
-
-    Raises:
-        UserError: no directory is given, it does not exist, or the corpus cannot be
-            downloaded.
-    """
+    """The corpus' directory, after the download with ``--download true``."""
     if args.download == "true":
         if not hasattr(module, "download"):
             raise UserError(f"{name} cannot be downloaded from here. {module.WHERE}")
@@ -121,24 +111,14 @@ def main(argv: list[str] | None = None) -> None:
             required = not allow_missing or set_name in args.required
             if required or len(left_out) == len(sets):
                 raise EmptySet(f"{error}. {module.WHERE}") from None
-            leave_out(folder, error)
+            if (folder / "wav.scp").is_file():  # of an earlier run
+                shutil.rmtree(folder)
+            print(
+                f"WARNING: {error}: {folder} is not written; if it is a test set, "
+                "leave it out of --test_sets, too",
+                file=sys.stderr,
+            )
             continue
         published = module.PUBLISHED.get(set_name, {})
-        if published:
-            what = f"{name} {set_name}"
-            compare_counts(what, utterances.counts, published, module.SOURCE)
-
-
-def leave_out(folder: Path, error: EmptySet) -> None:
-    """Warn that a set is left out; remove the data directory of an earlier run."""
-    if (folder / "wav.scp").is_file():
-        shutil.rmtree(folder)
-    print(
-        f"WARNING: {error}: {folder} is not written; if it is a test set, leave it out "
-        "of --test_sets, too",
-        file=sys.stderr,
-    )
-
-
-if __name__ == "__main__":
-    main()
+        what = f"{name} {set_name}"
+        compare_counts(what, utterances.counts, published, module.SOURCE)

@@ -1,7 +1,5 @@
 """Merge data directories, transcripts in one spelling, before format_wav.
 
-Usage: combine_data data/train data/train_960 data/tedlium_train data/wsj_si284
-
 Text is brought to A-Z, apostrophe and space (spelling.py); utterances that
 cannot be are counted and left out. With --keep_all, which is for test sets, none is:
 words with other characters stay as they are, in upper case, and so does a tag that is
@@ -61,7 +59,3 @@ def main(argv: list[str] | None = None) -> None:
     tables = {name: table for name, table in tables.items() if name in (shared or ())}
     write_data_dir(args.dst, wav_scp, tables, segments)
     print(f"{args.dst}: {len(segments)} utterances of {len(args.src)} directories")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,4 @@
-"""Drop utterances that are too short, too long or have no text.
-
-Usage: filter_lengths --min_wav_duration 0.1 --max_wav_duration 20 SRC DST
-"""
+"""Drop utterances that are too short, too long or have no text."""
 
 from __future__ import annotations
 
@@ -96,7 +93,3 @@ def main(argv: list[str] | None = None) -> None:
                 write_atomic(Path(args.dst) / note, content)
     hours = seconds[None] / 3600
     print(f"{args.dst}: kept {counts[None]} of {counts.total()} ({hours:.3f} h)")
-
-
-if __name__ == "__main__":
-    main()

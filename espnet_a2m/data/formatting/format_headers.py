@@ -51,14 +51,13 @@ class Headers:
             info = infos.get((job.audio, job.channel))
             if info is None:
                 continue
-            length = info.frames / info.rate
-            end = length if job.end is None else job.end
+            end = info.seconds if job.end is None else job.end
             try:
                 check_segment(job, info)
             except DataError as error:
                 self.errors.append(f"{job.utt}: {error}")
-            self.clipped += end > length + 0.5 / info.rate
-            seconds = max(0.0, min(end, length) - job.start) / job.speed
+            self.clipped += end > info.seconds + 0.5 / info.rate
+            seconds = max(0.0, min(end, info.seconds) - job.start) / job.speed
             self.samples += seconds * fs
 
     def report(self, fs: int) -> None:

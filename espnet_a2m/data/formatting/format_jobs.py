@@ -73,14 +73,9 @@ def _mark(*parts: object) -> str:
 def make_chunks(
     jobs: list[Job], folder: Path, fs: int, fmt: str, part: int = 0
 ) -> list[Chunk]:
-    """Divide the work, pieces of one recording together, always in the same way.
+    """Divide the work of a part, pieces of one recording together, always alike.
 
-    Args:
-        jobs: Of a part of the directory.
-        folder: Where the audio goes.
-        fs: Sampling rate in Hz.
-        fmt: One of FORMATS.
-        part: Number of the part, from 0.
+    The audio goes to `folder` at `fs` Hz; `fmt` is one of FORMATS.
     """
     stats: dict[str, tuple[int, int]] = {}
     for job in jobs:
@@ -167,12 +162,11 @@ def check_disk(target: Path, samples: int, fmt: str) -> None:
 
 def check_segment(job: Job, info: AudioInfo) -> None:
     """Raise DataError when the utterance is outside of its recording."""
-    length = info.frames / info.rate
-    end = length if job.end is None else job.end
-    if job.start >= length or end > length + END_SLACK:
+    end = info.seconds if job.end is None else job.end
+    if job.start >= info.seconds or end > info.seconds + END_SLACK:
         raise DataError(
             f"the segment {job.start:g}-{end:g} s is outside of {job.audio}, which "
-            f"lasts {length:.3f} s; correct or remove it"
+            f"lasts {info.seconds:.3f} s; correct or remove it"
         )
 
 
@@ -194,11 +188,9 @@ def _samples(recording: Recording, job: Job, fs: int) -> np.ndarray:
 
 
 def run_chunk(chunk: Chunk) -> tuple[dict[str, list[str]], list[str]]:
-    """Format the utterances of a chunk.
+    """Format the utterances of a chunk; return what to add to the journal, and errors.
 
-    Returns:
-        what to add to the journal (nothing when an archive's chunk has errors), and
-        error messages, each with its utterance.
+    Errors begin with their utterance; an archive's chunk with one is not written.
     """
     import soundfile
 

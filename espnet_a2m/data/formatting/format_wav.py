@@ -1,7 +1,5 @@
 """Cut segments, apply speeds and resample: one audio file per utterance.
 
-Usage: format_wav --fs 16000 --audio_format flac --nj 4 data/train dump/raw/train
-
 An interrupted run resumes; a run whose input or options have changed formats again what
 has changed. Both end with the same files as one clean run.
 """
@@ -67,7 +65,7 @@ def format_dir(
         nj: Processes.
 
     Returns:
-        How many utterances there are, and how many of them were made now.
+        How many utterances there are, and how many of them were written now.
 
     Raises:
         DataError: unusable audio (all of it is looked at first), a full disk.
@@ -181,7 +179,3 @@ def main(argv: list[str] | None = None) -> None:
         *(target, args.fs, args.audio_format, args.nj),
     )
     print(f"{target}: {total} utterances, {made} of them made now")
-
-
-if __name__ == "__main__":
-    main()
