@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from espnet_a2m.core.errors import DataError, Preview, preview
 from espnet_a2m.core.files import PathLike, atomic_writer
@@ -257,37 +257,39 @@ def check_speakers(data: Path) -> None:
 
 @contextlib.contextmanager
 def writing_data_dir(
-    path: PathLike, names: Iterable[str]
+    path: PathLike,
 ) -> Iterator[Callable[[Mapping[str, Mapping[str, object]]], None]]:
     """Write a data directory, each file atomically, `wav.scp` last.
 
-    spk2utt is made from utt2spk. Tables left by an earlier run and not among `names`,
-    which are without wav.scp, are removed. Nothing is changed before the block ends,
-    nor when it ends with an error.
+    spk2utt is made from utt2spk. Tables left by an earlier run and not written now are
+    removed. Nothing is changed before the block ends, nor when it ends with an error.
 
     Yields:
-        What to give the lines of all tables and of wav.scp for some utterances, which
-        come after those of an earlier call.
+        What to give the lines of all tables for some utterances, which come after those
+        of an earlier call; it must be called once at least.
     """
-    path, names = Path(path), set(names)
-    with atomic_writer(path / "wav.scp") as wav_scp:
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    streams: dict[str, BinaryIO] = {}
+    with contextlib.ExitStack() as last:
         with contextlib.ExitStack() as stack:
-            streams = {n: stack.enter_context(atomic_writer(path / n)) for n in names}
-            streams["wav.scp"] = wav_scp
 
             def add(tables: Mapping[str, Mapping[str, object]]) -> None:
-                for name, stream in streams.items():
-                    table = tables[name]
+                for name, table in tables.items():
+                    if name not in streams:
+                        writers = last if name == "wav.scp" else stack
+                        writer = atomic_writer(path / name)
+                        streams[name] = writers.enter_context(writer)
                     pairs = ((key, table[key]) for key in sort_keys(table))
-                    write_lines(stream, path / name, pairs)
+                    write_lines(streams[name], path / name, pairs)
 
             yield add
             # absent: the directory is being written
             (path / "wav.scp").unlink(missing_ok=True)
             for old in (*path.glob("utt2*"), *map(path.joinpath, ("text", "segments"))):
-                if old.name not in names:
+                if old.name not in streams:
                     old.unlink(missing_ok=True)
-        if "utt2spk" in names:
+        if "utt2spk" in streams:
             with atomic_writer(path / "spk2utt") as stream:
                 write_lines(stream, path / "spk2utt", iter_spk2utt(path / "utt2spk"))
 
@@ -299,8 +301,8 @@ def write_data_dir(
     segments: Mapping[str, Segment] | None = None,
 ) -> None:
     """Write a data directory that is in memory; see `writing_data_dir`."""
-    contents: dict[str, Mapping[str, object]] = dict(tables)
+    contents = {**tables, "wav.scp": wav_scp}
     if segments is not None:
         contents["segments"] = segments
-    with writing_data_dir(path, contents) as add:
-        add({**contents, "wav.scp": wav_scp})
+    with writing_data_dir(path) as add:
+        add(contents)

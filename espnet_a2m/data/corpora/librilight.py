@@ -79,7 +79,7 @@ class Books:
                     folders.setdefault(folder.name, []).append(folder)
         self.counts = {"recordings": 0, "utterances": 0, "speakers": 0, "hours": 0}
         last: dict[str, str] = {}
-        with writing_data_dir(path, ("segments", "utt2spk")) as add:
+        with writing_data_dir(path) as add:
             # the order of "<speaker>-...", which is not that of "<speaker>"
             for speaker in sorted(folders, key=lambda s: f"{s}-".encode()):
                 recordings, segments = read_speaker(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -53,24 +52,18 @@ def main(argv: list[str] | None = None) -> None:
     fs = 0
     counts: Counter[str | None] = Counter()  # by the reason to drop them; None: kept
     seconds: dict[str | None, float] = defaultdict(float)
-    with contextlib.ExitStack() as stack:
-        add = None
+    with writing_data_dir(args.dst) as add:
         for part in DataDir.parts(args.src, need, allow_empty_text=True):
             if part.segments is not None:
                 raise DataError(
                     f"{args.src}: has segments; format it first (format_wav)"
                 )
-            if add is None:
-                fs = read_fs(args.src, args.fs)
-                add = stack.enter_context(writing_data_dir(args.dst, part.tables))
+            fs = fs or read_fs(args.src, args.fs)
             tables = {"wav.scp": part.wav_scp, **part.tables}
-            samples = part.tables["utt2num_samples"]
-            texts = part.tables.get("text")
             chosen = []
-            for utt in part.utts:
-                path = f"{args.src}/utt2num_samples"
-                length = to_count(samples[utt], path, utt) / fs
-                text = None if texts is None else texts[utt]
+            for utt, samples in part.tables["utt2num_samples"].items():
+                length = to_count(samples, f"{args.src}/utt2num_samples", utt) / fs
+                text = part.tables["text"][utt] if "text" in part.tables else None
                 reason = why_dropped(length, text, *bounds)
                 counts[reason] += 1
                 seconds[reason] += length

@@ -175,15 +175,13 @@ def _samples(recording: Recording, job: Job, fs: int) -> np.ndarray:
     check_segment(job, info)
     start = round(job.start * info.rate)
     stop = info.frames if job.end is None else round(job.end * info.rate)
-    stop = min(stop, info.frames)
-    if stop <= start:
+    samples = recording.read(start, min(stop, info.frames))
+    samples = convert(samples, info.rate, fs, job.speed)
+    if not len(samples):
         raise DataError(
             f"{job.audio}: nothing between {job.start} and {job.end} s (zero-length "
             "audio); correct or remove the utterance"
         )
-    samples = convert(recording.read(start, stop), info.rate, fs, job.speed)
-    if not len(samples):
-        raise DataError(f"{job.audio}: too short to be resampled; remove the utterance")
     return to_pcm16(samples)
 
 
@@ -203,12 +201,15 @@ def run_chunk(chunk: Chunk) -> tuple[dict[str, list[str]], list[str]]:
         stream = io.BytesIO()
         container = FORMATS[chunk.fmt]
         soundfile.write(stream, samples, chunk.fs, "PCM_16", format=container)
-        if is_ark:
-            name = f"{chunk.archive}:{append_entry(archive, job.utt, stream)}"
+        content = stream.getvalue()
+        if is_ark:  # as kaldiio has it
+            archive.write(job.utt.encode() + b" ")
+            name = f"{chunk.archive}:{archive.tell()}"
+            archive.write(b"AUDIO\x04" + len(content).to_bytes(4, "little") + content)
         else:
             name = f"{job.utt}.{chunk.fmt}"
-            write_atomic(chunk.folder / name, stream.getvalue(), sync=False)
-        size = str(stream.getbuffer().nbytes)
+            write_atomic(chunk.folder / name, content, sync=False)
+        size = str(len(content))
         done[job.utt] = [chunk.marks[job.utt], str(len(samples)), name, size]
 
     for (audio, channel), jobs in itertools.groupby(
@@ -232,15 +233,6 @@ def run_chunk(chunk: Chunk) -> tuple[dict[str, list[str]], list[str]]:
         for entry in done.values():
             entry[3] = str(archive.tell())
     return done, errors
-
-
-def append_entry(archive: io.BytesIO, utt: str, audio: io.BytesIO) -> int:
-    """Append a sound file to a Kaldi archive as kaldiio does; return its offset."""
-    archive.write(utt.encode() + b" ")
-    offset = archive.tell()
-    content = audio.getvalue()
-    archive.write(b"AUDIO\x04" + len(content).to_bytes(4, "little") + content)
-    return offset
 
 
 def _follow_parent() -> None:

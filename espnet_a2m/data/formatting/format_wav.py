@@ -7,7 +7,6 @@ has changed. Both end with the same files as one clean run.
 from __future__ import annotations
 
 import argparse
-import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from tqdm import tqdm
 from espnet_a2m.core.errors import DataError, main_guard
 from espnet_a2m.core.files import write_atomic
 from espnet_a2m.data.datadir import DataDir, writing_data_dir
-from espnet_a2m.data.formatting.format_headers import Headers, raise_all
+from espnet_a2m.data.formatting.format_headers import check_headers, raise_all
 from espnet_a2m.data.formatting.format_jobs import (
     FORMATS,
     Chunk,
@@ -80,27 +79,21 @@ def format_dir(
             yield source, chunks, journal, todo
 
     with process_pool(nj) as pool:
-        headers, made, total = Headers(), 0, 0
-        with tqdm(desc="headers", unit="utt", delay=3) as bar:
-            for *_, todo in plan():
-                jobs = [job for chunk in todo for job in chunk.jobs]
-                headers.read(jobs, fs, pool)
-                bar.update(len(jobs))
-                made += len(jobs)
+        undone = ([j for chunk in todo for j in chunk.jobs] for *_, todo in plan())
+        made, samples = check_headers(undone, fs, pool)
         if made:
-            headers.report(fs)
-            check_disk(target, int(headers.samples), fmt)
+            check_disk(target, int(samples), fmt)
             (target / "wav.scp").unlink(missing_ok=True)  # absent: not complete
             audio_dir.mkdir(parents=True, exist_ok=True)
             for rest in audio_dir.glob(".*.tmp"):
                 rest.unlink()
         errors: list[str] = []
         files: set[str] = set()
+        total, parts = 0, 0
         with (
-            contextlib.ExitStack() as stack,
+            writing_data_dir(target) as add,
             tqdm(total=made, desc=target.name, unit="utt", mininterval=1) as bar,
         ):
-            add, parts = None, 0
             for source, chunks, journal, todo in plan():
                 parts += 1
                 results = pool.map(run_chunk, todo)
@@ -112,12 +105,7 @@ def format_dir(
                     continue
                 utts = (utt for chunk in chunks for utt in chunk.marks)
                 wanted = {utt: journal.entries[utt] for utt in utts}
-                tables = tables_of(source, target, wanted)
-                if add is None:
-                    add = stack.enter_context(
-                        writing_data_dir(target, tables.keys() - {"wav.scp"})
-                    )
-                add(tables)
+                add(tables_of(source, target, wanted))
                 files.update(
                     name.partition(":")[0] for _, _, name, _ in wanted.values()
                 )
