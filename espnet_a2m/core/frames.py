@@ -113,12 +113,10 @@ def frame_positions(
         target: Grid of frames of the audio at hand.
         num_frames: T', frames of the target in the padded batch.
         source_lengths: (B,) numbers of the source's frames.
-        speech_start: (B,) first sample of the audio inside the utterance where
-            it was cropped; None where it is not cropped.
+        speech_start: (B,) first sample of the audio inside the cropped utterance.
 
     Returns:
-        (B, T') fractional indices into the source's frames. Before the first
-        and after the last of these, the nearest one.
+        (B, T') fractional indices into the source's frames, clipped to them.
     """
     frames = torch.arange(num_frames, device=source_lengths.device)
     centre = (target.offset + frames * target.stride).expand(len(source_lengths), -1)
@@ -135,12 +133,7 @@ def padding_mask(lengths: torch.Tensor, num_frames: int) -> torch.Tensor:
 
 
 def conv_lengths(lengths: torch.Tensor, convs: Iterable[TimeConv]) -> torch.Tensor:
-    """Number of frames after ``convs``; 0 where the input is too short.
-
-    Args:
-        lengths: (B,) numbers of input frames.
-        convs: (kernel, stride, padding) of each convolution.
-    """
+    """(B,) frames after ``convs`` of (B,) input frames; 0 where these are too few."""
     for kernel, stride, padding in convs:
         lengths = (lengths + 2 * padding - kernel).div(
             stride, rounding_mode="floor"

@@ -94,15 +94,9 @@ def _positive(field: bytes) -> int:
 
 
 def entry_end(file: BinaryIO, source: str, size: int | None = None) -> int:
-    """Where the entry ``source`` ends in its open file, in bytes.
+    """Where the entry ``source`` ends in its open ``file`` of ``size`` bytes.
 
-    Args:
-        file: The file that ``source`` names.
-        source: "<file>:<offset>", or "<file>" alone.
-        size: The file's, in bytes; asked for when None.
-
-    Raises:
-        DataError: It is no array or audio, or is cut off.
+    Raises DataError for what is no array or audio, or is cut off.
     """
     offset = parse_entry(source)[1]
     if size is None:
@@ -121,11 +115,8 @@ def entry_end(file: BinaryIO, source: str, size: int | None = None) -> int:
 def checked_entries(table: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """Pass on (utterance, entry), refusing what kaldiio, and so ESPnet, may not get.
 
-    A file is opened once for entries that follow each other; of each entry the first
-    bytes are read.
-
-    Raises:
-        DataError: An entry is a command or a pickle, is cut off or missing.
+    That is a command, a pickle, what is cut off or missing. A file is opened once for
+    entries that follow each other; of each entry the first bytes are read.
     """
     with contextlib.ExitStack() as stack:
         opened, size = None, 0

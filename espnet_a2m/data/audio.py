@@ -165,18 +165,11 @@ def audio_info(path: str, channel: int | None = None) -> AudioInfo:
 
 
 def convert(samples: np.ndarray, rate: int, fs: int, speed: float = 1.0) -> np.ndarray:
-    """Play `samples`, recorded at `rate` Hz, `speed` times as fast; resample to `fs`.
+    """Play `samples`, recorded at `rate` Hz, `speed` times as fast, at `fs` Hz.
 
-    One band-limited resampling by soxr does both. Nothing to do: returned as they are.
-
-    Args:
-        samples: (n,) int16, or float32 in [-1, 1].
-        rate: their sampling rate in Hz.
-        fs: sampling rate of the result in Hz.
-        speed: 1.1 makes speech 10 % faster and higher.
-
-    Returns:
-        (about n * fs / (rate * speed),) float32, or the input itself.
+    One band-limited resampling by soxr does both; 1.1 makes speech 10 % faster and
+    higher. (n,) int16 or float32 in [-1, 1] become (about n * fs / (rate * speed),)
+    float32, or are returned as they are where there is nothing to do.
     """
     played = rate * speed
     if abs(played - fs) < 1e-6 * fs:

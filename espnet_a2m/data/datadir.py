@@ -1,10 +1,9 @@
 """Kaldi data directories: read and check them, write them atomically.
 
-A data directory holds tables of one "<key> <value>" per line, sorted bytewise by key
-(`LC_ALL=C sort`): `wav.scp` (audio path), `text` (transcript), `utt2spk`, `spk2utt`,
-`utt2*` (one value per utterance) and, when recordings are cut into utterances,
-`segments` ("<utt> <recording> <start s> <end s>", and as Kaldi has it the channel,
-from 0, of a recording that has several).
+They hold tables of "<key> <value>" lines, sorted bytewise by key (`LC_ALL=C sort`):
+`wav.scp` (audio path), `text`, `utt2spk`, `spk2utt`, `utt2*` and, when recordings are
+cut into utterances, `segments` ("<utt> <recording> <start s> <end s>", and as Kaldi has
+it the channel, from 0, of a recording that has several).
 """
 
 from __future__ import annotations
@@ -215,10 +214,7 @@ class DataDir:
 
 
 def iter_spk2utt(utt2spk: PathLike) -> Iterator[tuple[str, str]]:
-    """The lines of spk2utt that belong to a file utt2spk: (speaker, utterances).
-
-    sort(1) puts them in order; it keeps on the disk (of TMPDIR) what is too large.
-    """
+    """The lines of spk2utt, by sort(1), which keeps what is large on TMPDIR's disk."""
     process = subprocess.Popen(
         ["sort", "-S", "64M"],
         stdin=subprocess.PIPE,

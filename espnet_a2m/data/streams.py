@@ -45,9 +45,6 @@ def check_streams(streams: Iterable[Stream]) -> None:
     Args:
         streams: (path, name, type) as in ``--train_data_path_and_name_and_type``,
             each path a table whose lines start with the utterance id.
-
-    Raises:
-        DataError: Names the file and the missing utterances, or the entry.
     """
     tables: list[tuple[str, Iterable[tuple[str, str]]]] = []
     for path, _, kind in streams:

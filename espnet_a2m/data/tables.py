@@ -151,12 +151,9 @@ def join_utterances(
 
     Args:
         tables: File name and (utterance, value) pairs of each, sorted bytewise.
-        fix: What to do about missing utterances.
+        fix: What to do about missing utterances, a DataError when all tables are read.
         same: All tables must have the same utterances; without it, all those of the
             first one. Others are left out.
-
-    Raises:
-        DataError: An utterance is missing, when all tables are read.
     """
     complete, others = 0, [0] * len(tables)
     missing: dict[tuple[int, int], Preview] = {}  # (where, where they are) -> utts

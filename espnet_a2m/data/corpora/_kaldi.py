@@ -6,12 +6,11 @@ samples of an utterance and no others.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from espnet_a2m.core.errors import DataError, preview
+from espnet_a2m.core.errors import DataError, preview, warn
 from espnet_a2m.data.audio import AudioInfo
 from espnet_a2m.data.datadir import Segment, write_data_dir
 from espnet_a2m.data.formatting.format_jobs import END_SLACK
@@ -24,19 +23,14 @@ class EmptySet(DataError):
 
 @dataclass
 class Utterances:
-    """The content of a data directory, filled utterance by utterance.
+    """The content of a data directory, filled utterance by utterance."""
 
-    Args:
-        origin: the corpus' directory, for error messages.
-        tables: further `utt2*` tables.
-    """
-
-    origin: Path
+    origin: Path  # the corpus' directory, for error messages
     wav_scp: dict[str, str] = field(default_factory=dict)
     segments: dict[str, Segment] = field(default_factory=dict)
     text: dict[str, str] = field(default_factory=dict)
     utt2spk: dict[str, str] = field(default_factory=dict)
-    tables: dict[str, dict[str, str]] = field(default_factory=dict)
+    tables: dict[str, dict[str, str]] = field(default_factory=dict)  # other utt2*
     out_of_range: list[str] = field(default_factory=list)
     duplicates: list[str] = field(default_factory=list)
 
@@ -54,10 +48,7 @@ class Utterances:
 
         Annotation of a corpus cannot be fixed here: an utterance that lies outside of
         the recording or has no length goes to `out_of_range`, one whose id exists
-        already to `duplicates`; both are left out.
-
-        Raises:
-            DataError: the id is not a key, or the recording does not have the channel.
+        already to `duplicates`; both are left out. An id that is no key is a DataError.
         """
         check_key(utt, str(self.origin))
         check_key(speaker, str(self.origin))
@@ -103,19 +94,11 @@ class Utterances:
 
     def write(self, path: Path) -> None:
         """Write the data directory. Raises EmptySet when there is no utterance."""
-        for some, why in (
-            (
-                self.out_of_range,
-                "that pass the end of their recording, or have no length",
-            ),
-            (self.duplicates, "whose ids others have, of which the first are kept"),
-        ):
+        outside = "that pass the end of their recording, or have no length"
+        double = "whose ids others have, of which the first are kept"
+        for some, why in ((self.out_of_range, outside), (self.duplicates, double)):
             if some:
-                print(
-                    f"WARNING: {path}: {len(some)} utterances left out {why}: "
-                    f"{preview(some)}",
-                    file=sys.stderr,
-                )
+                warn(f"{path}: {len(some)} utterances left out {why}: {preview(some)}")
         if not self.segments:
             raise EmptySet(f"{self.origin}: no utterance for {path.name} in it")
         tables = {**self.tables, "utt2spk": self.utt2spk, "text": self.text}
@@ -135,21 +118,16 @@ def hundredths(start: float, end: float, digits: int = 7) -> str:
 def compare_counts(
     what: str, found: Mapping[str, float], published: Mapping[str, float], source: str
 ) -> None:
-    """Warn of every count of the set `what` that differs from the published one.
+    """Warn of every count of the set `what` that differs from one that is published.
 
-    Args:
-        what: the set, as "ami ihm_train".
-        found: counts such as {"utterances": 105149, "hours": 77.91}; they are rounded
-            to the precision of the published ones.
-        published: the expected counts, as far as they are published.
-        source: who published them.
+    Counts are as {"utterances": 105149, "hours": 77.9}; those found are rounded to the
+    precision of the published ones.
     """
     for name, expected in published.items():
         digits = len(repr(expected).partition(".")[2])
         value = round(found[name], digits) if digits else round(found[name])
         if value != expected:
-            print(
-                f"WARNING: {what}: {value:,} {name} where {expected:,} are expected "
-                f"({source}): another version of the corpus, or a part of it?",
-                file=sys.stderr,
+            warn(
+                f"{what}: {value:,} {name} where {expected:,} are expected ({source}): "
+                "another version of the corpus, or a part of it?"
             )

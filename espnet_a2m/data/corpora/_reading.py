@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from espnet_a2m.core.errors import DataError, preview
+from espnet_a2m.core.errors import DataError, preview, warn
 
 #: Ends an error about an incomplete corpus
 PARTIAL = "--allow_missing true prepares what is there"
@@ -37,7 +36,7 @@ def report_missing(message: str, where: str, allow_missing: bool) -> None:
     """
     if not allow_missing:
         raise DataError(f"{message}. {where} {PARTIAL}")
-    print(f"WARNING: {message}; they are left out", file=sys.stderr)
+    warn(f"{message}; they are left out")
 
 
 def find_corpus(

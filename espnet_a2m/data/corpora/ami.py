@@ -20,7 +20,7 @@ from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_a2m.core.errors import DataError, UserError, preview
+from espnet_a2m.core.errors import DataError, UserError, preview, warn
 from espnet_a2m.data.audio import audio_info
 from espnet_a2m.data.corpora._kaldi import Utterances
 from espnet_a2m.data.corpora._reading import report_missing
@@ -28,14 +28,13 @@ from espnet_a2m.data.corpora._reading import report_missing
 if TYPE_CHECKING:
     from lhotse.recipes.ami import AmiSegmentAnnotation
 
-MICROPHONES = {
-    "ihm": "each speaker's headset",
-    "sdm1": "the first microphone of the first array",
-    "mdm8": "eight microphones of the first array, beamformed",
-}
 SETS = {
     f"{mic}_{part}": text
-    for mic, text in MICROPHONES.items()
+    for mic, text in (
+        ("ihm", "each speaker's headset"),
+        ("sdm1", "the first microphone of the first array"),
+        ("mdm8", "eight microphones of the first array, beamformed"),
+    )
     for part in ("train", "dev", "eval")
 }
 WHERE = (
@@ -58,9 +57,7 @@ PUBLISHED = {
     "ihm_dev": {"utterances": 13059},
     "ihm_eval": {"utterances": 12612},
 }
-OPTIONS = {
-    "annotations": "ami_public_manual_1.6.2, unpacked or .zip; default: in there"
-}
+OPTIONS = {"annotations": "ami_public_manual_1.6.2, unpacked or .zip; default: there"}
 
 VERSION = "1.6.2"
 RELEASES = (VERSION, "1.7")  # the readme in the archive of 1.6.2 calls itself 1.7
@@ -191,10 +188,9 @@ def _read_annotation(
     finally:
         root.removeHandler(dropped)
     if dropped.buffer:
-        print(
-            f"WARNING: lhotse left out {len(dropped.buffer)} words of "
-            f"{folder.name}, the first: {dropped.buffer[0].getMessage()}",
-            file=sys.stderr,
+        warn(
+            f"lhotse left out {len(dropped.buffer)} words of {folder.name}, the first: "
+            f"{dropped.buffer[0].getMessage()}"
         )
     meetings: dict[str, dict[Track, list[AmiSegmentAnnotation]]] = {}
     for (meeting, speaker, channel), segments in found.items():

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from espnet_a2m.core.errors import DataError, Preview, preview
+from espnet_a2m.core.errors import DataError, Preview, preview, warn
 from espnet_a2m.data.audio import AudioInfo, audio_info
 from espnet_a2m.data.corpora._kaldi import Utterances, compare_counts, hundredths
 from espnet_a2m.data.corpora._reading import report_missing
@@ -142,8 +141,7 @@ def _make_set(corpus_dir: Path, name: str, allow_missing: bool) -> Utterances:
         report_missing(message, WHERE, allow_missing)
     for what, some in invalid.items():
         if some.count:
-            warning = f"WARNING: {name}: {some.count} utterances have {what} ({some})"
-            print(warning, file=sys.stderr)
+            warn(f"{name}: {some.count} utterances have {what} ({some})")
     what, published = f"transcriptions/{part}", {"entries": ENTRIES[part]}
     compare_counts(what, {"entries": entries}, published, SOURCE)
     return found
@@ -152,7 +150,7 @@ def _make_set(corpus_dir: Path, name: str, allow_missing: bool) -> Utterances:
 def _devices(
     entry: dict[str, Any], session: str, mic: str, location: str
 ) -> dict[str, str]:
-    """Device in the file name -> signal in Kaldi's ids, of who heard an entry."""
+    """Device in the file name -> signal in Kaldi's ids, of what heard an entry."""
     if mic == "ihm":
         return {entry["speaker"]: f"{location}.L"}
     arrays = arrays_of(session)

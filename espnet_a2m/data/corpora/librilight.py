@@ -1,20 +1,18 @@
 """Libri-Light: up to 60,000 hours of audiobooks without transcripts.
 
-lhotse's recipe makes an utterance of each stretch of voice activity, some seconds long,
-and keeps all of them in memory; here neighbouring stretches are joined, and one speaker
-is in memory at a time.
+Neighbouring stretches of voice activity are joined, and one speaker is in memory at a
+time, unlike in lhotse's recipe.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from espnet_a2m.core.errors import DataError, Preview, preview
+from espnet_a2m.core.errors import DataError, Preview, preview, warn
 from espnet_a2m.data.corpora._reading import PARTIAL
 from espnet_a2m.data.datadir import Segment, writing_data_dir
 from espnet_a2m.data.tables import check_key, sort_keys
@@ -105,18 +103,14 @@ class Books:
             f"{self.counts['speakers']} speakers, {self.counts['hours']:.2f} h"
         )
         if invalid.count:
-            print(
-                f"WARNING: {path}: {invalid.count} recordings have stretches of voice "
-                f"activity that end before they begin, which are left out: {invalid}",
-                file=sys.stderr,
+            warn(
+                f"{path}: {invalid.count} recordings have stretches of voice activity "
+                f"that end before they begin, which are left out: {invalid}"
             )
 
 
 def check_order(keys: Iterable[str], path: Path, last: dict[str, str]) -> None:
-    """Raise DataError unless a speaker's keys sort after those of the previous one.
-
-    `last` has the last key of each table so far, and is updated.
-    """
+    """Raise DataError unless keys sort after the last one of each table, in `last`."""
     for key in sort_keys(keys):
         check_key(key, str(path))
         if last.get(path.name, "").encode() >= key.encode():
@@ -130,10 +124,7 @@ def check_order(keys: Iterable[str], path: Path, last: dict[str, str]) -> None:
 def read_speaker(
     speaker: str, folders: list[Path], allow_missing: bool, invalid: Preview
 ) -> tuple[dict[str, str], dict[str, Segment]]:
-    """Recordings (id -> path) and segments of a speaker's books.
-
-    `invalid` collects the files of which some voice activity is left out.
-    """
+    """Recordings (id -> path) and segments of a speaker; see `read_activity`."""
     recordings: dict[str, str] = {}
     segments: dict[str, Segment] = {}
     for folder in folders:

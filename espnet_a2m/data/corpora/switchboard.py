@@ -46,13 +46,12 @@ def spell(text: str) -> str:
     >>> spell("[laughter-yeah] [noise] i [it'n/isn't] ab[solute]- {yuppiedom} them_1")
     "yeah i it'n ab yuppiedom them"
     """
-    return " ".join(filter(None, map(_spell_word, text.split())))
-
-
-def _spell_word(word: str) -> str:
-    for pattern, replacement in _WORD_RULES:
-        word = pattern.sub(replacement, word)
-    return word.strip("-")
+    words = []
+    for word in text.split():
+        for pattern, replacement in _WORD_RULES:
+            word = pattern.sub(replacement, word)
+        words.append(word.strip("-"))
+    return " ".join(filter(None, words))
 
 
 def prepare(
@@ -70,27 +69,26 @@ def prepare(
     for kind, some in (("sw0*.sph", audio), ("sw*-trans.text", texts)):
         if not some:
             raise DataError(f"{corpus_dir}: no {kind} anywhere below it. {WHERE}")
-    sides = {
-        (call, channel): texts.get(f"{call.replace('sw0', 'sw')}{'AB'[channel]}")
-        for call in audio
-        for channel in (0, 1)
-    }
-    missing = {call for (call, _), path in sides.items() if path is None}
-    if missing:
+    calls = {}
+    for call in audio:
+        names = [f"{call.replace('sw0', 'sw')}{side}" for side in "AB"]
+        if all(name in texts for name in names):
+            calls[call] = [texts[name] for name in names]
+    if missing := sorted(audio.keys() - calls):
         message = (
             f"{corpus_dir}: {len(missing)} conversations have no transcript of both "
-            f"sides: {preview(sorted(missing))}"
+            f"sides: {preview(missing)}"
         )
         report_missing(message, WHERE, allow_missing)
     check_sphere(corpus_dir, audio.values())
     form = CommonForm()
     found = Utterances(corpus_dir)
-    infos = {call: audio_info(str(audio[call]), 0) for call in audio.keys() - missing}
-    for (call, channel), side in sides.items():
-        if call in infos and side is not None:
+    for call, sides in calls.items():
+        info = audio_info(str(audio[call]), 0)
+        for channel, side in enumerate(sides):
             for start, end, said in read_side(side):
                 if text := form(spell(said), said):
-                    found.add_call(infos[call], channel, start, end, text)
+                    found.add_call(info, channel, start, end, text)
     form.report("switchboard")
     yield "switchboard", found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, main_guard
@@ -46,7 +45,5 @@ def main(argv: list[str] | None = None) -> None:
             print(f"{path}: {count} utterances, well-formed")
         except DataError as error:
             errors.append(str(error))
-    for message in errors[:-1]:
-        print(f"ERROR: {message}", file=sys.stderr)
     if errors:
-        raise DataError(errors[-1])
+        raise DataError("\nERROR: ".join(errors))

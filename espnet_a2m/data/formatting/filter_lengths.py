@@ -28,13 +28,15 @@ def why_dropped(
 def read_fs(source: str, fs: int | None) -> int:
     """The sampling rate in Hz: as given, or as format_wav noted it in SRC/fs."""
     note = Path(source) / "fs"
-    noted = note.read_bytes().decode(errors="replace") if note.is_file() else ""
-    noted = noted.strip() if noted.isascii() else ""
-    if fs is None and not noted.isdigit():
-        raise DataError(f"{note}: no sampling rate there; give --fs")
-    if fs is not None and noted.isdigit() and fs != int(noted):
+    try:
+        noted = int(note.read_text())
+    except (OSError, ValueError):
+        if fs is None:
+            raise DataError(f"{note}: no sampling rate there; give --fs") from None
+        return fs
+    if fs not in (None, noted):
         raise DataError(f"{note}: says {noted} Hz, --fs says {fs}; format SRC again")
-    return int(noted) if fs is None else fs
+    return noted
 
 
 @main_guard

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from pathlib import Path
 
 from tqdm import tqdm
 
-from espnet_a2m.core.errors import DataError, Preview
+from espnet_a2m.core.errors import DataError, Preview, warn
 from espnet_a2m.core.files import write_atomic
 from espnet_a2m.data.audio import AudioInfo, audio_info
 from espnet_a2m.data.formatting.format_jobs import Job, check_segment
@@ -19,14 +18,10 @@ from espnet_a2m.data.tables import is_command
 def check_headers(
     parts: Iterable[list[Job]], fs: int, pool: Executor
 ) -> tuple[int, float]:
-    """Open every recording of the jobs of all parts.
+    """Open every recording of the jobs of all parts, or raise one DataError.
 
-    Returns:
-        The number of jobs, and about how many samples at `fs` Hz their outputs will
-        have; what commands will write is not known before they are run.
-
-    Raises:
-        DataError: names recordings that cannot be used, and segments outside of them.
+    Returns the number of jobs, and about how many samples at `fs` Hz their outputs will
+    have; what commands will write is not known before they are run.
     """
     count, samples, num_files, num_clipped = 0, 0.0, 0, 0
     errors: list[str] = []
@@ -63,10 +58,9 @@ def check_headers(
     if num_clipped:
         print(f"{num_clipped} segments end just after their recording: cut there")
     if low.count:
-        print(
-            f"WARNING: {low.count} of {num_files} recordings have a lower rate than "
-            f"{fs} Hz, e.g. {low.first[0]}",
-            file=sys.stderr,
+        warn(
+            f"{low.count} of {num_files} recordings have a lower rate than {fs} Hz, "
+            f"e.g. {low.first[0]}"
         )
     return count, samples
 

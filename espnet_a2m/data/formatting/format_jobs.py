@@ -121,20 +121,17 @@ class Journal:
                 self.sizes[name] = None
         return self.sizes[name]
 
-    def is_done(self, utt: str, mark: str) -> bool:
-        """Is an utterance formatted from this input, and its file still there?"""
-        done, _, name, size = self.entries.get(utt, [""] * 4)
-        return done == mark and size == str(self.size(name.partition(":")[0]))
-
     def rest(self, chunk: Chunk) -> Chunk | None:
-        """What of a chunk is not done."""
-        marks = chunk.marks
-        rest = tuple(
-            job for job in chunk.jobs if not self.is_done(job.utt, marks[job.utt])
-        )
+        """What of a chunk is not formatted from this input, or is not there."""
+        rest = []
+        for job in chunk.jobs:
+            mark, _, name, size = self.entries.get(job.utt, [""] * 4)
+            there = size == str(self.size(name.partition(":")[0]))
+            if not there or mark != chunk.marks[job.utt]:
+                rest.append(job)
         if rest and chunk.fmt.endswith(".ark"):  # an archive is written as a whole
             return chunk
-        return replace(chunk, jobs=rest) if rest else None
+        return replace(chunk, jobs=tuple(rest)) if rest else None
 
     def add(self, done: dict[str, list[str]]) -> None:
         """Note utterances whose files have their final names."""

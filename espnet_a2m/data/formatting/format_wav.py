@@ -36,38 +36,28 @@ def jobs_of(source: DataDir) -> list[Job]:
     speeds = source.tables.get("utt2speed", {})
     jobs = []
     for utt in source.utts:
-        if source.segments is None:
-            part = Job(utt, source.wav_scp[utt], 0.0, None, 1.0)
-        else:
-            recording, start, end, channel = source.segments[utt]
-            part = Job(utt, source.wav_scp[recording], start, end, 1.0, channel)
         try:
             speed = float(speeds.get(utt, "1.0"))
         except ValueError:
             raise DataError(
                 f"{source.path}/utt2speed: {utt}: {speeds[utt]!r} is not a number"
             ) from None
-        jobs.append(part._replace(speed=speed))
+        if source.segments is None:
+            jobs.append(Job(utt, source.wav_scp[utt], 0.0, None, speed))
+        else:
+            recording, start, end, channel = source.segments[utt]
+            path = source.wav_scp[recording]
+            jobs.append(Job(utt, path, start, end, speed, channel))
     return jobs
 
 
 def format_dir(
     read: Callable[[], Iterator[DataDir]], target: Path, fs: int, fmt: str, nj: int
 ) -> tuple[int, int]:
-    """Write the formatted copy of a directory, a part after the other.
+    """Write the formatted copy, at `fs` Hz, of a directory whose parts `read` reads.
 
-    Args:
-        read: Reads the parts.
-        target: Where the copy goes.
-        fs: Sampling rate in Hz.
-        fmt: One of FORMATS.
-        nj: Processes.
-
-    Returns:
-        How many utterances there are, and how many of them were written now.
-
-    Raises:
-        DataError: unusable audio (all of it is looked at first), a full disk.
+    Returns how many utterances there are, and how many of them were written now. Raises
+    DataError for unusable audio (all of it is looked at first) and a full disk.
     """
     audio_dir = target / "data"
 

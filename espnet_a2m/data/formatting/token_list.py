@@ -59,20 +59,16 @@ def train_bpe(texts: list[str], nbpe: int, outdir: Path) -> str:
 
 def _explain_bpe(message: str, nbpe: int, texts: list[str]) -> str:
     size = f"{len(texts)} sentences with {sum(map(len, texts))} characters"
-    most = re.search(r"value <= (\d+)", message)
-    if most:
+    if most := re.search(r"value <= (\d+)", message):
         return (
             f"--nbpe {nbpe} is more than the text ({size}) allows; give "
-            f"--nbpe {most.group(1)} or less, or more text"
+            f"--nbpe {most[1]} or less, or more text"
         )
-    least = re.search(r"smaller than required_chars. \d+ vs (\d+)", message)
-    if least:
+    if least := re.search(r"smaller than required_chars. \d+ vs (\d+)", message):
         return (
             f"--nbpe {nbpe} is too small: the text's characters and the special "
-            f"symbols alone are {least.group(1)}; give more than that"
+            f"symbols alone are {least[1]}; give more than that"
         )
-    if "too high" in message or "Vocabulary size" in message:
-        return f"--nbpe {nbpe} is too large for the text ({size}); give less"
     return f"sentencepiece could not train {nbpe} pieces on {size}: {message.strip()}"
 
 

@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """Get the Asterisk core sounds: from a directory, by apt, or from their project.
 
-Usage: get_sounds.py [--asterisk_dir DIR] [--downloads downloads]
-
 Afterwards DOWNLOADS/sounds/{en,es,fr,it,ru} are links to folders with <prompt>.g722
 files, and DOWNLOADS/sounds/core-sounds-en.txt (or .txt.gz) to the transcripts.
 """
@@ -15,7 +13,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import urllib.request
 from pathlib import Path
@@ -23,7 +20,7 @@ from pathlib import Path
 from archives import unpack
 from tqdm import tqdm
 
-from espnet_a2m.core.errors import DataError, main_guard
+from espnet_a2m.core.errors import DataError, main_guard, warn
 from espnet_a2m.core.files import atomic_writer
 
 LANGUAGES = ("en", "es", "fr", "it", "ru")
@@ -65,26 +62,24 @@ def missing(found: dict[str, Path]) -> list[str]:
 
 
 def link(found: dict[str, Path], sounds: Path) -> None:
-    """Write the links of DOWNLOADS/sounds, each atomically."""
+    """Write the links of DOWNLOADS/sounds."""
+    links = {
+        sounds / (place.name if name == "transcripts" else name): place.resolve()
+        for name, place in found.items()
+    }
     sounds.mkdir(parents=True, exist_ok=True)
     for old in sounds.iterdir():
         old.unlink()
-    for language in LANGUAGES:
-        (sounds / language).symlink_to(found[language].resolve())
-    transcripts = found["transcripts"]
-    (sounds / transcripts.name).symlink_to(transcripts.resolve())
+    for name, place in links.items():
+        name.symlink_to(place)
 
 
 def from_directory(folder: Path, downloads: Path) -> dict[str, Path]:
     """Use unpacked sounds, .deb or .tar.gz files of a directory, complete ones."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such directory (--asterisk_dir)")
-    archives = [
-        path
-        for path in sorted(folder.iterdir())
-        if path.name.startswith("asterisk-core-sounds-")
-        and path.name.endswith((".deb", ".tar.gz"))
-    ]
+    archives = sorted(folder.glob("asterisk-core-sounds-*.deb"))
+    archives += sorted(folder.glob("asterisk-core-sounds-*.tar.gz"))
     roots = [unpack(path, downloads / "unpacked") for path in archives]
     found = locate([folder, *roots])
     if absent := missing(found):
@@ -129,8 +124,7 @@ def by_apt(downloads: Path) -> list[Path]:
     def debs(package: str) -> list[Path]:
         return sorted(archives.glob(f"{package}_*.deb"))
 
-    wanted = [package for package in DEB_PACKAGES if not debs(package)]
-    if wanted:
+    if wanted := [package for package in DEB_PACKAGES if not debs(package)]:
         apt = (downloads / "apt").resolve()
         with tempfile.TemporaryDirectory(dir=downloads) as folder:
             print("Fetching the package lists and the sounds (58 MB) by apt-get ...")
@@ -208,7 +202,7 @@ def get_sounds(
             return sounds
         except DataError as error:
             tried.append(f"{source}: {error}")
-            print(f"WARNING: {tried[-1]}", file=sys.stderr)
+            warn(tried[-1])
     raise DataError(
         "the Asterisk core sounds could not be obtained.\n  Tried "
         + "\n  Tried ".join(tried)

@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """Write the data directories of the Asterisk recipe from DOWNLOADS/sounds.
 
-Usage: prepare_sets.py [--subset 0.1] [--nj 2]
-
 Writes data/{train_sup,dev,test_clean,test_far,pretrain}; the audio goes to
 DOWNLOADS/flac and DOWNLOADS/far. Existing audio is kept.
 """
@@ -13,7 +11,6 @@ import argparse
 import functools
 import hashlib
 import shutil
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +20,7 @@ from decode import FS, decode_all, g722_samples, read_g722, run_all, write_flac
 from get_sounds import LANGUAGES, locate, missing
 from transcripts import is_speech, read_transcripts, spoken_texts
 
-from espnet_a2m.core.errors import DataError, main_guard
+from espnet_a2m.core.errors import DataError, main_guard, warn
 from espnet_a2m.data.datadir import write_data_dir
 
 SHORTEST = 0.1  # seconds; one of the Russian files is empty
@@ -81,10 +78,9 @@ def report_counts(corpus: Corpus) -> None:
         print(f"{name}: {count} spoken prompts, {minutes:.1f} min")
         expected = EXPECTED[name]
         if (count, round(minutes, 1)) != expected:
-            print(
-                f"WARNING: {name}: expected {expected[0]} prompts, {expected[1]} min "
-                f"(version 1.6.1), found {count}, {minutes:.1f} min",
-                file=sys.stderr,
+            warn(
+                f"{name}: expected {expected[0]} prompts, {expected[1]} min (version "
+                f"1.6.1), found {count}, {minutes:.1f} min"
             )
 
 

@@ -70,9 +70,6 @@ def normalize(text: str) -> str:
 
     >>> normalize("press * to toggle pause, press # to exit... [beep]")
     'PRESS STAR TO TOGGLE PAUSE PRESS POUND TO EXIT'
-
-    Raises:
-        DataError: something is left that no rule spells.
     """
     spoken = re.sub(r"\[[^]]*\]|\([^)]*\)|<[^>]*>", " ", text).upper()
     spoken = re.sub(r"\bWWW\.ASTERISK\.ORG\b", "W W W DOT ASTERISK DOT ORG", spoken)
