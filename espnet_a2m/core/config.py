@@ -115,7 +115,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def load_config(path: str | Path) -> dict[str, Any]:
-    """Read a YAML file of options, or ConfigError: not YAML, a key twice, ..."""
+    """Read a YAML file of options. Raises ConfigError: not YAML, a key twice, ..."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -81,7 +81,7 @@ class FrameGrid:
 
     @classmethod
     def load(cls, source: str | Path | dict[str, Any]) -> FrameGrid:
-        """Read what :meth:`save` wrote, or take its dictionary, or DataError."""
+        """Read what :meth:`save` wrote, or take its dictionary. Raises DataError."""
         try:
             if isinstance(source, dict):
                 grid = cls(**source)

@@ -10,9 +10,9 @@ from espnet_a2m.core.errors import UserError
 
 
 def load_object(path: str, where: str) -> Any:
-    """Import a class or function ``package.module:name``, or UserError.
+    """Import a class or function ``package.module:name``.
 
-    ``where`` is the option that gives it, for messages.
+    Raises UserError where there is none; ``where`` is the option that gives it.
     """
     module_name, _, name = path.partition(":")
     if not (module_name and name):

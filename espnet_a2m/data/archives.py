@@ -42,7 +42,7 @@ def is_archive_entry(source: str) -> bool:
 
 
 def open_regular(path: str) -> BinaryIO:
-    """Open a file for reading, or DataError: never a command, a device or a FIFO."""
+    """Open a file. Raises DataError for a command, a device, a FIFO or no file."""
     if is_command(path):
         raise DataError(
             f"{path}: a command (a pipe), which is not run here: nothing but files is "
@@ -61,7 +61,7 @@ def open_regular(path: str) -> BinaryIO:
 
 
 def entry_bytes(head: bytes) -> int:
-    """Length of an entry by its first bytes, or ValueError: no array, no audio."""
+    """Length of an entry by its first bytes. Raises ValueError: no array, no audio."""
     if head[:5] == b"AUDIO":
         width = head[5]
         return 6 + width + int.from_bytes(head[6 : 6 + width], "little")
@@ -133,7 +133,7 @@ def checked_entries(table: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str
 
 
 def read_bytes(source: str) -> bytes:
-    """An entry as it lies in its file, or DataError where it is not there in full."""
+    """An entry as it lies in its file. Raises DataError where it is not complete."""
     path, offset = parse_entry(source)
     with open_regular(path) as file:
         end = entry_end(file, source)
@@ -142,7 +142,7 @@ def read_bytes(source: str) -> bytes:
 
 
 def read_array(source: str) -> np.ndarray:
-    """The vector or matrix of an entry, or DataError."""
+    """The vector or matrix of an entry. Raises DataError where it is none."""
     content = read_bytes(source)
     if content[:2] != b"\0B":
         raise DataError(f"{source}: not a binary array")
@@ -154,7 +154,7 @@ def read_array(source: str) -> np.ndarray:
 
 
 def read_audio_bytes(source: str) -> bytes:
-    """The audio file that an entry holds, or DataError."""
+    """The audio file that an entry holds. Raises DataError where it holds none."""
     content = read_bytes(source)
     if content[:5] == b"AUDIO":
         return content[6 + content[5] :]

@@ -190,10 +190,9 @@ def to_pcm16(samples: np.ndarray) -> np.ndarray:
 
 
 def read_audio(utt_id: str, source: str, fs: int) -> np.ndarray:
-    """Read one utterance of a formatted ``wav.scp``, mono at ``fs`` Hz or DataError.
+    """Read one utterance of a formatted ``wav.scp``, mono at ``fs`` Hz.
 
-    Returns:
-        (N,) float32 samples in [-1, 1].
+    Returns (N,) float32 samples in [-1, 1]. Raises DataError where they are not so.
     """
     try:
         with contextlib.closing(Recording(source)) as recording:

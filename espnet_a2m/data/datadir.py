@@ -86,18 +86,18 @@ def check_audio_exists(path: PathLike) -> None:
     """Raise DataError when an audio file of a `wav.scp` is missing or has no bytes."""
     seen = ""
     for key, value in iter_audio(path, allow_pipes=True):
-        name = parse_entry(value)[0] if is_archive_entry(value) else value
+        name = parse_entry(value)[0]
         if is_command(value) or name == seen:  # an archive's entries follow each other
             continue
-        seen = name
-        if not os.path.isfile(name):
+        seen = name if is_archive_entry(value) else value
+        if not os.path.isfile(seen):
             problem = "no such file (relative paths start at the current directory)"
-        elif os.path.getsize(name) == 0:
+        elif os.path.getsize(seen) == 0:
             problem = "the file has no bytes"
         else:
             continue
         raise DataError(
-            f"{path}: {key}: {name}: {problem}; correct the path or "
+            f"{path}: {key}: {seen}: {problem}; correct the path or "
             "remove the utterance"
         )
 

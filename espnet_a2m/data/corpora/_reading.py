@@ -32,7 +32,7 @@ done
 def report_missing(message: str, where: str, allow_missing: bool) -> None:
     """Warn of missing files, which `message` names and which are left out.
 
-    Raises DataError without `allow_missing`; `where` the corpus can be obtained.
+    Raises DataError without `allow_missing`, with `where` the corpus can be obtained.
     """
     if not allow_missing:
         raise DataError(f"{message}. {where} {PARTIAL}")
@@ -42,7 +42,7 @@ def report_missing(message: str, where: str, allow_missing: bool) -> None:
 def find_corpus(
     folder: Path, inside: Iterable[str], markers: Sequence[str], where: str
 ) -> Path:
-    """The directory with a marker in it: `folder`, or one `inside` it, or DataError."""
+    """`folder` or one `inside` it, which has a marker in it. Raises DataError."""
     places = [folder, *(folder / name for name in inside)]
     for place in places:
         if any(any(place.glob(marker)) for marker in markers):
@@ -98,7 +98,7 @@ def _sphere_bytes(header: bytes) -> int:
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
-    """The non-blank lines of a text in UTF-8, or DataError, with their numbers."""
+    """Numbers and non-blank lines of a text. Raises DataError where it is no UTF-8."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:

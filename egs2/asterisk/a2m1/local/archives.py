@@ -14,7 +14,7 @@ from espnet_a2m.core.errors import DataError
 
 
 def unpack(archive: Path, into: Path) -> Path:
-    """Unpack an archive to a folder of its name in `into`; return that folder."""
+    """Unpack an archive, or raise DataError, to a folder of its name in `into`."""
     name = archive.name.removesuffix(".deb").removesuffix(".tar.gz")
     target = into / name
     if target.is_dir():
@@ -42,7 +42,7 @@ def unpack(archive: Path, into: Path) -> Path:
 
 
 def deb_data(content: bytes) -> bytes:
-    """The data.tar.* member of a .deb, an `ar` archive, or ValueError."""
+    """The data.tar.* member of a .deb, an `ar` archive. Raises ValueError."""
     if not content.startswith(b"!<arch>\n"):
         raise ValueError("not a .deb file")
     position = 8

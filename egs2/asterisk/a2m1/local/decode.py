@@ -25,7 +25,7 @@ def g722_samples(path: Path) -> int:
 
 
 def read_g722(path: Path) -> np.ndarray:
-    """Decode a complete G.722 file, or raise DataError, to int16 samples at 16 kHz."""
+    """Decode a G.722 file to int16 samples at 16 kHz. Raises DataError."""
     import av
 
     try:
