@@ -42,9 +42,7 @@ def check_kwargs(
         where: What the arguments were read from, for the message.
         given: Arguments that the caller adds itself; they may not be in ``kwargs``.
 
-    Raises:
-        ConfigError: A key is unknown (the message has the nearest one that is known),
-            or a number was written in a form that YAML reads as a string.
+    Raises ConfigError also for a number that YAML reads as a string.
     """
     parameters = inspect.signature(cls).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
@@ -116,38 +114,26 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _parse(text: str) -> Any:
-    """Python's values of a YAML document.
-
-    Raises:
-        yaml.YAMLError: It is not YAML, a key is there twice, or aliases are nested.
-    """
-    try:
-        return yaml.load(text, _Loader)
-    except RecursionError:
-        raise yaml.MarkedYAMLError(problem="nested too deeply") from None
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:
-        # what PyYAML lets through of int(), datetime() and its look-ups
-        raise yaml.MarkedYAMLError(problem=f"a value that cannot be read ({e})") from e
-
-
 def load_config(path: str | Path) -> dict[str, Any]:
-    """Read a YAML file of options.
-
-    Raises:
-        ConfigError: Missing, not YAML, a key twice, or not a mapping.
-    """
+    """Read a YAML file of options. Raises ConfigError: not YAML, a key twice, ..."""
     try:
-        config = _parse(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f"{path}: cannot be read ({e})") from e
+    try:
+        config = yaml.load(text, _Loader)
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(e, "problem", None) or e
         raise ConfigError(f"{path}{line}: not valid YAML: {problem}") from e
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid YAML: nested too deeply") from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:
+        # what PyYAML lets through of int(), datetime() and its look-ups
+        raise ConfigError(f"{path}: a value that cannot be read ({e})") from e
     if config is None:  # a file of comments: all defaults
         return {}
     if not isinstance(config, dict):

@@ -43,10 +43,7 @@ def sum_over_processes(x: torch.Tensor) -> torch.Tensor:
 
 
 def end_processes() -> None:
-    """Leave the process group together, where there is one.
-
-    If one process ended while others still communicate with it, they would fail.
-    """
+    """Leave the process group together: others fail where one ends before them."""
     if dist.is_available() and dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()

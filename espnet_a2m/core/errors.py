@@ -44,6 +44,11 @@ def main_guard(main: Callable[..., Any]) -> Callable[..., Any]:
     return guarded
 
 
+def warn(message: str) -> None:
+    """Tell the user what does not stop a command."""
+    print(f"WARNING: {message}", file=sys.stderr)
+
+
 class Preview:
     """Counts names and keeps only the first `keep` of them."""
 

@@ -40,12 +40,8 @@ def with_filename(path: object) -> Iterator[None]:
 def atomic_writer(path: PathLike, sync: bool = True) -> Iterator[BinaryIO]:
     """Write to a temporary file ``.<name>.*.tmp``, sync it and rename it.
 
-    Nothing changes when the block ends with an error.
-
-    Args:
-        path: File to write; its directory is created.
-        sync: Wait until the content is on the disk, so that a power failure cannot
-            leave a partial file either. It takes about 10 ms.
+    The file's directory is created. Nothing changes when the block ends with an error.
+    ``sync`` takes about 10 ms; after a power failure, too, no file is partial.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,8 @@
 """Where frames sit in time: rates, receptive fields and offsets, in one place.
 
-Every module that turns a sequence into a shorter one (STFT, convolution) maps
-one grid of frame centres to another. Following them from the waveform gives,
-for the scorer and for the encoder alike, the sample at which each frame is
-centred, so that confidences can be carried from one to the other.
+Every module that turns a sequence into a shorter one (STFT, convolution) maps one grid
+of frame centres to another. Following them from the waveform gives the sample at which
+each frame of scorer and encoder is centred.
 """
 
 from __future__ import annotations
@@ -49,8 +48,8 @@ class FrameGrid:
     def num_frames(self, num_samples: int) -> int:
         """Frames whose whole receptive field lies in ``num_samples`` samples.
 
-        Exact for centre-padded STFT followed by unpadded convolutions, and
-        within one frame for the other front ends.
+        Within one frame for front ends other than a centre-padded STFT with unpadded
+        convolutions.
         """
         return max(0, int((num_samples - 2 * self.offset) // self.stride) + 1)
 
@@ -65,16 +64,9 @@ class FrameGrid:
     def check_num_frames(
         self, found: int, num_samples: int, what: str, fix: str
     ) -> None:
-        """Refuse a number of frames that is not the audio's, give or take one.
+        """Raise DataError unless ``found`` frames are the audio's, give or take one.
 
-        Args:
-            found: Frames of ``what``.
-            num_samples: Samples of the audio.
-            what: Whose frames they are, for the message.
-            fix: What to do about it.
-
-        Raises:
-            DataError: They do not belong together.
+        The message says ``what`` has them, and the ``fix``.
         """
         expected = self.num_frames(num_samples)
         if abs(found - expected) > 1:
@@ -89,11 +81,7 @@ class FrameGrid:
 
     @classmethod
     def load(cls, source: str | Path | dict[str, Any]) -> FrameGrid:
-        """Read what :meth:`save` wrote, or take its dictionary.
-
-        Raises:
-            DataError: The file is missing or is not a frame grid.
-        """
+        """Read what :meth:`save` wrote, or take its dictionary. Raises DataError."""
         try:
             if isinstance(source, dict):
                 grid = cls(**source)
@@ -125,12 +113,10 @@ def frame_positions(
         target: Grid of frames of the audio at hand.
         num_frames: T', frames of the target in the padded batch.
         source_lengths: (B,) numbers of the source's frames.
-        speech_start: (B,) first sample of the audio inside the utterance where
-            it was cropped; None where it is not cropped.
+        speech_start: (B,) first sample of the audio inside the cropped utterance.
 
     Returns:
-        (B, T') fractional indices into the source's frames. Before the first
-        and after the last of these, the nearest one.
+        (B, T') fractional indices into the source's frames, clipped to them.
     """
     frames = torch.arange(num_frames, device=source_lengths.device)
     centre = (target.offset + frames * target.stride).expand(len(source_lengths), -1)
@@ -147,12 +133,7 @@ def padding_mask(lengths: torch.Tensor, num_frames: int) -> torch.Tensor:
 
 
 def conv_lengths(lengths: torch.Tensor, convs: Iterable[TimeConv]) -> torch.Tensor:
-    """Number of frames after ``convs``; 0 where the input is too short.
-
-    Args:
-        lengths: (B,) numbers of input frames.
-        convs: (kernel, stride, padding) of each convolution.
-    """
+    """(B,) frames after ``convs`` of (B,) input frames; 0 where these are too few."""
     for kernel, stride, padding in convs:
         lengths = (lengths + 2 * padding - kernel).div(
             stride, rounding_mode="floor"

@@ -10,14 +10,9 @@ from espnet_a2m.core.errors import UserError
 
 
 def load_object(path: str, where: str) -> Any:
-    """Import a class or function.
+    """Import a class or function ``package.module:name``.
 
-    Args:
-        path: ``package.module:name``.
-        where: The option that gives it, for messages.
-
-    Raises:
-        UserError: There is no such module, or nothing of this name in it.
+    Raises UserError where there is none; ``where`` is the option that gives it.
     """
     module_name, _, name = path.partition(":")
     if not (module_name and name):

@@ -42,11 +42,7 @@ def is_archive_entry(source: str) -> bool:
 
 
 def open_regular(path: str) -> BinaryIO:
-    """Open a file for reading; never a command, a device or a FIFO.
-
-    Raises:
-        DataError: It is something else, or missing.
-    """
+    """Open a file. Raises DataError for a command, a device, a FIFO or no file."""
     if is_command(path):
         raise DataError(
             f"{path}: a command (a pipe), which is not run here: nothing but files is "
@@ -65,11 +61,7 @@ def open_regular(path: str) -> BinaryIO:
 
 
 def entry_bytes(head: bytes) -> int:
-    """Length of an entry by its first bytes.
-
-    Raises:
-        ValueError: It is neither a binary array nor audio.
-    """
+    """Length of an entry by its first bytes. Raises ValueError: no array, no audio."""
     if head[:5] == b"AUDIO":
         width = head[5]
         return 6 + width + int.from_bytes(head[6 : 6 + width], "little")
@@ -101,73 +93,56 @@ def _positive(field: bytes) -> int:
     return number
 
 
-def entry_end(file: BinaryIO, offset: int, size: int | None = None) -> int:
-    """Where an entry ends in its file, of ``size`` bytes (asked for when None).
+def entry_end(file: BinaryIO, source: str, size: int | None = None) -> int:
+    """Where the entry ``source`` ends in its open ``file`` of ``size`` bytes.
 
-    Raises:
-        ValueError: It is no array or audio, or is cut off.
+    Raises DataError for what is no array or audio, or is cut off.
     """
+    offset = parse_entry(source)[1]
     if size is None:
         size = os.fstat(file.fileno()).st_size
-    if offset >= size:
-        raise ValueError(f"it has {size} bytes only")
     try:
         end = offset + entry_bytes(os.pread(file.fileno(), HEAD_BYTES, offset))
     except (struct.error, IndexError):
         end = size + 1  # not even the header is there
+    except ValueError as error:
+        raise DataError(f"{source}: {error}") from None
     if end > size:
-        raise ValueError(f"cut off: it has {size} bytes")
+        raise DataError(f"{source}: cut off: the file has {size} bytes")
     return end
 
 
 def checked_entries(table: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """Pass on (utterance, entry), refusing what kaldiio, and so ESPnet, may not get.
 
-    A file is opened once for entries that follow each other; of each entry the first
-    bytes are read.
-
-    Raises:
-        DataError: An entry is a command or a pickle, is cut off or missing.
+    That is a command, a pickle, what is cut off or missing. A file is opened once for
+    entries that follow each other; of each entry the first bytes are read.
     """
     with contextlib.ExitStack() as stack:
         opened, size = None, 0
         for utt_id, source in table:
-            path, offset = parse_entry(source)
+            path = parse_entry(source)[0]
             if "[" in source:  # kaldiio would read the rest of the name as rows
                 raise DataError(f"{source}: a name with '[' cannot be told from rows")
             if path != opened:
                 stack.close()
                 file, opened = stack.enter_context(open_regular(path)), path
                 size = os.fstat(file.fileno()).st_size
-            try:
-                entry_end(file, offset, size)
-            except ValueError as error:
-                raise DataError(f"{source}: {error}") from None
+            entry_end(file, source, size)
             yield utt_id, source
 
 
 def read_bytes(source: str) -> bytes:
-    """An entry as it lies in its file.
-
-    Raises:
-        DataError: It is not there in full.
-    """
+    """An entry as it lies in its file. Raises DataError where it is not complete."""
     path, offset = parse_entry(source)
     with open_regular(path) as file:
-        try:
-            end = entry_end(file, offset)
-        except ValueError as error:
-            raise DataError(f"{source}: {error}") from None
+        end = entry_end(file, source)
         file.seek(offset)
         return file.read(end - offset)
 
 
 def read_array(source: str) -> np.ndarray:
-    """The vector or matrix of an entry.
-
-    Raises:
-        DataError: It is none, or is not there in full.
-    """
+    """The vector or matrix of an entry. Raises DataError where it is none."""
     content = read_bytes(source)
     if content[:2] != b"\0B":
         raise DataError(f"{source}: not a binary array")
@@ -179,11 +154,7 @@ def read_array(source: str) -> np.ndarray:
 
 
 def read_audio_bytes(source: str) -> bytes:
-    """The audio file that an entry holds.
-
-    Raises:
-        DataError: It holds none, or is not there in full.
-    """
+    """The audio file that an entry holds. Raises DataError where it holds none."""
     content = read_bytes(source)
     if content[:5] == b"AUDIO":
         return content[6 + content[5] :]

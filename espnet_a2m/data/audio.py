@@ -19,17 +19,18 @@ LOUDEST = 10.0  # float samples beyond this were surely not scaled to [-1, 1]
 
 
 class AudioInfo(NamedTuple):
-    """What the header of an audio file says.
+    """What the header of an audio file says: `frames` in samples, `rate` in Hz."""
 
-    Attributes:
-        frames: length in samples.
-        rate: sampling rate in Hz.
-        is_pcm16: samples are 16-bit integers.
-    """
-
+    path: str
     frames: int
     rate: int
+    channels: int
     is_pcm16: bool
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return self.frames / self.rate
 
 
 def _claimed_wav_bytes(stream: BinaryIO) -> int | None:
@@ -55,9 +56,7 @@ class Recording:
         path: the file, or "<file>:<offset>" in a Kaldi archive; never a command.
         channel: the one to read, from 0; None asks for a mono file.
 
-    Raises:
-        DataError: the file is missing, unreadable, truncated, empty or has no such
-            channel.
+    Raises DataError for a file that is missing, unreadable, truncated or empty.
     """
 
     def __init__(self, path: str, channel: int | None = None) -> None:
@@ -74,10 +73,8 @@ class Recording:
             size = stream.seek(0, os.SEEK_END)
             if size == 0:
                 raise self.error("the file has no bytes")
-            if end is not None and size < end:
-                raise self.error(
-                    f"truncated: {size} bytes where its header promises {end}"
-                )
+            if size < (end or 0):
+                raise self.error(f"truncated: {size} bytes, its header promises {end}")
             in_memory = isinstance(stream, io.BytesIO)
             stream.seek(0)
             self._file: Any = soundfile.SoundFile(stream if in_memory else path)
@@ -90,11 +87,7 @@ class Recording:
             raise self.error(
                 f"cannot be read as audio ({error.error_string})"
             ) from None
-        try:
-            self._check_header()
-        except DataError:
-            self._file.close()
-            raise
+        self._check_header()
 
     def error(
         self, problem: str, fix: str = "replace the file or remove its utterances"
@@ -120,51 +113,45 @@ class Recording:
 
     @property
     def info(self) -> AudioInfo:
-        """Length, rate and sample type."""
-        is_pcm16 = self._file.subtype == "PCM_16"
-        return AudioInfo(self._file.frames, self._file.samplerate, is_pcm16)
+        """What the header says."""
+        file = self._file
+        is_pcm16 = file.subtype == "PCM_16"
+        return AudioInfo(
+            self.path, file.frames, file.samplerate, file.channels, is_pcm16
+        )
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Read samples start..stop, seeking to them.
+        """Samples start..stop: (stop - start,) int16 of a 16-bit file, else float32.
 
-        Returns:
-            int16 (stop - start,) of a 16-bit file, else float32 in [-1, 1].
-
-        Raises:
-            DataError: fewer samples than the header promised, NaN, infinities, or
-                floats that are not scaled to [-1, 1].
+        Raises DataError for fewer samples than the header promised, NaN, infinities,
+        or floats that are not scaled to [-1, 1].
         """
         import soundfile
 
         dtype = "int16" if self.info.is_pcm16 else "float32"
 
-        def read(frames: int) -> np.ndarray:
-            block = self._file.read(min(BLOCK, frames), dtype=dtype, always_2d=True)
-            return block[:, self.channel or 0]
-
+        parts = [np.zeros(0, dtype)]
         try:
             self._file.seek(start)
-            parts = [read(stop - start)]
-            while len(parts[-1]) and start + sum(map(len, parts)) < stop:
-                parts.append(read(stop - start - sum(map(len, parts))))
-            samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            for first in range(start, stop, BLOCK):
+                frames = min(BLOCK, stop - first)
+                block = self._file.read(frames, dtype=dtype, always_2d=True)
+                parts.append(block[:, self.channel or 0])
+                if len(block) < frames:
+                    break
+            samples = np.concatenate(parts)
             reason = f"only {len(samples)} of {stop - start} samples are there"
         except soundfile.LibsndfileError as error:
             samples, reason = np.zeros(0), error.error_string
         if len(samples) < stop - start:
             raise self.error(f"truncated or damaged at sample {start} ({reason})")
         if dtype == "float32":
-            self._check_floats(samples)
+            if bad := np.count_nonzero(~np.isfinite(samples)):
+                raise self.error(f"{bad} samples are NaN or infinite")
+            if (peak := np.abs(samples).max(initial=0.0)) > LOUDEST:
+                problem = f"float samples reach {peak:g} where [-1, 1] is expected"
+                raise self.error(problem, "scale it, e.g. divide by 32768")
         return samples
-
-    def _check_floats(self, samples: np.ndarray) -> None:
-        bad = np.flatnonzero(~np.isfinite(samples))
-        if bad.size:
-            raise self.error(f"{bad.size} samples are NaN or infinite")
-        peak = float(np.abs(samples).max(initial=0.0))
-        if peak > LOUDEST:
-            problem = f"float samples reach {peak:g} where [-1, 1] is expected"
-            raise self.error(problem, "scale it, e.g. divide by 32768")
 
     def close(self) -> None:
         """Close the file."""
@@ -172,24 +159,17 @@ class Recording:
 
 
 def audio_info(path: str, channel: int | None = None) -> AudioInfo:
-    """Length, rate and sample type of a file. Raises DataError as `Recording`."""
+    """What the header of a file says. Raises DataError as `Recording`."""
     with contextlib.closing(Recording(path, channel)) as recording:
         return recording.info
 
 
 def convert(samples: np.ndarray, rate: int, fs: int, speed: float = 1.0) -> np.ndarray:
-    """Play `samples`, recorded at `rate` Hz, `speed` times as fast; resample to `fs`.
+    """Play `samples`, recorded at `rate` Hz, `speed` times as fast, at `fs` Hz.
 
-    One band-limited resampling by soxr does both. Nothing to do: returned as they are.
-
-    Args:
-        samples: (n,) int16, or float32 in [-1, 1].
-        rate: their sampling rate in Hz.
-        fs: sampling rate of the result in Hz.
-        speed: 1.1 makes speech 10 % faster and higher.
-
-    Returns:
-        (about n * fs / (rate * speed),) float32, or the input itself.
+    One band-limited resampling by soxr does both; 1.1 makes speech 10 % faster and
+    higher. (n,) int16 or float32 in [-1, 1] become (about n * fs / (rate * speed),)
+    float32, or are returned as they are where there is nothing to do.
     """
     played = rate * speed
     if abs(played - fs) < 1e-6 * fs:
@@ -210,10 +190,9 @@ def to_pcm16(samples: np.ndarray) -> np.ndarray:
 
 
 def read_audio(utt_id: str, source: str, fs: int) -> np.ndarray:
-    """Read one utterance of a formatted ``wav.scp`` as (N,) float32.
+    """Read one utterance of a formatted ``wav.scp``, mono at ``fs`` Hz.
 
-    Raises:
-        DataError: Unreadable, or not mono at ``fs`` Hz.
+    Returns (N,) float32 samples in [-1, 1]. Raises DataError where they are not so.
     """
     try:
         with contextlib.closing(Recording(source)) as recording:

@@ -1,10 +1,9 @@
 """Kaldi data directories: read and check them, write them atomically.
 
-A data directory holds tables of one "<key> <value>" per line, sorted bytewise by key
-(`LC_ALL=C sort`): `wav.scp` (audio path), `text` (transcript), `utt2spk`, `spk2utt`,
-`utt2*` (one value per utterance) and, when recordings are cut into utterances,
-`segments` ("<utt> <recording> <start s> <end s>", and as Kaldi has it the channel,
-from 0, of a recording that has several).
+They hold tables of "<key> <value>" lines, sorted bytewise by key (`LC_ALL=C sort`):
+`wav.scp` (audio path), `text`, `utt2spk`, `spk2utt`, `utt2*` and, when recordings are
+cut into utterances, `segments` ("<utt> <recording> <start s> <end s>", and as Kaldi has
+it the channel, from 0, of a recording that has several).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from espnet_a2m.core.errors import DataError, Preview, preview
 from espnet_a2m.core.files import PathLike, atomic_writer
@@ -87,22 +86,18 @@ def check_audio_exists(path: PathLike) -> None:
     """Raise DataError when an audio file of a `wav.scp` is missing or has no bytes."""
     seen = ""
     for key, value in iter_audio(path, allow_pipes=True):
-        if is_command(value):
-            continue
         name = parse_entry(value)[0]
-        if name == seen:  # an archive's entries follow each other
+        if is_command(value) or name == seen:  # an archive's entries follow each other
             continue
-        if not is_archive_entry(value):
-            name = value
-        seen, audio = name, Path(name)
-        if not audio.is_file():
+        seen = name if is_archive_entry(value) else value
+        if not os.path.isfile(seen):
             problem = "no such file (relative paths start at the current directory)"
-        elif audio.stat().st_size == 0:
+        elif os.path.getsize(seen) == 0:
             problem = "the file has no bytes"
         else:
             continue
         raise DataError(
-            f"{path}: {key}: {audio}: {problem}; correct the path or "
+            f"{path}: {key}: {seen}: {problem}; correct the path or "
             "remove the utterance"
         )
 
@@ -161,11 +156,8 @@ class DataDir:
 
         Yields:
             Parts in the order of the utterances; each has all recordings of segments.
-
-        Raises:
-            DataError: with file, line or utterance, and what to do about it, when the
-                iteration comes to it. Of utterances that not all tables have it comes
-                before the last part; earlier ones are without them.
+            Utterances that not all tables have are in none, and are a DataError before
+            the last part.
         """
         path = Path(path)
         if not path.is_dir():
@@ -178,9 +170,8 @@ class DataDir:
                 f"{path}: {preview(dict.fromkeys(missing))} missing; complete the "
                 "directory, or run the stage that makes it again"
             )
-        names = {p.name for p in path.glob("utt2*") if p.is_file()}
-        names |= {"text"} if (path / "text").exists() else set()
-        columns = sorted(names)
+        found = (*path.glob("utt2*"), path / "text")
+        columns = sorted(table.name for table in found if table.is_file())
         tables = [(path / "wav.scp", iter_audio(path / "wav.scp", allow_pipes))]
         recordings: dict[str, str] | None = None
         if (path / "segments").exists():
@@ -223,10 +214,7 @@ class DataDir:
 
 
 def iter_spk2utt(utt2spk: PathLike) -> Iterator[tuple[str, str]]:
-    """The lines of spk2utt that belong to a file utt2spk: (speaker, utterances).
-
-    sort(1) puts them in order; it keeps on the disk (of TMPDIR) what is too large.
-    """
+    """The lines of spk2utt, by sort(1), which keeps what is large on TMPDIR's disk."""
     process = subprocess.Popen(
         ["sort", "-S", "64M"],
         stdin=subprocess.PIPE,
@@ -265,41 +253,39 @@ def check_speakers(data: Path) -> None:
 
 @contextlib.contextmanager
 def writing_data_dir(
-    path: PathLike, names: Iterable[str]
+    path: PathLike,
 ) -> Iterator[Callable[[Mapping[str, Mapping[str, object]]], None]]:
     """Write a data directory, each file atomically, `wav.scp` last.
 
-    spk2utt is made from utt2spk. Tables left by an earlier run and not among `names`
-    are removed, so that the directory never mixes two runs. Nothing is changed before
-    the block ends, nor when it ends with an error.
-
-    Args:
-        path: The directory.
-        names: Of the tables, without wav.scp.
+    spk2utt is made from utt2spk. Tables left by an earlier run and not written now are
+    removed. Nothing is changed before the block ends, nor when it ends with an error.
 
     Yields:
-        What to give the lines of all tables and of wav.scp for some utterances, which
-        come after those of an earlier call.
+        What to give the lines of all tables for some utterances, which come after those
+        of an earlier call; it must be called once at least.
     """
-    path, names = Path(path), set(names)
-    with atomic_writer(path / "wav.scp") as wav_scp:
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    streams: dict[str, BinaryIO] = {}
+    with contextlib.ExitStack() as last:
         with contextlib.ExitStack() as stack:
-            streams = {n: stack.enter_context(atomic_writer(path / n)) for n in names}
-            streams["wav.scp"] = wav_scp
 
             def add(tables: Mapping[str, Mapping[str, object]]) -> None:
-                for name, stream in streams.items():
-                    table = tables[name]
+                for name, table in tables.items():
+                    if name not in streams:
+                        writers = last if name == "wav.scp" else stack
+                        writer = atomic_writer(path / name)
+                        streams[name] = writers.enter_context(writer)
                     pairs = ((key, table[key]) for key in sort_keys(table))
-                    write_lines(stream, path / name, pairs)
+                    write_lines(streams[name], path / name, pairs)
 
             yield add
             # absent: the directory is being written
             (path / "wav.scp").unlink(missing_ok=True)
             for old in (*path.glob("utt2*"), *map(path.joinpath, ("text", "segments"))):
-                if old.name not in names:
+                if old.name not in streams:
                     old.unlink(missing_ok=True)
-        if "utt2spk" in names:
+        if "utt2spk" in streams:
             with atomic_writer(path / "spk2utt") as stream:
                 write_lines(stream, path / "spk2utt", iter_spk2utt(path / "utt2spk"))
 
@@ -311,8 +297,8 @@ def write_data_dir(
     segments: Mapping[str, Segment] | None = None,
 ) -> None:
     """Write a data directory that is in memory; see `writing_data_dir`."""
-    contents: dict[str, Mapping[str, object]] = dict(tables)
+    contents = {**tables, "wav.scp": wav_scp}
     if segments is not None:
         contents["segments"] = segments
-    with writing_data_dir(path, contents) as add:
-        add({**contents, "wav.scp": wav_scp})
+    with writing_data_dir(path) as add:
+        add(contents)

@@ -66,13 +66,10 @@ ONE_SHARD = Shard()
 
 
 class Chunk(NamedTuple):
-    """Some utterances that follow each other.
+    """Utterances that follow each other, the shortest first where lengths are known.
 
-    Attributes:
-        number: From 0.
-        audio: Utterance -> entry of ``wav.scp``, the shortest first where lengths are
-            known.
-        seconds: Of all of them; 0 where lengths are not known.
+    ``number`` is from 0; ``audio`` has entries of ``wav.scp``; ``seconds`` are those of
+    all utterances, 0 where lengths are not known.
     """
 
     number: int
@@ -93,12 +90,7 @@ WriteChunk = Callable[[Chunk, Path, Callable[[float], object]], None]
 def iter_speech(data: Path, fs: int | None) -> Iterator[tuple[str, str, float]]:
     """(utterance, entry of ``wav.scp``, seconds) of a formatted data directory.
 
-    Args:
-        data: The directory.
-        fs: Sampling rate in Hz. Seconds are 0 without it or ``utt2num_samples``.
-
-    Raises:
-        DataError: ``utt2num_samples`` misses utterances, at the end of the iteration.
+    Seconds are 0 without the sampling rate ``fs`` in Hz, or ``utt2num_samples``.
     """
     wav_scp, samples = data / "wav.scp", data / "utt2num_samples"
     if fs is None or not samples.exists():
@@ -112,12 +104,9 @@ def iter_speech(data: Path, fs: int | None) -> Iterator[tuple[str, str, float]]:
 def iter_chunks(
     data: Path, fs: int | None = None, size: int | None = None
 ) -> Iterator[Chunk]:
-    """The chunks of a set, of ``size`` utterances [CHUNK_UTTERANCES], read as needed.
+    """The chunks, of ``size`` utterances, of a formatted data directory.
 
-    Args:
-        data: Formatted data directory.
-        fs: Sampling rate in Hz; None does not look at lengths.
-        size: Utterances of a chunk.
+    Without ``fs``, the sampling rate in Hz, lengths are not looked at.
     """
     rows: list[tuple[float, str, str]] = []
     number = 0
@@ -141,10 +130,8 @@ def write_arrays(
 ) -> None:
     """Write ``<stem>.ark``, then the tables ``<stem>.value`` and ``<stem>.scp``.
 
-    Args:
-        stem: Path of the files without their suffix.
-        arrays: Utterance -> array, and a number about it.
-        compression_method: Kaldi's, of matrices; None stores them as they are.
+    ``arrays`` are by utterance, each with the number about it that is its value;
+    ``compression_method`` is Kaldi's, of matrices.
     """
     ark, entries = f"{stem}.ark", {}
     with atomic_writer(ark) as stream:
@@ -168,11 +155,12 @@ def is_complete(
                 return False
         if "scp" not in suffixes:
             return True
-        path, offset = parse_entry([*table.values()][-1])
+        entry = [*table.values()][-1]
         with open_regular(f"{stem}.ark") as file:
             size = os.fstat(file.fileno()).st_size
-            return path == f"{stem}.ark" and entry_end(file, offset) == size
-    except (DataError, ValueError):
+            is_last = entry_end(file, entry, size) == size
+        return is_last and parse_entry(entry)[0] == f"{stem}.ark"
+    except DataError:
         return False
 
 
@@ -206,13 +194,8 @@ class ShardedSet:
     ) -> None:
         """Write the chunks of a shard that are not complete; of one shard, all tables.
 
-        Args:
-            write_chunk: Writes the tables of a chunk.
-            shard: What of the set is done.
-            fs: Sampling rate in Hz, to show the progress in seconds of audio.
-
-        Raises:
-            DataError: A call that began later has the same output, but other metadata.
+        With the sampling rate ``fs`` in Hz, the progress is shown in seconds of audio.
+        Raises DataError where a later call has the same output, but other metadata.
         """
         content = json.dumps(self._all_metadata(), sort_keys=True)
         folder = chunk_folder(self.output, content)
@@ -253,12 +236,8 @@ class ShardedSet:
     def merge_shards(self, num_shards: int, command: Callable[[int], str]) -> None:
         """Merge the tables that all jobs have written.
 
-        Args:
-            num_shards: Number of jobs.
-            command: Tells how to run one of them, from 1.
-
-        Raises:
-            DataError: A job is not done, or its metadata are others.
+        Raises DataError where one is not done, or its metadata are others; ``command``
+        tells how to run a job, from 1.
         """
         path, all_jobs = self._metadata_file(), f"Run all jobs, {command(1)} and so on"
         try:

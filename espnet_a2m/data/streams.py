@@ -14,27 +14,20 @@ Stream = tuple[str, str, str]
 
 
 def splits(streams: Iterable[Stream]) -> Iterator[list[Stream]]:
-    """The streams of each split of ESPnet's ``--multiple_iterator``.
+    """The streams (path, name, type) of each split of ESPnet's --multiple_iterator.
 
-    Args:
-        streams: (path, name, type), each path a folder that ``espnet2.bin.split_scps``
-            has written.
-
-    Raises:
-        DataError: One is not.
+    Each path must be a folder that ``espnet2.bin.split_scps`` has written.
     """
     streams = list(streams)
     counts = set()
     for path, *_ in streams:
-        note = Path(path) / "num_splits"
-        text = note.read_bytes().decode(errors="replace") if note.is_file() else ""
-        text = text.strip()
-        if not (text.isascii() and text.isdigit()):
+        try:
+            counts.add(int((Path(path) / "num_splits").read_text()))
+        except (OSError, ValueError):
             raise DataError(
                 f"{path}: not a folder that espnet2.bin.split_scps has written, as "
                 "--multiple_iterator wants it"
-            )
-        counts.add(int(text))
+            ) from None
     if len(counts) > 1:
         raise DataError(
             f"{streams[0][0]}, ...: split into {sorted(counts)} parts: split all alike"
@@ -47,15 +40,11 @@ def check_streams(streams: Iterable[Stream]) -> None:
     """Refuse streams that miss utterances of the first one, or hold commands.
 
     ESPnet gives the entries of a stream of type ``kaldi_ark`` to kaldiio, which runs
-    commands and unpickles; so they must be complete arrays or audio in files. Tables
-    are read side by side, a line of each at a time.
+    commands and unpickles; so they must be complete arrays or audio in files.
 
     Args:
         streams: (path, name, type) as in ``--train_data_path_and_name_and_type``,
             each path a table whose lines start with the utterance id.
-
-    Raises:
-        DataError: Names the file and the missing utterances, or the entry.
     """
     tables: list[tuple[str, Iterable[tuple[str, str]]]] = []
     for path, _, kind in streams:

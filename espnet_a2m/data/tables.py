@@ -37,13 +37,8 @@ def check_key(key: str, where: str) -> None:
 def iter_scp(path: PathLike, allow_empty: bool = False) -> Iterator[tuple[str, str]]:
     """The (key, value) pairs of a table, in its order, one line in memory at a time.
 
-    Args:
-        path: the file, UTF-8, sorted bytewise by key.
-        allow_empty: accept keys without a value (they get "").
-
-    Raises:
-        DataError: the file is missing, empty, not UTF-8, unsorted, or has duplicate,
-            malformed or value-less keys; when the iteration comes to it.
+    With `allow_empty`, keys without a value get "". Raises DataError when the iteration
+    comes to what is not UTF-8, sorted bytewise, unique and well-formed.
     """
     path = Path(path)
     if not path.is_file():
@@ -70,7 +65,8 @@ def iter_scp(path: PathLike, allow_empty: bool = False) -> Iterator[tuple[str, s
                 or "\0" in line
                 or "\r" in stripped
             ):
-                _check_line(path, number, line, key, value, previous, allow_empty)
+                where = f"{path}:{number}"
+                _check_line(where, line, key, value, previous, allow_empty)
             previous = key
             yield key, value
     if not previous:
@@ -78,17 +74,12 @@ def iter_scp(path: PathLike, allow_empty: bool = False) -> Iterator[tuple[str, s
 
 
 def _check_line(
-    path: Path,
-    number: int,
-    line: str,
-    key: str,
-    value: str,
-    previous: str,
-    allow_empty: bool,
+    where: str, line: str, key: str, value: str, previous: str, allow_empty: bool
 ) -> None:
     """Raise DataError for what is wrong with a line, if anything is."""
+    path = where.rpartition(":")[0]
     if "\0" not in line:
-        check_key(key, f"{path}:{number}")
+        check_key(key, where)
     if "\0" in line or "\r" in line.rstrip():
         problem = "a NUL byte or a carriage return: not a text file; make it again"
     elif not line.strip():
@@ -97,7 +88,7 @@ def _check_line(
         problem = "the line starts with a blank; remove it"
     elif key == previous:
         problem = f"the key {key!r} is there twice; keep one line"
-    elif not value and not allow_empty and path.name == "text":
+    elif not value and not allow_empty and Path(path).name == "text":
         problem = (
             f"nothing follows the key {key!r} (an empty transcript); remove the "
             "utterance from every file of the directory, or complete the line"
@@ -109,7 +100,7 @@ def _check_line(
         problem = f"{key!r} comes after {previous!r}: not sorted bytewise; {fix}"
     else:
         return
-    raise DataError(f"{path}:{number}: {problem}")
+    raise DataError(f"{where}: {problem}")
 
 
 def read_scp(path: PathLike, allow_empty: bool = False) -> dict[str, str]:
@@ -136,11 +127,7 @@ class Keys(Collection[str]):
 def outer_join(
     tables: Sequence[Iterable[tuple[str, T]]],
 ) -> Iterator[tuple[str, list[T | None]]]:
-    """Walk through tables side by side: each key with its values, None where missing.
-
-    Args:
-        tables: (key, value) pairs of each, sorted bytewise by key.
-    """
+    """Walk through sorted tables side by side: each key with its values or None."""
     walks = [iter(table) for table in tables]
     heads = [next(walk, None) for walk in walks]
     while there := [head[0] for head in heads if head is not None]:
@@ -164,17 +151,12 @@ def join_utterances(
 
     Args:
         tables: File name and (utterance, value) pairs of each, sorted bytewise.
-        fix: What to do about missing utterances.
+        fix: What to do about missing utterances, a DataError when all tables are read.
         same: All tables must have the same utterances; without it, all those of the
             first one. Others are left out.
-
-    Raises:
-        DataError: An utterance is missing, when all tables are read.
     """
     complete, others = 0, [0] * len(tables)
-    missing: dict[
-        tuple[int, int], Preview
-    ] = {}  # (where, where they are) -> utterances
+    missing: dict[tuple[int, int], Preview] = {}  # (where, where they are) -> utts
     for utt_id, row in outer_join([pairs for _, pairs in tables]):
         if None not in row:
             complete += 1
@@ -199,11 +181,7 @@ def is_command(value: str) -> bool:
 
 
 def iter_counts(path: PathLike) -> Iterator[tuple[str, int]]:
-    """Read a table of whole numbers, such as ``utt2num_samples``, line by line.
-
-    Raises:
-        DataError: As `iter_scp`, or a value is not a number of a sensible size.
-    """
+    """Read a table of whole numbers, as ``utt2num_samples``. Raises DataError."""
     return ((key, to_count(value, path, key)) for key, value in iter_scp(path))
 
 

@@ -234,7 +234,7 @@ def small_tree(sounds: Path, folder: Path, names: dict[str, str]) -> Path:
             target = folder / name / f"{prompt}.g722"
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(sounds / language / f"{prompt}.g722", target)
-    text = prepare_sets.TRANSCRIPTS[0]
+    text = get_sounds.TRANSCRIPTS[0]
     (folder / names["en"] / text).write_text(
         "; x\nvm-login: Comedian Mail.  Mailbox?\n"
     )

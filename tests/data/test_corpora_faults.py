@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from helpers import meetings
 from helpers import miniature_corpora as mini
 from helpers.meetings import prepare
@@ -129,12 +130,35 @@ def test_ids_that_two_utterances_have(tmp_path, capsys):
     assert len(made) == 9 and kept != "ONCE MORE" and said
 
 
-def test_calls_without_speakers_are_named(tmp_path, capsys):
+def test_fisher_is_read_as_by_lhotse(tmp_path):
+    """Whose mistake in a call is corrected, and what passes the end is cut."""
+    from lhotse.audio.backend import audio_backend
+    from lhotse.recipes import prepare_fisher_english
+
     root = miniature("fisher", tmp_path / "corpus")
-    table = root / "LDC2004T19" / "doc" / "fe_03_p1_calldata.tbl"
-    table.write_text(table.read_text().replace("00001,", "00009,"))
-    said = refused(capsys, "fisher", root, tmp_path / "data", "fisher")
-    assert str(table) in said and "fe_03_00001" in said
+    for ending in ("sph", "txt"):
+        path = next(root.rglob(f"fe_03_00002.{ending}"))
+        path.rename(path.with_stem("fe_03_11487"))
+    calls = next(root.rglob("fe_03_p2_calldata.tbl"))
+    calls.write_text(calls.read_text().replace("00002,", "11487,"))
+    audio = next(root.rglob("fe_03_11487.sph"))
+    samples, fs = soundfile.read(audio, dtype="int16")
+    long = np.resize(samples, (240 * fs, 2))
+    mini.write(audio, long, fs, format="NIST", subtype="ULAW")
+    text = next(root.rglob("fe_03_11487.txt"))
+    lines = "31.09 234.06 A: a mistake\n200.5 999.25 B: to the end\n"
+    text.write_text(text.read_text() + lines)
+    prepare("fisher", root, tmp_path / "data", "fisher")
+    made = DataDir.load(tmp_path / "data" / "fisher")
+    ours = {(s.recording, s.channel, s.start, s.end) for s in made.segments.values()}
+    with audio_backend("LibsndfileBackend"):
+        theirs = prepare_fisher_english(root, tmp_path / "lhotse", absolute_paths=True)
+    assert ("fe_03_11487", 0, 231.09, 234.06) in ours
+    assert ours == {
+        (s.recording_id, s.channel, s.start, s.end)
+        for s in theirs["supervisions"]
+        if "((" not in s.text
+    }
 
 
 def test_transcripts_of_wsj_that_are_not_needed(tmp_path):

@@ -8,7 +8,8 @@ A module here is found by its name (:mod:`espnet_a2m.data.prepare_corpus`) and o
   of these counts;
 - ``OPTIONS``, optional: an option of the corpus -> help; each takes a value;
 - ``prepare(corpus_dir, sets, allow_missing=False, **options)``: yields (data directory,
-  utterances); ``options`` are those that were given;
+  utterances); raises ``DataError`` for what is missing, unless ``allow_missing`` leaves
+  it out, and for what is damaged; ``options`` are those that were given;
 - ``download(folder, sets)``, optional, where the licence permits it: returns the
   corpus' directory.
 

@@ -1,19 +1,12 @@
-"""Reading of corpora, with lhotse and without: errors name the file and the fix."""
+"""Reading of corpora: errors name the file and the fix."""
 
 from __future__ import annotations
 
-import contextlib
 import shlex
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from espnet_a2m.core.errors import DataError, preview
-from espnet_a2m.data.audio import audio_info
-
-if TYPE_CHECKING:
-    from lhotse import Recording
+from espnet_a2m.core.errors import DataError, preview, warn
 
 #: Ends an error about an incomplete corpus
 PARTIAL = "--allow_missing true prepares what is there"
@@ -37,29 +30,19 @@ done
 
 
 def report_missing(message: str, where: str, allow_missing: bool) -> None:
-    """Warn of files of a corpus that are missing and left out.
+    """Warn of missing files, which `message` names and which are left out.
 
-    Args:
-        message: names them.
-        where: where the corpus can be obtained.
-        allow_missing: the user's option of that name.
-
-    Raises:
-        DataError: without `allow_missing`.
+    Raises DataError without `allow_missing`, with `where` the corpus can be obtained.
     """
     if not allow_missing:
         raise DataError(f"{message}. {where} {PARTIAL}")
-    print(f"WARNING: {message}; they are left out", file=sys.stderr)
+    warn(f"{message}; they are left out")
 
 
 def find_corpus(
     folder: Path, inside: Iterable[str], markers: Sequence[str], where: str
 ) -> Path:
-    """The directory that has a marker in it: `folder`, or one of those `inside` it.
-
-    Raises:
-        DataError: there is none; `where` says where the corpus can be obtained.
-    """
+    """`folder` or one `inside` it, which has a marker in it. Raises DataError."""
     places = [folder, *(folder / name for name in inside)]
     for place in places:
         if any(any(place.glob(marker)) for marker in markers):
@@ -70,53 +53,11 @@ def find_corpus(
     )
 
 
-@contextlib.contextmanager
-def reading(origin: Path) -> Iterator[None]:
-    """Let lhotse read audio with libsndfile, and name a file that it cannot read.
-
-    Without it lhotse starts the program sph2pipe for every .sph file.
-
-    Raises:
-        DataError: a file is not audio.
-    """
-    from lhotse.audio.backend import audio_backend
-    from lhotse.audio.utils import AudioLoadingError
-    from soundfile import LibsndfileError
-
-    try:
-        with audio_backend("LibsndfileBackend"):
-            yield
-    except (AudioLoadingError, LibsndfileError) as error:
-        raise DataError(
-            f"{origin}: a file cannot be read as audio; get it again. {error}"
-        ) from None
-
-
-def read_recording(path: Path) -> Recording:
-    """The header of an audio file. Raises DataError when there is none."""
-    from lhotse import Recording
-
-    if not path.is_file():
-        raise DataError(f"{path}: no such file: is the corpus complete?")
-    with reading(path):
-        return Recording.from_file(path)
-
-
-def read_complete_recording(path: Path) -> Recording:
-    """The header of an audio file, which is not truncated. Raises DataError."""
-    audio_info(str(path), channel=0)
-    return read_recording(path)
-
-
 def check_sphere(origin: Path, files: Iterable[Path]) -> None:
     """Raise DataError for NIST SPHERE files that are shortened or truncated.
 
     libsndfile takes the length from the size of a file, so it does not notice that one
-    is truncated.
-
-    Args:
-        origin: the corpus' directory.
-        files: some of its audio files; other formats are ignored.
+    is truncated. `origin` is the corpus' directory; other formats are ignored.
     """
     packed, cut = [], []
     for path in files:
@@ -157,11 +98,7 @@ def _sphere_bytes(header: bytes) -> int:
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
-    """The non-blank lines of a text file, with their numbers.
-
-    Raises:
-        DataError: it is no text in UTF-8.
-    """
+    """Numbers and non-blank lines of a text. Raises DataError where it is no UTF-8."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -174,11 +111,10 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 def files_below(
     folder: Path, above: tuple[tuple[int, int], ...] = ()
 ) -> Iterator[Path]:
-    """All files below a folder, in order, through symbolic links too.
+    """All files below a folder, in order.
 
-    Args:
-        folder: often has links to the discs of a corpus, which rglob does not follow.
-        above: the folders above it; a link to one of them is not followed.
+    Links to the discs of a corpus are followed, as rglob does not; one to a folder
+    `above` is not.
     """
     status = folder.stat()
     key = (status.st_dev, status.st_ino)

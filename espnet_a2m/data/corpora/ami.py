@@ -16,24 +16,25 @@ import tempfile
 import xml.etree.ElementTree as ET
 import zipfile
 from collections.abc import Iterator
+from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_a2m.core.errors import DataError, UserError, preview
+from espnet_a2m.core.errors import DataError, UserError, preview, warn
+from espnet_a2m.data.audio import audio_info
 from espnet_a2m.data.corpora._kaldi import Utterances
-from espnet_a2m.data.corpora._reading import read_complete_recording, report_missing
+from espnet_a2m.data.corpora._reading import report_missing
 
 if TYPE_CHECKING:
     from lhotse.recipes.ami import AmiSegmentAnnotation
 
-MICROPHONES = {
-    "ihm": "each speaker's headset",
-    "sdm1": "the first microphone of the first array",
-    "mdm8": "eight microphones of the first array, beamformed",
-}
 SETS = {
     f"{mic}_{part}": text
-    for mic, text in MICROPHONES.items()
+    for mic, text in (
+        ("ihm", "each speaker's headset"),
+        ("sdm1", "the first microphone of the first array"),
+        ("mdm8", "eight microphones of the first array, beamformed"),
+    )
     for part in ("train", "dev", "eval")
 }
 WHERE = (
@@ -46,9 +47,7 @@ BEAMFORMED = (
     "-08.wav by BeamformIt (https://github.com/xanguera/BeamformIt, as in Kaldi's "
     "egs/ami/s5b), or downloaded: `lhotse download ami --mic mdm8-bf`."
 )
-# Quoted for Kaldi's egs/ami/s5b, without a source that could be confirmed. Another
-# public set that is described as the output of that recipe, Hugging Face's
-# edinburghcstr/ami, has 108,502 for training.
+# Hugging Face's edinburghcstr/ami, said to be of the same recipe, has 108,502.
 SOURCE = (
     "said to be those of Kaldi's egs/ami/s5b, from annotation 1.6.1, cut at question "
     "marks, too; not confirmed"
@@ -58,9 +57,7 @@ PUBLISHED = {
     "ihm_dev": {"utterances": 13059},
     "ihm_eval": {"utterances": 12612},
 }
-OPTIONS = {
-    "annotations": "ami_public_manual_1.6.2, unpacked or .zip; default: in there"
-}
+OPTIONS = {"annotations": "ami_public_manual_1.6.2, unpacked or .zip; default: there"}
 
 VERSION = "1.6.2"
 RELEASES = (VERSION, "1.7")  # the readme in the archive of 1.6.2 calls itself 1.7
@@ -69,7 +66,7 @@ MAX_WORDS = 30
 # https://groups.inf.ed.ac.uk/ami/corpus/dataproblems.shtml, as Kaldi's recipe cites it
 NO_ARRAY = ("IS1003b", "IS1007d")
 FORGOTTEN = ("IB4005",)  # in Kaldi's lists of 137, 18 and 16 meetings, not in lhotse's
-ROOTS = ("", "amicorpus", "wav_db")  # the last is lhotse's
+ROOTS = ("", "amicorpus/", "wav_db/")  # the last is lhotse's
 Track = tuple[str, int]  # speaker, headset
 
 
@@ -81,14 +78,8 @@ def prepare(
 ) -> Iterator[tuple[str, Utterances]]:
     """Yield the data directories of `sets`; warn of words that lhotse drops.
 
-    Args:
-        corpus_dir: contains <meeting>/audio/, or `amicorpus` or `wav_db` with them.
-        sets: some of `SETS`.
-        allow_missing: leave out speakers without audio or annotation.
-        annotations: folder or .zip; default: `corpus_dir`/ami_public_manual_1.6.2.
-
-    Raises:
-        DataError: audio or annotation is missing, damaged or of another version.
+    `corpus_dir` contains <meeting>/audio/, or `amicorpus` or `wav_db` with them, and
+    ami_public_manual_1.6.2 or its .zip unless `annotations` is given.
     """
     with _annotation_folder(corpus_dir, annotations) as folder:
         _check_version(folder, annotations)
@@ -99,11 +90,7 @@ def prepare(
 
 
 def download(folder: Path, sets: list[str]) -> Path:
-    """Download the annotation and the audio of `sets`; existing files are kept.
-
-    Raises:
-        UserError: a set is of mdm8.
-    """
+    """Download annotation and audio of `sets`, none of mdm8; existing files stay."""
     from lhotse.recipes.ami import download_ami
 
     mics = {name.partition("_")[0] for name in sets}
@@ -134,14 +121,9 @@ def _annotation_folder(corpus_dir: Path, given: str | None) -> Iterator[Path]:
         folder = Path(temporary, found.stem)
         try:
             with zipfile.ZipFile(found) as archive:
-                archive.extractall(
-                    folder,
-                    [
-                        member
-                        for member in archive.namelist()
-                        if re.search(r"(^|/)((words|segments|corpusR.*)/|00R)", member)
-                    ],
-                )
+                needed = re.compile(r"(^|/)((words|segments|corpusR.*)/|00R)")
+                members = [x for x in archive.namelist() if needed.search(x)]
+                archive.extractall(folder, members)
         except (zipfile.BadZipFile, EOFError) as error:
             raise DataError(f"{found}: damaged ({error}); download it again") from None
         inner = next(folder.rglob("corpusResources"), folder / "corpusResources")
@@ -195,7 +177,8 @@ def _read_annotation(
     """Meeting -> speaker and headset -> segments with words."""
     from lhotse.recipes.ami import parse_ami_annotations
 
-    dropped = _Warnings()
+    dropped = BufferingHandler(sys.maxsize)  # a warning for every word
+    dropped.setLevel(logging.WARNING)
     root = logging.getLogger()
     root.addHandler(dropped)
     try:
@@ -204,28 +187,16 @@ def _read_annotation(
         raise _damage(folder, error) from None
     finally:
         root.removeHandler(dropped)
-    if dropped.messages:
-        print(
-            f"WARNING: lhotse left out {len(dropped.messages)} words of "
-            f"{folder.name}, the first: {dropped.messages[0]}",
-            file=sys.stderr,
+    if dropped.buffer:
+        warn(
+            f"lhotse left out {len(dropped.buffer)} words of {folder.name}, the first: "
+            f"{dropped.buffer[0].getMessage()}"
         )
     meetings: dict[str, dict[Track, list[AmiSegmentAnnotation]]] = {}
     for (meeting, speaker, channel), segments in found.items():
         spoken = [s for s in segments if s.text and s.start_time < s.end_time]
         meetings.setdefault(meeting, {})[speaker, channel] = spoken
     return meetings
-
-
-class _Warnings(logging.Handler):
-    """Collects lhotse's warnings, one for every word that it drops."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.messages: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
 
 
 def _damage(folder: Path, error: Exception) -> DataError:
@@ -262,14 +233,21 @@ def _make_set(
         files = list(missing_annotation.get(meeting, []))
         if meeting not in meetings and not files:
             files.append(f"{meeting} in meetings.xml")
-        tracks = meetings.get(meeting, {})
-        for (speaker, headset), segments in sorted(tracks.items()):
-            file = _audio_name(meeting, mic, headset)
-            path = _find(corpus_dir, meeting, file)
+        for (speaker, headset), segments in sorted(meetings.get(meeting, {}).items()):
+            file, tag = {
+                "ihm": (f"{meeting}.Headset-{headset}.wav", f"H{headset:02d}"),
+                "sdm1": (f"{meeting}.Array1-01.wav", "SDM"),
+                "mdm8": (f"{meeting}_MDM8.wav", "MDM"),
+            }[mic]
+            places = [f"{root}{meeting}/audio" for root in ROOTS]
+            if mic == "mdm8":  # as the corpus' site has them
+                places += [f"beamformed/{meeting}", meeting]
+            paths = [corpus_dir / place / file for place in places]
+            path = next((path for path in paths if path.is_file()), None)
             if path is None:
                 files.append(f"{meeting}/audio/{file}")
-                continue
-            _add(found, path, f"AMI_{meeting}_{_tag(mic, headset)}_{speaker}", segments)
+            else:
+                _add(found, path, f"AMI_{meeting}_{tag}_{speaker}", segments)
         if files:
             missing[meeting] = list(dict.fromkeys(files))
     if missing:
@@ -298,32 +276,12 @@ def _missing_text(missing: dict[str, list[str]], found: Utterances) -> str:
 def _add(
     found: Utterances, path: Path, speaker: str, segments: list[AmiSegmentAnnotation]
 ) -> None:
-    recording = read_complete_recording(path)
-    if recording.num_channels > 1:  # ES2010d.Array1-01 of the genuine corpus has two
-        print(f"{path}: the first of {recording.num_channels} channels is used")
+    audio = audio_info(str(path), channel=0)
+    if audio.channels > 1:  # ES2010d.Array1-01 of the genuine corpus has two
+        print(f"{path}: the first of {audio.channels} channels is used")
     for part in segments:
         times = (int(100 * t + 0.5) for t in (part.start_time, part.end_time))
         utt = "_".join([speaker, *(f"{t:07d}" for t in times)])
         if found.text.get(utt) != part.text:  # some are annotated twice
             start, end = part.start_time, part.end_time
-            found.add(utt, recording, 0, start, end, speaker, part.text)
-
-
-def _audio_name(meeting: str, mic: str, headset: int) -> str:
-    return {
-        "ihm": f"{meeting}.Headset-{headset}.wav",
-        "sdm1": f"{meeting}.Array1-01.wav",
-        "mdm8": f"{meeting}_MDM8.wav",
-    }[mic]
-
-
-def _tag(mic: str, headset: int) -> str:
-    return f"H{headset:02d}" if mic == "ihm" else mic[:3].upper()
-
-
-def _find(corpus_dir: Path, meeting: str, file: str) -> Path | None:
-    folders = [Path(root, meeting, "audio") for root in ROOTS]
-    if file.endswith("_MDM8.wav"):  # as the corpus' site has them
-        folders += [Path("beamformed", meeting), Path(meeting)]
-    paths = (corpus_dir / folder / file for folder in folders)
-    return next((path for path in paths if path.is_file()), None)
+            found.add(utt, audio, 0, start, end, speaker, part.text)

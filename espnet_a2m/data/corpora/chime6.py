@@ -10,19 +10,14 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from espnet_a2m.core.errors import DataError, Preview, preview
-from espnet_a2m.data.corpora._counts import compare_counts
-from espnet_a2m.data.corpora._kaldi import Utterances, hundredths
-from espnet_a2m.data.corpora._reading import read_complete_recording, report_missing
-
-if TYPE_CHECKING:
-    from lhotse import Recording
+from espnet_a2m.core.errors import DataError, Preview, preview, warn
+from espnet_a2m.data.audio import AudioInfo, audio_info
+from espnet_a2m.data.corpora._kaldi import Utterances, compare_counts, hundredths
+from espnet_a2m.data.corpora._reading import report_missing
 
 SETS = {
     "ihm_train": "worn microphones, left channel",
@@ -44,18 +39,14 @@ ENTRIES = {"train": 79980, "dev": 7440, "eval": 11028}  # of the transcriptions
 ARRAYS = ("U01", "U02", "U03", "U04", "U05", "U06")
 # arrays that were not recorded: those without files in audio_md5sums.txt of
 # https://github.com/chimechallenge/chime6-synchronisation
-NO_ARRAY = {
-    ("S01", "U03"),
-    ("S05", "U03"),
-    ("S05", "U04"),
-    ("S09", "U05"),
-    ("S22", "U03"),
-}
+NO_ARRAY = {"S01": ("U03",), "S05": ("U03", "U04"), "S09": ("U05",), "S22": ("U03",)}
 # worn microphones that failed, left out of training by Kaldi's recipe
 BAD_WORN = {("P11", "S03"), ("P52", "S19"), ("P53", "S24"), ("P54", "S24")}
 TAG = re.compile(r"\[[^\]]*\]")
 LOCATIONS = ("DINING", "KITCHEN", "LIVING")
 NO_LOCATION = "NOLOCATION"  # Kaldi's word
+NO_PLACE = f"no location ({', '.join(LOCATIONS)}): {NO_LOCATION}"
+NO_REFERENCE = "no reference array that was recorded: left out"
 
 
 def prepare(
@@ -63,13 +54,8 @@ def prepare(
 ) -> Iterator[tuple[str, Utterances]]:
     """Yield the data directories of `sets`.
 
-    Args:
-        corpus_dir: contains {audio,transcriptions}/{train,dev,eval}.
-        sets: some of `SETS`.
-        allow_missing: leave out sessions and audio that are missing.
-
-    Raises:
-        DataError: a file is missing, damaged, or of CHiME-5.
+    `corpus_dir` contains {audio,transcriptions}/{train,dev,eval}, or a folder CHiME6
+    with them.
     """
     for name in sets:
         yield name, _make_set(corpus_dir, name, allow_missing)
@@ -77,7 +63,7 @@ def prepare(
 
 def arrays_of(session: str) -> list[str]:
     """The arrays that were recorded in a session."""
-    return [array for array in ARRAYS if (session, array) not in NO_ARRAY]
+    return [array for array in ARRAYS if array not in NO_ARRAY.get(session, ())]
 
 
 def normalise(words: str, training: bool) -> str:
@@ -105,78 +91,76 @@ def _make_set(corpus_dir: Path, name: str, allow_missing: bool) -> Utterances:
     if (root / "CHiME6").is_dir():  # where the array synchronisation writes it
         root /= "CHiME6"
     found = Utterances(corpus_dir)
-    missing: list[str] = []
-    invalid = _Invalid()
+    missing: dict[str, None] = {}  # files, in order
+    invalid = {NO_PLACE: Preview(), NO_REFERENCE: Preview()}
     entries = 0
     for session in DATASET_PARTS[part]:
         file = root / "transcriptions" / part / f"{session}.json"
         if not file.is_file():
-            missing.append(f"transcriptions/{part}/{session}.json")
+            missing[f"transcriptions/{part}/{session}.json"] = None
             continue
-        audio = _Audio(root / "audio" / part, session, missing)
+        audio: dict[str, AudioInfo] = {}
         for number, entry in enumerate(read_session(file), 1):
             entries += 1
             where = f"{file}: entry {number}"
-            if mic == "ihm" and part == "train" and _pair(entry) in BAD_WORN:
+            speaker = entry["speaker"]
+            if mic == "ihm" and part == "train" and (speaker, session) in BAD_WORN:
                 continue
-            _add(found, entry, where, mic, part, audio, invalid)
-    if missing := list(dict.fromkeys(missing)):
+            start, end = (_seconds(entry[f"{x}_time"], where) for x in ("start", "end"))
+            text = normalise(entry["words"], training=part == "train")
+            if start >= end or not text:
+                continue
+            location = NO_LOCATION
+            if part != "train":
+                location = str(entry.get("location", "")).upper()
+                if location not in LOCATIONS:
+                    invalid[NO_PLACE].add(where)
+                    location = NO_LOCATION
+            devices = _devices(entry, session, mic, location)
+            if not devices:
+                invalid[NO_REFERENCE].add(where)
+            for device, signal in devices.items():
+                file_name = f"audio/{part}/{session}_{device}.wav"
+                if device not in audio:
+                    if not (root / file_name).is_file():
+                        missing[file_name] = None
+                        continue
+                    audio[device] = audio_info(str(root / file_name), channel=0)
+                utt = f"{speaker}_{session}_{signal}-{hundredths(start, end)}"
+                if found.text.get(utt) == text:
+                    continue
+                found.add(utt, audio[device], 0, start, end, speaker, text)
+                if part != "train" and utt in found.text:
+                    found.tables.setdefault("utt2session", {})[utt] = session
+                    found.tables.setdefault("utt2location", {})[utt] = location
+    if missing:
         message = (
             f"{corpus_dir}: {len(missing)} file(s) of {name} are missing: "
             f"{preview(missing, 10)}"
         )
         report_missing(message, WHERE, allow_missing)
-    invalid.report(name)
+    for what, some in invalid.items():
+        if some.count:
+            warn(f"{name}: {some.count} utterances have {what} ({some})")
     what, published = f"transcriptions/{part}", {"entries": ENTRIES[part]}
     compare_counts(what, {"entries": entries}, published, SOURCE)
     return found
 
 
-@dataclass
-class _Invalid:
-    """Entries of dev or eval without a valid location or reference array."""
-
-    location: Preview = field(default_factory=Preview)
-    array: Preview = field(default_factory=Preview)
-
-    def report(self, name: str) -> None:
-        for some, what in (
-            (self.location, f"no location ({', '.join(LOCATIONS)}): {NO_LOCATION}"),
-            (self.array, "no reference array that was recorded: left out"),
-        ):
-            if some.count:
-                print(
-                    f"WARNING: {name}: {some.count} utterances have {what} ({some})",
-                    file=sys.stderr,
-                )
-
-
-class _Audio:
-    """The recordings of a session, each opened once; missing files are collected."""
-
-    def __init__(self, folder: Path, session: str, missing: list[str]) -> None:
-        self.folder = folder
-        self.session = session
-        self.missing = missing
-        self.opened: dict[str, Recording | None] = {}
-
-    def __getitem__(self, device: str) -> Recording | None:
-        """The recording of "P05" or "U02.CH1"."""
-        if device not in self.opened:
-            path = self.folder / f"{self.session}_{device}.wav"
-            exists = path.is_file()
-            self.opened[device] = read_complete_recording(path) if exists else None
-            if not exists:
-                self.missing.append(f"audio/{self.folder.name}/{path.name}")
-        return self.opened[device]
+def _devices(
+    entry: dict[str, Any], session: str, mic: str, location: str
+) -> dict[str, str]:
+    """Device in the file name -> signal in Kaldi's ids, of what heard an entry."""
+    if mic == "ihm":
+        return {entry["speaker"]: f"{location}.L"}
+    arrays = arrays_of(session)
+    if mic != "mdm":
+        arrays = [array for array in arrays if array == entry.get("ref")]
+    return {f"{array}.CH1": f"{array}_{location}.CH1" for array in arrays}
 
 
 def read_session(file: Path) -> list[dict[str, Any]]:
-    """The entries of a session's transcription.
-
-    Raises:
-        DataError: it is damaged, of CHiME-5 or of a release without words.
-    """
+    """The entries of a transcription that is complete, of CHiME-6 and has words."""
     try:
         entries = json.loads(file.read_text("utf-8"))
     except ValueError as error:
@@ -205,10 +189,6 @@ def read_session(file: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def _pair(entry: dict[str, Any]) -> tuple[str, str]:
-    return entry["speaker"], entry["session_id"]
-
-
 def _seconds(time: str, where: str) -> float:
     from lhotse.recipes.utils import TimeFormatConverter
 
@@ -218,48 +198,3 @@ def _seconds(time: str, where: str) -> float:
         raise DataError(
             f"{where}: {time!r} is not a time such as 1:02:03.45. {WHERE}"
         ) from None
-
-
-def _add(
-    found: Utterances,
-    entry: dict[str, Any],
-    where: str,
-    mic: str,
-    part: str,
-    audio: _Audio,
-    invalid: _Invalid,
-) -> None:
-    start = _seconds(entry["start_time"], where)
-    end = _seconds(entry["end_time"], where)
-    text = normalise(entry["words"], training=part == "train")
-    if start >= end or not text:
-        return
-    location = NO_LOCATION
-    if part != "train":
-        location = str(entry.get("location", "")).upper()
-        if location not in LOCATIONS:
-            invalid.location.add(where)
-            location = NO_LOCATION
-    speaker, session = _pair(entry)
-    # device in the file name -> signal in Kaldi's ids
-    if mic == "ihm":
-        devices = {speaker: f"{location}.L"}
-    elif mic == "mdm":
-        devices = {f"{a}.CH1": f"{a}_{location}.CH1" for a in arrays_of(session)}
-    else:
-        array = entry.get("ref")
-        if array not in arrays_of(session):
-            invalid.array.add(where)
-            return
-        devices = {f"{array}.CH1": f"{array}_{location}.CH1"}
-    for device, signal in devices.items():
-        recording = audio[device]
-        if recording is None:
-            continue
-        utt = f"{speaker}_{session}_{signal}-{hundredths(start, end)}"
-        if found.text.get(utt) == text:
-            continue
-        found.add(utt, recording, 0, start, end, speaker, text)
-        if part != "train" and utt in found.text:
-            found.tables.setdefault("utt2session", {})[utt] = session
-            found.tables.setdefault("utt2location", {})[utt] = location

@@ -1,7 +1,7 @@
 """Common Voice, English: sentences read by volunteers, mp3.
 
-lhotse's recipe leaves out missing clips silently, and stops at releases without columns
-that are not needed here; so the tables are read here, the audio by lhotse.
+Read without lhotse, whose recipe leaves out missing clips silently, and stops at
+releases without columns that are not needed here.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from espnet_a2m.core.errors import DataError, preview
+from espnet_a2m.data.audio import audio_info
 from espnet_a2m.data.corpora._kaldi import Utterances
-from espnet_a2m.data.corpora._reading import find_corpus, read_recording, report_missing
+from espnet_a2m.data.corpora._reading import find_corpus, report_missing
 from espnet_a2m.data.formatting.spelling import CommonForm
 
 WHERE = (
@@ -36,16 +37,7 @@ SPEAKER_DIGITS = 20  # of the 128 of a client_id: ids become file names
 def prepare(
     corpus_dir: Path, sets: list[str], allow_missing: bool = False
 ) -> Iterator[tuple[str, Utterances]]:
-    """The sets, in the common form of transcripts.
-
-    Args:
-        corpus_dir: a release, or its folder en.
-        allow_missing: leave out clips that are missing or have no bytes.
-
-    Raises:
-        DataError: a table or clips are missing, columns differ, or a clip is not
-            audio.
-    """
+    """The sets, in the common form; `corpus_dir` is a release, or its folder en."""
     folders = [path.name for path in corpus_dir.glob("cv-corpus-*")]
     inside = ["en", *(f"{name}/en" for name in folders)]
     root = find_corpus(corpus_dir, inside, ["*.tsv"], WHERE)
@@ -72,20 +64,16 @@ def read_part(name: str, root: Path, part: str, allow_missing: bool) -> Utteranc
         text = form(row["sentence"]) if row["sentence"].strip() else ""
         if not text or row["path"] in missing:
             continue
-        recording = read_recording(path)
+        info = audio_info(str(path), 0)
         speaker = row["client_id"][:SPEAKER_DIGITS]
         utt = f"{speaker}-{path.stem}"
-        found.add(utt, recording, 0, 0.0, recording.duration, speaker, text)
+        found.add(utt, info, 0, 0.0, info.seconds, speaker, text)
     form.report(name)
     return found
 
 
 def find_missing(clips: dict[str, Path], table: Path, allow_missing: bool) -> set[str]:
-    """Names of the clips that are missing or empty.
-
-    Raises:
-        DataError: there are some, without `allow_missing`.
-    """
+    """Names of the clips that are missing or empty; see `report_missing`."""
     missing, empty = [], []
     for name, path in clips.items():
         if not path.is_file():
@@ -104,11 +92,7 @@ def find_missing(clips: dict[str, Path], table: Path, allow_missing: bool) -> se
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """The columns `COLUMNS` of a .tsv file.
-
-    Raises:
-        DataError: it is missing, does not have a column, or a line is truncated.
-    """
+    """The columns `COLUMNS` of a .tsv file, which has them in every line."""
     if not path.is_file():
         there = sorted(p.name for p in path.parent.glob("*.tsv"))
         raise DataError(f"{path}: no such file; there is {preview(there)}. {WHERE}")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, preview
-from espnet_a2m.data.corpora._kaldi import Utterances, collect
-from espnet_a2m.data.corpora._reading import PARTIAL, check_sphere, read_lines, reading
-from espnet_a2m.data.corpora._telephone import call_side, call_utterance
+from espnet_a2m.data.audio import audio_info
+from espnet_a2m.data.corpora._kaldi import Utterances
+from espnet_a2m.data.corpora._reading import PARTIAL, check_sphere, read_lines
 from espnet_a2m.data.formatting.spelling import CommonForm
 
 WHERE = (
@@ -24,7 +23,7 @@ PUBLISHED = {"fisher": {"recordings": 11699}}
 SPEECH = ("LDC2004S13", "LDC2005S13")
 TRANSCRIPTS = ("LDC2004T19", "LDC2005T19")
 
-_LINE = re.compile(r"\s*\d+(\.\d*)?\s+\d+(\.\d*)?\s+[AB]:(\s|$)")
+_LINE = re.compile(r"\s*(\d+(?:\.\d*)?)\s+(\d+(?:\.\d*)?)\s+([AB]):(?:\s(.*))?")
 
 
 def spell(text: str) -> str:
@@ -46,66 +45,37 @@ def prepare(
 ) -> Iterator[tuple[str, Utterances]]:
     """The conversations, in the common form of transcripts; a side is a speaker.
 
-    Args:
-        corpus_dir: contains LDC2004S13, LDC2005S13, LDC2004T19 and LDC2005T19.
-        allow_missing: a single part (1: 2004, 2: 2005) is sufficient.
-
-    Raises:
-        DataError: a part is missing or incomplete, or the audio is compressed by
-            shorten.
+    `corpus_dir` contains LDC2004S13, LDC2005S13, LDC2004T19 and LDC2005T19; with
+    `allow_missing`, a single part (1: 2004, 2: 2005) is sufficient.
     """
-    from lhotse.recipes import prepare_fisher_english
-
-    parts = check_layout(corpus_dir, allow_missing)  # speech -> transcripts
     form = CommonForm()
-    # lhotse needs a folder for its manifests
-    with tempfile.TemporaryDirectory() as manifests, reading(corpus_dir):
-        read = prepare_fisher_english(
-            corpus_dir,
-            manifests,
-            audio_dirs=list(parts),
-            transcript_dirs=list(parts.values()),
-            absolute_paths=True,
-        )
-        found = collect(
-            corpus_dir,
-            read["recordings"].to_eager(),
-            read["supervisions"],
-            utt_of=call_utterance,
-            speaker_of=call_side,
-            text_of=lambda text: form(spell(text), text),
-        )
+    found = Utterances(corpus_dir)
+    for sphere, transcript in find_calls(corpus_dir, allow_missing):
+        info = audio_info(str(sphere), 0)
+        for channel, start, end, said in read_transcript(transcript):
+            if text := form(spell(said), said):
+                found.add_call(info, channel, start, min(end, info.seconds), text)
     form.report("fisher")
     yield "fisher", found
 
 
-def check_layout(corpus_dir: Path, allow_missing: bool) -> dict[str, str]:
-    """The folders of the parts, each of which is complete.
-
-    Returns:
-        folder with speech -> folder with data/ and doc/, of each part; in LDC's archive
-        those two are in fe_03_p1_tran, which some copies do not have.
-
-    Raises:
-        DataError: see `prepare`.
-    """
-    parts = {}
+def find_calls(corpus_dir: Path, allow_missing: bool) -> list[tuple[Path, Path]]:
+    """Audio and transcript of the calls of the parts, each of which is complete."""
+    calls: list[tuple[Path, Path]] = []
     for part, (speech, transcripts) in enumerate(zip(SPEECH, TRANSCRIPTS), 1):
-        inner = f"{transcripts}/fe_03_p{part}_tran"
+        inner = f"{transcripts}/fe_03_p{part}_tran"  # in LDC's archive
         if (corpus_dir / inner).is_dir():
             transcripts = inner
         audio = {p.stem: p for p in (corpus_dir / speech).glob("*/audio/*/*.sph")}
         home = corpus_dir / transcripts
         texts = {p.stem: p for p in home.glob("data/trans/*/*.txt")}
-        tables = [*home.glob("doc/*_calldata.tbl"), *home.glob("doc/*/*_calldata.tbl")]
-        if not (audio and texts and tables):
+        if not (audio and texts):
             if allow_missing:
                 continue
             raise DataError(
-                f"{corpus_dir}: looked for {speech}/<disc>/audio/<nnn>/*.sph, "
-                f"{transcripts}/data/trans/<nnn>/*.txt and "
-                f"{transcripts}/doc/*_calldata.tbl: {len(audio)}, {len(texts)} and "
-                f"{len(tables)} files. {WHERE} {PARTIAL}"
+                f"{corpus_dir}: looked for {speech}/<disc>/audio/<nnn>/*.sph and "
+                f"{transcripts}/data/trans/<nnn>/*.txt: {len(audio)} and {len(texts)} "
+                f"files. {WHERE} {PARTIAL}"
             )
         if unpaired := audio.keys() ^ texts:
             raise DataError(
@@ -114,31 +84,26 @@ def check_layout(corpus_dir: Path, allow_missing: bool) -> dict[str, str]:
                 f"{WHERE}"
             )
         check_sphere(corpus_dir, audio.values())
-        check_calls(tables[0], texts)
-        for path in texts.values():
-            check_transcript(path)
-        parts[speech] = transcripts
-    if not parts:
+        calls += [(path, texts[call]) for call, path in audio.items()]
+    if not calls:
         raise DataError(f"{corpus_dir}: neither part 1 nor part 2 is there. {WHERE}")
-    return parts
+    return calls
 
 
-def check_calls(table: Path, calls: Iterable[str]) -> None:
-    """Raise DataError unless a table names the speakers of calls "fe_03_<number>"."""
-    rows = [line.split(",") for _, line in read_lines(table)]
-    known = {row[0] for row in rows if len(row) > 10}  # the columns that lhotse reads
-    if unknown := sorted(call for call in calls if call.split("_")[-1] not in known):
-        raise DataError(
-            f"{table}: no line, or a truncated one, for {preview(unknown)}; copy it "
-            f"again. {WHERE}"
-        )
-
-
-def check_transcript(path: Path) -> None:
-    """Raise DataError for a line that lhotse's reader does not accept."""
+def read_transcript(path: Path) -> list[tuple[int, float, float, str]]:
+    """Channel, start and end in seconds, and words of what is said in a call."""
+    found = []
     for number, line in read_lines(path):
-        if number > 3 and not _LINE.match(line):  # three are about the file
+        if number <= 3:  # about the file
+            continue
+        match = _LINE.fullmatch(line)
+        if not match:
             raise DataError(
                 f"{path}:{number}: {line[:60]!r} is not <start> <end> <A or B>: "
                 f"<words>; copy the file again. {WHERE}"
             )
+        start, end = float(match[1]), float(match[2])
+        if path.stem == "fe_03_11487" and (start, end) == (31.09, 234.06):
+            start = 231.09  # a mistake in the transcript
+        found.append(("AB".index(match[3]), start, end, match[4] or ""))
+    return found

@@ -1,20 +1,18 @@
 """Libri-Light: up to 60,000 hours of audiobooks without transcripts.
 
-lhotse's recipe makes an utterance of each stretch of voice activity, some seconds long,
-and keeps all of them in memory; here neighbouring stretches are joined, and one speaker
-is in memory at a time.
+Neighbouring stretches of voice activity are joined, and one speaker is in memory at a
+time, unlike in lhotse's recipe.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from espnet_a2m.core.errors import DataError, Preview, preview
+from espnet_a2m.core.errors import DataError, Preview, preview, warn
 from espnet_a2m.data.corpora._reading import PARTIAL
 from espnet_a2m.data.datadir import Segment, writing_data_dir
 from espnet_a2m.data.tables import check_key, sort_keys
@@ -43,14 +41,8 @@ PAUSE = 2.0  # seconds; the official script leaves all pauses out, a segment can
 def cut(activity: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
     """Join stretches of voice activity to segments, as the official cut_by_vad.py.
 
-    A stretch longer than LONGEST is divided evenly; a pause longer than PAUSE is in no
-    segment.
-
-    Args:
-        activity: (start, end) of each stretch, in seconds, in order.
-
-    Returns:
-        (start, end) of the segments, in seconds, pauses within them included.
+    All are (start, end) in seconds, in order. A stretch longer than LONGEST is divided
+    evenly; a pause longer than PAUSE is in no segment.
     """
     segments: list[tuple[float, float]] = []
     for start, end in activity:
@@ -83,11 +75,9 @@ class Books:
             for folder in (self.root / part).iterdir():
                 if folder.is_dir():
                     folders.setdefault(folder.name, []).append(folder)
-        self.counts = dict.fromkeys(
-            ("recordings", "utterances", "words", "hours", "speakers"), 0.0
-        )
+        self.counts = {"recordings": 0, "utterances": 0, "speakers": 0, "hours": 0}
         last: dict[str, str] = {}
-        with writing_data_dir(path, ("segments", "utt2spk")) as add:
+        with writing_data_dir(path) as add:
             # the order of "<speaker>-...", which is not that of "<speaker>"
             for speaker in sorted(folders, key=lambda s: f"{s}-".encode()):
                 recordings, segments = read_speaker(
@@ -100,40 +90,27 @@ class Books:
                 check_order(segments, path / "segments", last)
                 speakers = dict.fromkeys(segments, speaker)
                 add({"wav.scp": recordings, "segments": segments, "utt2spk": speakers})
-                self._count(recordings, segments)
+                self.counts["recordings"] += len(recordings)
+                self.counts["utterances"] += len(segments)
+                self.counts["speakers"] += 1
+                seconds = sum(s.end - s.start for s in segments.values())
+                self.counts["hours"] += seconds / 3600
             if not self.counts["utterances"]:
                 raise DataError(f"{path}: no utterance found")
         print(
-            f"{path}: {self.counts['recordings']:.0f} recordings, "
-            f"{self.counts['utterances']:.0f} utterances of "
-            f"{self.counts['speakers']:.0f} speakers, {self.counts['hours']:.2f} h"
+            f"{path}: {self.counts['recordings']} recordings, "
+            f"{self.counts['utterances']} utterances of "
+            f"{self.counts['speakers']} speakers, {self.counts['hours']:.2f} h"
         )
         if invalid.count:
-            print(
-                f"WARNING: {path}: {invalid.count} recordings have stretches of voice "
-                f"activity that end before they begin, which are left out: {invalid}",
-                file=sys.stderr,
+            warn(
+                f"{path}: {invalid.count} recordings have stretches of voice activity "
+                f"that end before they begin, which are left out: {invalid}"
             )
-
-    def _count(self, recordings: dict[str, str], segments: dict[str, Segment]) -> None:
-        seconds = sum(s.end - s.start for s in segments.values())
-        self.counts["hours"] += seconds / 3600
-        self.counts["recordings"] += len(recordings)
-        self.counts["utterances"] += len(segments)
-        self.counts["speakers"] += 1
 
 
 def check_order(keys: Iterable[str], path: Path, last: dict[str, str]) -> None:
-    """Check that a speaker's keys sort after those of the previous speaker.
-
-    Args:
-        keys: of one table.
-        path: the table.
-        last: table name -> its last key so far; updated.
-
-    Raises:
-        DataError: a key is not valid, or sorts before the last one.
-    """
+    """Raise DataError unless keys sort after the last one of each table, in `last`."""
     for key in sort_keys(keys):
         check_key(key, str(path))
         if last.get(path.name, "").encode() >= key.encode():
@@ -147,10 +124,7 @@ def check_order(keys: Iterable[str], path: Path, last: dict[str, str]) -> None:
 def read_speaker(
     speaker: str, folders: list[Path], allow_missing: bool, invalid: Preview
 ) -> tuple[dict[str, str], dict[str, Segment]]:
-    """Recordings (id -> path) and segments of a speaker's books.
-
-    `invalid` collects the files of which some voice activity is left out.
-    """
+    """Recordings (id -> path) and segments of a speaker; see `read_activity`."""
     recordings: dict[str, str] = {}
     segments: dict[str, Segment] = {}
     for folder in folders:
@@ -177,9 +151,6 @@ def read_activity(path: Path, invalid: Preview) -> list[tuple[float, float]]:
     """Stretches of voice activity in a recording's .json, in seconds, in order.
 
     One that ends before it begins is left out, and the file is added to `invalid`.
-
-    Raises:
-        DataError: the file is not JSON, or does not have such a list.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))["voice_activity"]
@@ -198,15 +169,7 @@ def read_activity(path: Path, invalid: Preview) -> list[tuple[float, float]]:
 def prepare(
     corpus_dir: Path, sets: list[str], allow_missing: bool = False
 ) -> Iterator[tuple[str, Books]]:
-    """The sets, without text.
-
-    Args:
-        corpus_dir: contains the folders small, medium and large, as far as needed.
-        allow_missing: leave out recordings without .json, and vice versa.
-
-    Raises:
-        DataError: one of them is missing or empty.
-    """
+    """The sets, without text; `corpus_dir` contains small, medium and large."""
     for part in dict.fromkeys(part for name in sets for part in SETS[name]):
         if not (corpus_dir / part).is_dir() and any(corpus_dir.glob("*/*/*.flac")):
             raise DataError(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, preview
-from espnet_a2m.data.corpora._kaldi import Utterances, collect
-from espnet_a2m.data.corpora._reading import PARTIAL, reading
+from espnet_a2m.data.audio import audio_info
+from espnet_a2m.data.corpora._kaldi import Utterances
+from espnet_a2m.data.corpora._reading import report_missing
 
 WHERE = (
     "LibriSpeech (https://www.openslr.org/12) and its small version "
@@ -44,37 +46,22 @@ def prepare(
 ) -> Iterator[tuple[str, Utterances]]:
     """The sets, with unchanged transcripts.
 
-    Args:
-        corpus_dir: contains the parts ("train-clean-100", ...), or a folder LibriSpeech
-            with them.
-        allow_missing: leave out utterances without audio, and audio without text.
-
-    Raises:
-        DataError: a part is missing or incomplete.
+    `corpus_dir` contains the parts ("train-clean-100", ...), or a folder LibriSpeech
+    with them.
     """
-    from lhotse import RecordingSet
-    from lhotse.recipes import prepare_librispeech
-
     root = corpus_dir / "LibriSpeech"
     root = root if root.is_dir() else corpus_dir
-    for part in dict.fromkeys(part for name in sets for part in SETS[name]):
-        check_part(root, part, allow_missing)
+    parts = dict.fromkeys(part for name in sets for part in SETS[name])
+    texts = {part: read_part(root, part, allow_missing) for part in parts}
     for name in sets:
-        with reading(root):
-            found = prepare_librispeech(
-                root, dataset_parts=SETS[name], num_jobs=THREADS
-            )
-        recordings = [r for part in found.values() for r in part["recordings"]]
-        yield (
-            name,
-            collect(
-                root,
-                RecordingSet.from_recordings(recordings),
-                (s for part in found.values() for s in part["supervisions"]),
-                utt_of=lambda s: s.id,
-                speaker_of=lambda s: s.speaker,
-            ),
-        )
+        found = Utterances(root)
+        with ThreadPoolExecutor(THREADS) as pool:
+            for part in SETS[name]:
+                for audio in pool.map(audio_info, texts[part]):
+                    utt = Path(audio.path).stem
+                    speaker, text = utt.partition("-")[0], texts[part][audio.path]
+                    found.add(utt, audio, 0, 0.0, audio.seconds, speaker, text)
+        yield name, found
 
 
 def download(folder: Path, sets: list[str]) -> Path:
@@ -85,33 +72,29 @@ def download(folder: Path, sets: list[str]) -> Path:
     return Path(download_librispeech(folder, dataset_parts=list(parts)))
 
 
-def check_part(root: Path, part: str, allow_missing: bool) -> None:
-    """Raise DataError unless every transcript has a flac file, and vice versa.
-
-    lhotse leaves out the others silently.
-    """
+def read_part(root: Path, part: str, allow_missing: bool) -> dict[str, str]:
+    """Path of each utterance's flac file -> its text; both must be there."""
     tables = sorted((root / part).glob("*/*/*.trans.txt"))
     if not tables:
-        there = (
-            [p.name for p in root.glob("*-*") if p.is_dir()] if root.is_dir() else []
-        )
+        there = [path.name for path in root.glob("*-*") if path.is_dir()]
         raise DataError(
             f"{root / part}: looked for <speaker>/<chapter>/*.trans.txt and found "
             f"none; in {root} there is {preview(sorted(there)) or 'no part'}. {WHERE}"
         )
-    for table in () if allow_missing else tables:
-        lines = table.read_text(encoding="utf-8").splitlines()
-        bare = [line for line in lines if len(line.split(maxsplit=1)) < 2]
-        if bare:
-            raise DataError(f"{table}: {bare[0]!r}: no text; copy the file again")
-        transcribed = {line.split(maxsplit=1)[0] for line in lines}
+    texts = {}
+    for table in tables:
+        lines = [x.split(maxsplit=1) for x in table.read_text("utf-8").splitlines()]
+        if bare := [line for line in lines if len(line) < 2]:
+            raise DataError(f"{table}: {bare[0]}: no text; copy the file again")
+        said = {utt: " ".join(text.split()) for utt, text in lines}
         audio = {path.stem for path in table.parent.glob("*.flac")}
         for missing, message in (
-            (transcribed - audio, f"{table.parent}: {{}} utterances have no flac file"),
-            (audio - transcribed, f"{table}: {{}} flac files have no transcript"),
+            (said.keys() - audio, f"{table.parent}: {{}} utterances have no flac file"),
+            (audio - said.keys(), f"{table}: {{}} flac files have no transcript"),
         ):
             if missing:
-                raise DataError(
-                    f"{message.format(len(missing))}: {preview(sorted(missing))}; "
-                    f"unpack {part} again, or {PARTIAL}"
-                )
+                message = f"{message.format(len(missing))}: {preview(sorted(missing))}"
+                report_missing(message, f"Unpack {part} again.", allow_missing)
+        for utt in sorted(said.keys() & audio):
+            texts[str(table.parent / f"{utt}.flac")] = said[utt]
+    return texts

@@ -5,21 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from espnet_a2m.core.errors import DataError, preview
-from espnet_a2m.data.corpora._kaldi import Utterances, collect, hundredths
+from espnet_a2m.data.audio import audio_info
+from espnet_a2m.data.corpora._kaldi import Utterances, hundredths
 from espnet_a2m.data.corpora._reading import (
     check_sphere,
     find_corpus,
     read_lines,
-    reading,
     report_missing,
 )
 from espnet_a2m.data.formatting.spelling import CommonForm
-
-if TYPE_CHECKING:
-    from lhotse import SupervisionSegment
 
 WHERE = (
     "TED-LIUM release 3 (https://www.openslr.org/51, 50 GB) and 2 "
@@ -65,12 +61,7 @@ def prepare(
 ) -> Iterator[tuple[str, Utterances]]:
     """The sets, in the common form of transcripts; a talk is a speaker.
 
-    Args:
-        corpus_dir: a release, or the folder that it was unpacked in.
-        allow_missing: leave out talks without .sph or .stm.
-
-    Raises:
-        DataError: a part is absent, not complete, or not readable.
+    `corpus_dir` is a release, or the folder that it was unpacked in.
     """
     first = corpus_dir / FIRST_RELEASE
     others = any((corpus_dir / name).is_dir() for name in FOLDERS)
@@ -86,8 +77,6 @@ def prepare(
 
 def read_part(name: str, folder: Path, allow_missing: bool) -> Utterances:
     """The utterances of a folder with sph/ and stm/."""
-    from lhotse import RecordingSet, SupervisionSet
-
     audio = {path.stem: path for path in (folder / "sph").glob("*.sph")}
     texts = {path.stem: path for path in (folder / "stm").glob("*.stm")}
     talks = sorted(audio.keys() & texts)
@@ -99,37 +88,25 @@ def read_part(name: str, folder: Path, allow_missing: bool) -> Utterances:
             f"them: {lost}"
         )
         report_missing(message, WHERE, allow_missing)
-    if not talks:
-        return Utterances(folder)
     check_sphere(folder, (audio[talk] for talk in talks))
     form = CommonForm(keep_all=SETS[name] != "train")
-    supervisions = SupervisionSet.from_segments(
-        part for talk in talks for part in read_stm(texts[talk])
-    )
-    with reading(folder):
-        recordings = RecordingSet.from_dir(folder / "sph", pattern="*.sph")
-    found = collect(
-        folder,
-        recordings,
-        supervisions,
-        utt_of=lambda s: f"{s.recording_id}-{hundredths(s.start, s.end)}",
-        speaker_of=lambda s: s.recording_id,
-        text_of=lambda text: form(spell(text), text),
-    )
+    found = Utterances(folder)
+    for talk in talks:
+        info = audio_info(str(audio[talk]), 0)
+        for start, end, said in read_stm(texts[talk]):
+            if text := form(spell(said), said):
+                utt = f"{talk}-{hundredths(start, end)}"
+                found.add(utt, info, 0, start, end, talk, text)
     form.report(name)
     return found
 
 
-def read_stm(path: Path) -> list[SupervisionSegment]:
-    """The transcribed segments of a talk, without comments (";;") and ignored ones.
+def read_stm(path: Path) -> list[tuple[float, float, str]]:
+    """Start and end in seconds and words of the transcribed segments of a talk.
 
-    lhotse's reader stops at comments and blank lines.
-
-    Raises:
-        DataError: a line is not one of an STM file, or of release 1.
+    Comments (";;") and ignored segments are left out. Raises DataError for a line that
+    is not one of an STM file, or of release 1.
     """
-    from lhotse import SupervisionSegment
-
     found = []
     for number, line in read_lines(path):
         if line.startswith(";;"):
@@ -151,8 +128,7 @@ def read_stm(path: Path) -> list[SupervisionSegment]:
             continue
         if "<sil>" in text.split() or re.search(r"\(\S+-\S+\)$", text):
             raise first_release(path)
-        name, length = f"{talk}-{number}", round(end - start, 8)
-        found.append(SupervisionSegment(name, talk, start, length, text=text))
+        found.append((start, end, text))
     return found
 
 

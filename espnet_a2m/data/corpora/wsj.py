@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, preview
+from espnet_a2m.data.audio import audio_info
 from espnet_a2m.data.corpora._kaldi import Utterances
 from espnet_a2m.data.corpora._reading import (
     check_sphere,
     files_below,
-    read_recording,
     report_missing,
 )
 from espnet_a2m.data.formatting.spelling import CommonForm
@@ -66,16 +66,7 @@ def spell(text: str) -> str:
 def prepare(
     corpus_dir: Path, sets: list[str], allow_missing: bool = False
 ) -> Iterator[tuple[str, Utterances]]:
-    """The sets, in the common form of transcripts.
-
-    Args:
-        corpus_dir: contains the discs, in folders of any name.
-        allow_missing: leave out recordings that are missing.
-
-    Raises:
-        DataError: an index, a recording or a transcript is missing, or the audio is
-            compressed by shorten.
-    """
+    """The sets, in the common form; the discs' folders may have any name."""
     files = {_key(p, corpus_dir): p for p in files_below(corpus_dir)}
     indexed = {
         name: [
@@ -104,9 +95,8 @@ def prepare(
         found = Utterances(corpus_dir)
         for utt, path in audio.items():
             if text := form(spell(texts[utt]), texts[utt]):
-                recording = read_recording(path)
-                length = recording.duration
-                found.add(utt, recording, 0, 0.0, length, utt[:3], text)
+                info = audio_info(str(path), 0)
+                found.add(utt, info, 0, 0.0, info.seconds, utt[:3], text)
         form.report(name)
         yield name, found
 

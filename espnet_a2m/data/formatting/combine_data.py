@@ -1,7 +1,5 @@
 """Merge data directories, transcripts in one spelling, before format_wav.
 
-Usage: combine_data data/train data/train_960 data/tedlium_train data/wsj_si284
-
 Text is brought to A-Z, apostrophe and space (spelling.py); utterances that
 cannot be are counted and left out. With --keep_all, which is for test sets, none is:
 words with other characters stay as they are, in upper case, and so does a tag that is
@@ -40,14 +38,12 @@ def main(argv: list[str] | None = None) -> None:
     wav_scp: dict[str, str] = {}
     segments: dict[str, Segment] = {}
     tables: dict[str, dict[str, str]] = {}
-    shared: set[str] | None = None
     for path in args.src:
         source = DataDir.load(path, need=("wav.scp", "utt2spk", "text", "segments"))
         form = CommonForm(keep_all=args.keep_all)
         spelled = {utt: form(said) for utt, said in source.tables["text"].items()}
         form.report(path)
         kept = {utt: said for utt, said in spelled.items() if said}
-        shared = {*source.tables} if shared is None else shared & source.tables.keys()
         assert source.segments is not None
         merge(wav_scp, source.wav_scp, path)
         merge(segments, {utt: source.segments[utt] for utt in kept}, path)
@@ -58,10 +54,6 @@ def main(argv: list[str] | None = None) -> None:
         raise DataError(f"{args.dst}: no utterance is left of {preview(args.src)}")
     used = {segment.recording for segment in segments.values()}
     wav_scp = {name: path for name, path in wav_scp.items() if name in used}
-    tables = {name: table for name, table in tables.items() if name in (shared or ())}
-    write_data_dir(args.dst, wav_scp, tables, segments)
+    complete = {n: table for n, table in tables.items() if len(table) == len(segments)}
+    write_data_dir(args.dst, wav_scp, complete, segments)
     print(f"{args.dst}: {len(segments)} utterances of {len(args.src)} directories")
-
-
-if __name__ == "__main__":
-    main()

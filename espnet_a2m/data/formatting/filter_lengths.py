@@ -1,12 +1,8 @@
-"""Drop utterances that are too short, too long or have no text.
-
-Usage: filter_lengths --min_wav_duration 0.1 --max_wav_duration 20 SRC DST
-"""
+"""Drop utterances that are too short, too long or have no text."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -32,13 +28,15 @@ def why_dropped(
 def read_fs(source: str, fs: int | None) -> int:
     """The sampling rate in Hz: as given, or as format_wav noted it in SRC/fs."""
     note = Path(source) / "fs"
-    noted = note.read_bytes().decode(errors="replace") if note.is_file() else ""
-    noted = noted.strip() if noted.isascii() else ""
-    if fs is None and not noted.isdigit():
-        raise DataError(f"{note}: no sampling rate there; give --fs")
-    if fs is not None and noted.isdigit() and fs != int(noted):
+    try:
+        noted = int(note.read_text())
+    except (OSError, ValueError):
+        if fs is None:
+            raise DataError(f"{note}: no sampling rate there; give --fs") from None
+        return fs
+    if fs not in (None, noted):
         raise DataError(f"{note}: says {noted} Hz, --fs says {fs}; format SRC again")
-    return int(noted) if fs is None else fs
+    return noted
 
 
 @main_guard
@@ -56,24 +54,18 @@ def main(argv: list[str] | None = None) -> None:
     fs = 0
     counts: Counter[str | None] = Counter()  # by the reason to drop them; None: kept
     seconds: dict[str | None, float] = defaultdict(float)
-    with contextlib.ExitStack() as stack:
-        add = None
+    with writing_data_dir(args.dst) as add:
         for part in DataDir.parts(args.src, need, allow_empty_text=True):
             if part.segments is not None:
                 raise DataError(
                     f"{args.src}: has segments; format it first (format_wav)"
                 )
-            if add is None:
-                fs = read_fs(args.src, args.fs)
-                add = stack.enter_context(writing_data_dir(args.dst, part.tables))
+            fs = fs or read_fs(args.src, args.fs)
             tables = {"wav.scp": part.wav_scp, **part.tables}
-            samples = part.tables["utt2num_samples"]
-            texts = part.tables.get("text")
             chosen = []
-            for utt in part.utts:
-                path = f"{args.src}/utt2num_samples"
-                length = to_count(samples[utt], path, utt) / fs
-                text = None if texts is None else texts[utt]
+            for utt, samples in part.tables["utt2num_samples"].items():
+                length = to_count(samples, f"{args.src}/utt2num_samples", utt) / fs
+                text = part.tables["text"][utt] if "text" in part.tables else None
                 reason = why_dropped(length, text, *bounds)
                 counts[reason] += 1
                 seconds[reason] += length
@@ -96,7 +88,3 @@ def main(argv: list[str] | None = None) -> None:
                 write_atomic(Path(args.dst) / note, content)
     hours = seconds[None] / 3600
     print(f"{args.dst}: kept {counts[None]} of {counts.total()} ({hours:.3f} h)")
-
-
-if __name__ == "__main__":
-    main()

@@ -2,76 +2,67 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterable
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from espnet_a2m.core.errors import DataError, Preview
+from tqdm import tqdm
+
+from espnet_a2m.core.errors import DataError, Preview, warn
 from espnet_a2m.core.files import write_atomic
 from espnet_a2m.data.audio import AudioInfo, audio_info
 from espnet_a2m.data.formatting.format_jobs import Job, check_segment
 from espnet_a2m.data.tables import is_command
 
 
-@dataclass
-class Headers:
-    """What the headers of the recordings say, of all parts.
+def check_headers(
+    parts: Iterable[list[Job]], fs: int, pool: Executor
+) -> tuple[int, float]:
+    """Open every recording of the jobs of all parts, or raise one DataError.
 
-    Attributes:
-        samples: How many the outputs will have, about; what commands will write is
-            not known before they are run.
-        errors: Recordings that cannot be used, segments outside of them.
-        clipped: Segments that end just after their recording.
-        files: Recordings.
-        low: Those of a lower rate than is wanted, with their rate in Hz.
+    Returns the number of jobs, and about how many samples at `fs` Hz their outputs will
+    have; what commands will write is not known before they are run.
     """
-
-    samples: float = 0.0
-    errors: list[str] = field(default_factory=list)
-    clipped: int = 0
-    files: int = 0
-    low: Preview = field(default_factory=lambda: Preview(1))
-
-    def read(self, jobs: list[Job], fs: int, pool: Executor) -> None:
-        """Open every recording of some jobs."""
+    count, samples, num_files, num_clipped = 0, 0.0, 0, 0
+    errors: list[str] = []
+    low = Preview(1)
+    for jobs in parts:
+        count += len(jobs)
         paths = list(
             dict.fromkeys((j.audio, j.channel) for j in jobs if not is_command(j.audio))
         )
-        self.files += len(paths)
+        num_files += len(paths)
         infos: dict[tuple[str, int | None], AudioInfo] = {}
-        for path, found in zip(paths, pool.map(_info_or_error, paths, chunksize=64)):
+        opened = pool.map(_info_or_error, paths, chunksize=64)
+        bar = tqdm(opened, "headers", len(paths), unit="file", delay=3)
+        for path, found in zip(paths, bar):
             if isinstance(found, str):
-                self.errors.append(found)
+                errors.append(found)
                 continue
             infos[path] = found
             if found.rate < fs:
-                self.low.add(f"{path[0]} ({found.rate} Hz)")
+                low.add(f"{path[0]} ({found.rate} Hz)")
         for job in jobs:
             info = infos.get((job.audio, job.channel))
             if info is None:
                 continue
-            length = info.frames / info.rate
-            end = length if job.end is None else job.end
+            end = info.seconds if job.end is None else job.end
             try:
                 check_segment(job, info)
             except DataError as error:
-                self.errors.append(f"{job.utt}: {error}")
-            self.clipped += end > length + 0.5 / info.rate
-            seconds = max(0.0, min(end, length) - job.start) / job.speed
-            self.samples += seconds * fs
-
-    def report(self, fs: int) -> None:
-        """Print warnings. Raises DataError for recordings that cannot be used."""
-        raise_all(self.errors)
-        if self.clipped:
-            print(f"{self.clipped} segments end just after their recording: cut there")
-        if self.low.count:
-            print(
-                f"WARNING: {self.low.count} of {self.files} recordings have a lower "
-                f"rate than {fs} Hz, e.g. {self.low.first[0]}",
-                file=sys.stderr,
-            )
+                errors.append(f"{job.utt}: {error}")
+            num_clipped += end > info.seconds + 0.5 / info.rate
+            seconds = max(0.0, min(end, info.seconds) - job.start) / job.speed
+            samples += seconds * fs
+    raise_all(errors)
+    if num_clipped:
+        print(f"{num_clipped} segments end just after their recording: cut there")
+    if low.count:
+        warn(
+            f"{low.count} of {num_files} recordings have a lower rate than {fs} Hz, "
+            f"e.g. {low.first[0]}"
+        )
+    return count, samples
 
 
 def _info_or_error(file: tuple[str, int | None]) -> AudioInfo | str:

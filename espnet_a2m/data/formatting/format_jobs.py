@@ -73,14 +73,9 @@ def _mark(*parts: object) -> str:
 def make_chunks(
     jobs: list[Job], folder: Path, fs: int, fmt: str, part: int = 0
 ) -> list[Chunk]:
-    """Divide the work, pieces of one recording together, always in the same way.
+    """Divide the work of a part, pieces of one recording together, always alike.
 
-    Args:
-        jobs: Of a part of the directory.
-        folder: Where the audio goes.
-        fs: Sampling rate in Hz.
-        fmt: One of FORMATS.
-        part: Number of the part, from 0.
+    The audio goes to `folder` at `fs` Hz; `fmt` is one of FORMATS.
     """
     stats: dict[str, tuple[int, int]] = {}
     for job in jobs:
@@ -126,20 +121,17 @@ class Journal:
                 self.sizes[name] = None
         return self.sizes[name]
 
-    def is_done(self, utt: str, mark: str) -> bool:
-        """Is an utterance formatted from this input, and its file still there?"""
-        done, _, name, size = self.entries.get(utt, [""] * 4)
-        return done == mark and size == str(self.size(name.partition(":")[0]))
-
     def rest(self, chunk: Chunk) -> Chunk | None:
-        """What of a chunk is not done."""
-        marks = chunk.marks
-        rest = tuple(
-            job for job in chunk.jobs if not self.is_done(job.utt, marks[job.utt])
-        )
+        """What of a chunk is not formatted from this input, or is not there."""
+        rest = []
+        for job in chunk.jobs:
+            mark, _, name, size = self.entries.get(job.utt, [""] * 4)
+            there = size == str(self.size(name.partition(":")[0]))
+            if not there or mark != chunk.marks[job.utt]:
+                rest.append(job)
         if rest and chunk.fmt.endswith(".ark"):  # an archive is written as a whole
             return chunk
-        return replace(chunk, jobs=rest) if rest else None
+        return replace(chunk, jobs=tuple(rest)) if rest else None
 
     def add(self, done: dict[str, list[str]]) -> None:
         """Note utterances whose files have their final names."""
@@ -167,12 +159,11 @@ def check_disk(target: Path, samples: int, fmt: str) -> None:
 
 def check_segment(job: Job, info: AudioInfo) -> None:
     """Raise DataError when the utterance is outside of its recording."""
-    length = info.frames / info.rate
-    end = length if job.end is None else job.end
-    if job.start >= length or end > length + END_SLACK:
+    end = info.seconds if job.end is None else job.end
+    if job.start >= info.seconds or end > info.seconds + END_SLACK:
         raise DataError(
             f"the segment {job.start:g}-{end:g} s is outside of {job.audio}, which "
-            f"lasts {length:.3f} s; correct or remove it"
+            f"lasts {info.seconds:.3f} s; correct or remove it"
         )
 
 
@@ -181,24 +172,20 @@ def _samples(recording: Recording, job: Job, fs: int) -> np.ndarray:
     check_segment(job, info)
     start = round(job.start * info.rate)
     stop = info.frames if job.end is None else round(job.end * info.rate)
-    stop = min(stop, info.frames)
-    if stop <= start:
+    samples = recording.read(start, min(stop, info.frames))
+    samples = convert(samples, info.rate, fs, job.speed)
+    if not len(samples):
         raise DataError(
             f"{job.audio}: nothing between {job.start} and {job.end} s (zero-length "
             "audio); correct or remove the utterance"
         )
-    samples = convert(recording.read(start, stop), info.rate, fs, job.speed)
-    if not len(samples):
-        raise DataError(f"{job.audio}: too short to be resampled; remove the utterance")
     return to_pcm16(samples)
 
 
 def run_chunk(chunk: Chunk) -> tuple[dict[str, list[str]], list[str]]:
-    """Format the utterances of a chunk.
+    """Format the utterances of a chunk; return what to add to the journal, and errors.
 
-    Returns:
-        what to add to the journal (nothing when an archive's chunk has errors), and
-        error messages, each with its utterance.
+    Errors begin with their utterance; an archive's chunk with one is not written.
     """
     import soundfile
 
@@ -211,12 +198,15 @@ def run_chunk(chunk: Chunk) -> tuple[dict[str, list[str]], list[str]]:
         stream = io.BytesIO()
         container = FORMATS[chunk.fmt]
         soundfile.write(stream, samples, chunk.fs, "PCM_16", format=container)
-        if is_ark:
-            name = f"{chunk.archive}:{append_entry(archive, job.utt, stream)}"
+        content = stream.getvalue()
+        if is_ark:  # as kaldiio has it
+            archive.write(job.utt.encode() + b" ")
+            name = f"{chunk.archive}:{archive.tell()}"
+            archive.write(b"AUDIO\x04" + len(content).to_bytes(4, "little") + content)
         else:
             name = f"{job.utt}.{chunk.fmt}"
-            write_atomic(chunk.folder / name, stream.getvalue(), sync=False)
-        size = str(stream.getbuffer().nbytes)
+            write_atomic(chunk.folder / name, content, sync=False)
+        size = str(len(content))
         done[job.utt] = [chunk.marks[job.utt], str(len(samples)), name, size]
 
     for (audio, channel), jobs in itertools.groupby(
@@ -240,15 +230,6 @@ def run_chunk(chunk: Chunk) -> tuple[dict[str, list[str]], list[str]]:
         for entry in done.values():
             entry[3] = str(archive.tell())
     return done, errors
-
-
-def append_entry(archive: io.BytesIO, utt: str, audio: io.BytesIO) -> int:
-    """Append a sound file to a Kaldi archive as kaldiio does; return its offset."""
-    archive.write(utt.encode() + b" ")
-    offset = archive.tell()
-    content = audio.getvalue()
-    archive.write(b"AUDIO\x04" + len(content).to_bytes(4, "little") + content)
-    return offset
 
 
 def _follow_parent() -> None:

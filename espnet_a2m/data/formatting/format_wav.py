@@ -1,7 +1,5 @@
 """Cut segments, apply speeds and resample: one audio file per utterance.
 
-Usage: format_wav --fs 16000 --audio_format flac --nj 4 data/train dump/raw/train
-
 An interrupted run resumes; a run whose input or options have changed formats again what
 has changed. Both end with the same files as one clean run.
 """
@@ -9,7 +7,6 @@ has changed. Both end with the same files as one clean run.
 from __future__ import annotations
 
 import argparse
-import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +15,7 @@ from tqdm import tqdm
 from espnet_a2m.core.errors import DataError, main_guard
 from espnet_a2m.core.files import write_atomic
 from espnet_a2m.data.datadir import DataDir, writing_data_dir
-from espnet_a2m.data.formatting.format_headers import Headers, raise_all
+from espnet_a2m.data.formatting.format_headers import check_headers, raise_all
 from espnet_a2m.data.formatting.format_jobs import (
     FORMATS,
     Chunk,
@@ -39,38 +36,28 @@ def jobs_of(source: DataDir) -> list[Job]:
     speeds = source.tables.get("utt2speed", {})
     jobs = []
     for utt in source.utts:
-        if source.segments is None:
-            part = Job(utt, source.wav_scp[utt], 0.0, None, 1.0)
-        else:
-            recording, start, end, channel = source.segments[utt]
-            part = Job(utt, source.wav_scp[recording], start, end, 1.0, channel)
         try:
             speed = float(speeds.get(utt, "1.0"))
         except ValueError:
             raise DataError(
                 f"{source.path}/utt2speed: {utt}: {speeds[utt]!r} is not a number"
             ) from None
-        jobs.append(part._replace(speed=speed))
+        if source.segments is None:
+            jobs.append(Job(utt, source.wav_scp[utt], 0.0, None, speed))
+        else:
+            recording, start, end, channel = source.segments[utt]
+            path = source.wav_scp[recording]
+            jobs.append(Job(utt, path, start, end, speed, channel))
     return jobs
 
 
 def format_dir(
     read: Callable[[], Iterator[DataDir]], target: Path, fs: int, fmt: str, nj: int
 ) -> tuple[int, int]:
-    """Write the formatted copy of a directory, a part after the other.
+    """Write the formatted copy, at `fs` Hz, of a directory whose parts `read` reads.
 
-    Args:
-        read: Reads the parts.
-        target: Where the copy goes.
-        fs: Sampling rate in Hz.
-        fmt: One of FORMATS.
-        nj: Processes.
-
-    Returns:
-        How many utterances there are, and how many of them were made now.
-
-    Raises:
-        DataError: unusable audio (all of it is looked at first), a full disk.
+    Returns how many utterances there are, and how many of them were written now. Raises
+    DataError for unusable audio (all of it is looked at first) and a full disk.
     """
     audio_dir = target / "data"
 
@@ -82,27 +69,21 @@ def format_dir(
             yield source, chunks, journal, todo
 
     with process_pool(nj) as pool:
-        headers, made, total = Headers(), 0, 0
-        with tqdm(desc="headers", unit="utt", delay=3) as bar:
-            for *_, todo in plan():
-                jobs = [job for chunk in todo for job in chunk.jobs]
-                headers.read(jobs, fs, pool)
-                bar.update(len(jobs))
-                made += len(jobs)
+        undone = ([j for chunk in todo for j in chunk.jobs] for *_, todo in plan())
+        made, samples = check_headers(undone, fs, pool)
         if made:
-            headers.report(fs)
-            check_disk(target, int(headers.samples), fmt)
+            check_disk(target, int(samples), fmt)
             (target / "wav.scp").unlink(missing_ok=True)  # absent: not complete
             audio_dir.mkdir(parents=True, exist_ok=True)
             for rest in audio_dir.glob(".*.tmp"):
                 rest.unlink()
         errors: list[str] = []
         files: set[str] = set()
+        total, parts = 0, 0
         with (
-            contextlib.ExitStack() as stack,
+            writing_data_dir(target) as add,
             tqdm(total=made, desc=target.name, unit="utt", mininterval=1) as bar,
         ):
-            add, parts = None, 0
             for source, chunks, journal, todo in plan():
                 parts += 1
                 results = pool.map(run_chunk, todo)
@@ -114,12 +95,7 @@ def format_dir(
                     continue
                 utts = (utt for chunk in chunks for utt in chunk.marks)
                 wanted = {utt: journal.entries[utt] for utt in utts}
-                tables = tables_of(source, target, wanted)
-                if add is None:
-                    add = stack.enter_context(
-                        writing_data_dir(target, tables.keys() - {"wav.scp"})
-                    )
-                add(tables)
+                add(tables_of(source, target, wanted))
                 files.update(
                     name.partition(":")[0] for _, _, name, _ in wanted.values()
                 )
@@ -181,7 +157,3 @@ def main(argv: list[str] | None = None) -> None:
         *(target, args.fs, args.audio_format, args.nj),
     )
     print(f"{target}: {total} utterances, {made} of them made now")
-
-
-if __name__ == "__main__":
-    main()

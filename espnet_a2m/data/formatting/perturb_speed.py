@@ -1,7 +1,5 @@
 """Add speed-perturbed copies of every utterance to a data directory.
 
-Usage: perturb_speed --factors "0.9 1.0 1.1" data/train data/train_sp
-
 As in ESPnet, the copies and their speakers are named sp0.9-<id>; factor 1.0 keeps the
 names. No audio is written: the factors go to `utt2speed`, which format_wav applies.
 """
@@ -18,35 +16,23 @@ SLOWEST, FASTEST = 0.5, 2.0
 
 
 def parse_factors(text: str) -> list[str]:
-    """Split "0.9 1.0 1.1" into factors, keeping how they are written (ids show it).
-
-    Raises:
-        DataError: on something that is no factor, and on duplicates.
-    """
+    """Split "0.9 1.0 1.1" into factors, keeping how they are written (ids show it)."""
     factors = text.replace(",", " ").split()
-    values = []
-    for factor in factors:
-        try:
-            value = float(factor)
-        except ValueError:
-            value = 0.0
-        if not SLOWEST <= value <= FASTEST:
-            raise DataError(
-                f"speed factor {factor!r}: expected a number from {SLOWEST} to "
-                f"{FASTEST}, e.g. --factors '0.9 1.0 1.1'"
-            )
-        values.append(value)
-    if not factors or len(set(values)) < len(values):
-        raise DataError(f"speed factors {text!r}: expected one or more, all different")
+    try:
+        values = [float(factor) for factor in factors]
+    except ValueError:
+        values = []
+    valid = all(SLOWEST <= value <= FASTEST for value in values)
+    if not (valid and 0 < len(set(values)) == len(factors)):
+        raise DataError(
+            f"speed factors {text!r}: expected different numbers from {SLOWEST} to "
+            f"{FASTEST}, e.g. --factors '0.9 1.0 1.1'"
+        )
     return factors
 
 
 def perturb(source: DataDir, factors: list[str], target: str) -> int:
-    """Write to `target` one copy of `source` per factor; return the utterance count.
-
-    Raises:
-        DataError: when a new name is one that the source already uses.
-    """
+    """Write to `target` one copy of `source` per factor; return the utterance count."""
     wav_scp: dict[str, str] = {}
     segments: dict[str, Segment] = {}
     tables: dict[str, dict[str, str]] = {name: {} for name in source.tables}
@@ -92,7 +78,3 @@ def main(argv: list[str] | None = None) -> None:
         )
     count = perturb(source, factors, args.dst)
     print(f"{args.dst}: {count} utterances at speeds {', '.join(factors)}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,4 @@
-"""One spelling for transcripts of different corpora: A-Z, apostrophe, space.
-
-LibriSpeech is written like that; what is trained or tested on several corpora at once
-needs the others in the same form.
-"""
+"""One spelling, LibriSpeech's, for all transcripts: A-Z, apostrophe, space."""
 
 from __future__ import annotations
 
@@ -22,13 +18,9 @@ _COMMON = re.compile(r"[A-Z' ]*")
 def respell(text: str, quotes: bool = False) -> str:
     """Upper case, tags in [ ] dropped, punctuation and hyphens to spaces.
 
-    Other characters (digits, "&", "É") stay. What has the common form already is not
-    touched: "'TIS MY BROTHERS' HOUSE" has no quotation.
-
-    Args:
-        text: what was said.
-        quotes: whether apostrophes are quotation marks, too. They look alike, so a
-            phrase between "'tis" and "brothers'" would lose both.
+    Other characters (digits, "&", "É") stay. With `quotes`, apostrophes are quotation
+    marks, too; a phrase between "'tis" and "brothers'" loses both. Without, what has
+    the common form already is not touched.
     """
     if not quotes and _COMMON.fullmatch(text):
         return " ".join(text.split())
@@ -45,9 +37,8 @@ def common(text: str, quotes: bool = False) -> str | None:
     >>> common("“Mother-in-law,” she'd say, isn’t one.")
     "MOTHER IN LAW SHE'D SAY ISN'T ONE"
 
-    Returns:
-        the text, "" when no word is in it, or None when a character is in it whose
-        sound is anyone's guess (a digit, "&", "é").
+    Returns "" when no word is in it, None for a character whose sound is anyone's guess
+    (a digit, "&", "é").
     """
     spelled = respell(text, quotes)
     return spelled if _COMMON.fullmatch(spelled) else None
@@ -69,11 +60,9 @@ class CommonForm:
     wordless: list[str] = field(default_factory=list)
 
     def __call__(self, text: str, transcribed: str | None = None) -> str:
-        """The common form; "" (no utterance) when there is none.
+        """The common form of `text`; "" (no utterance) when there is none.
 
-        Args:
-            text: what was said, by the rules of a corpus.
-            transcribed: before these rules, such as "[laughter]"; default: `text`.
+        `transcribed` is the text before a corpus' rules, such as "[laughter]".
         """
         transcribed = " ".join((text if transcribed is None else transcribed).split())
         if self.keep_all:

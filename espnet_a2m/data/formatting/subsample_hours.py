@@ -1,9 +1,7 @@
 """Draw hours of a set at random, for statistics that need not be of all of it.
 
-Usage: subsample_hours --hours 100 --fs 16000 --output_dir OUT utt2num_samples TABLE...
-
-Writes the drawn lines of each table to OUT, under the table's own name. All lines are
-drawn of a set that is not longer.
+Writes the drawn lines of each table to the output directory, under the table's own
+name. All lines are drawn of a set that is not longer.
 """
 
 from __future__ import annotations
@@ -47,7 +45,3 @@ def main(argv: list[str] | None = None) -> None:
                 f"{args.lengths}: nothing was drawn for {args.hours:g} h: take more"
             )
     print(f"{args.output_dir}: {drawn} utterances for statistics")
-
-
-if __name__ == "__main__":
-    main()

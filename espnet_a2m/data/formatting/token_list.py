@@ -1,10 +1,6 @@
-"""Make the token list, and for BPE its sentencepiece model.
+"""Make the token list, and for BPE its sentencepiece model, as ESPnet's asr.sh does.
 
-Usage: token_list --token_type bpe --nbpe 500 --text dump/raw/train/text \
-           --outdir data/token_list/bpe_unigram500
-
-Writes OUTDIR/tokens.txt (<blank>, <unk>, ..., <sos/eos>) and for BPE bpe.model and
-bpe.vocab, as ESPnet's asr.sh does.
+Writes tokens.txt (<blank>, <unk>, ..., <sos/eos>) and for BPE bpe.model and bpe.vocab.
 """
 
 from __future__ import annotations
@@ -21,11 +17,9 @@ from espnet_a2m.data.tables import read_scp
 
 
 def char_tokens(texts: list[str]) -> str:
-    """The list of characters, most frequent first.
+    """The list of characters, most frequent first, as espnet2.bin.tokenize_text writes.
 
-    The same as `espnet2.bin.tokenize_text --write_vocabulary true` writes, by the same
-    tokenizer; that program is not called because it imports for 8 s and asks the
-    network for data of its text-to-speech tools.
+    That is not called: it asks the network for data of its text-to-speech tools.
     """
     from espnet2.text.char_tokenizer import CharTokenizer
 
@@ -37,11 +31,7 @@ def char_tokens(texts: list[str]) -> str:
 
 
 def train_bpe(texts: list[str], nbpe: int, outdir: Path) -> str:
-    """Train sentencepiece, write its model and vocabulary, return the token list.
-
-    Raises:
-        DataError: the text is too small, or `nbpe` too small, for such a vocabulary.
-    """
+    """Train sentencepiece, write its model and vocabulary, return the token list."""
     import sentencepiece
 
     model = io.BytesIO()  # sentencepiece does not notice that a disk is full
@@ -60,8 +50,7 @@ def train_bpe(texts: list[str], nbpe: int, outdir: Path) -> str:
         raise DataError(_explain_bpe(str(error), nbpe, texts)) from None
     trained = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     pieces = [trained.id_to_piece(i) for i in range(len(trained))]
-    scores = (f"{trained.get_score(i):g}" for i in range(len(trained)))
-    lines = (f"{piece}\t{score}\n" for piece, score in zip(pieces, scores, strict=True))
+    lines = (f"{piece}\t{trained.get_score(i):g}\n" for i, piece in enumerate(pieces))
     write_atomic(outdir / "bpe.vocab", "".join(lines))
     write_atomic(outdir / "bpe.model", model.getvalue())
     pieces = [p for p in pieces if p not in ("<unk>", "<s>", "</s>")]
@@ -70,20 +59,16 @@ def train_bpe(texts: list[str], nbpe: int, outdir: Path) -> str:
 
 def _explain_bpe(message: str, nbpe: int, texts: list[str]) -> str:
     size = f"{len(texts)} sentences with {sum(map(len, texts))} characters"
-    most = re.search(r"value <= (\d+)", message)
-    if most:
+    if most := re.search(r"value <= (\d+)", message):
         return (
             f"--nbpe {nbpe} is more than the text ({size}) allows; give "
-            f"--nbpe {most.group(1)} or less, or more text"
+            f"--nbpe {most[1]} or less, or more text"
         )
-    least = re.search(r"smaller than required_chars. \d+ vs (\d+)", message)
-    if least:
+    if least := re.search(r"smaller than required_chars. \d+ vs (\d+)", message):
         return (
             f"--nbpe {nbpe} is too small: the text's characters and the special "
-            f"symbols alone are {least.group(1)}; give more than that"
+            f"symbols alone are {least[1]}; give more than that"
         )
-    if "too high" in message or "Vocabulary size" in message:
-        return f"--nbpe {nbpe} is too large for the text ({size}); give less"
     return f"sentencepiece could not train {nbpe} pieces on {size}: {message.strip()}"
 
 
@@ -105,7 +90,3 @@ def main(argv: list[str] | None = None) -> None:
         tokens = train_bpe(texts, args.nbpe, args.outdir)
     write_atomic(args.outdir / "tokens.txt", tokens)
     print(f"{args.outdir}/tokens.txt: {len(tokens.splitlines())} tokens")
-
-
-if __name__ == "__main__":
-    main()

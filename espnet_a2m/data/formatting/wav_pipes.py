@@ -31,15 +31,9 @@ def add_allow_pipes(parser: argparse.ArgumentParser) -> None:
 
 
 def open_recording(audio: str, folder: Path, channel: int | None = None) -> Recording:
-    """Open an entry of wav.scp; a command is run first.
+    """Open a file as `Recording`, or what a command ("... |") writes.
 
-    Args:
-        audio: a file, or a command that ends in "|".
-        folder: for the command's output, which is removed at once.
-        channel: the one to read, from 0; None asks for mono audio.
-
-    Raises:
-        DataError: the command failed, or what it wrote is no audio; as `Recording`.
+    Its output is in `folder`, without a name once it is open.
     """
     if not is_command(audio):
         return Recording(audio, channel)
@@ -54,11 +48,7 @@ def open_recording(audio: str, folder: Path, channel: int | None = None) -> Reco
 
 
 def run_command(entry: str, output: IO[bytes]) -> None:
-    """Run "<command> |" by bash, as Kaldi does, but a failure anywhere in it counts.
-
-    Raises:
-        DataError: it failed, or did not end.
-    """
+    """Run "<command> |" by bash, as Kaldi does, but a failure anywhere in it counts."""
     command = entry.strip().removesuffix("|")
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(

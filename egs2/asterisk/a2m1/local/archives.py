@@ -14,11 +14,7 @@ from espnet_a2m.core.errors import DataError
 
 
 def unpack(archive: Path, into: Path) -> Path:
-    """Unpack an archive to a folder of its name in `into`; return that folder.
-
-    Raises:
-        DataError: the archive is damaged or of an unknown kind.
-    """
+    """Unpack an archive, or raise DataError, to a folder of its name in `into`."""
     name = archive.name.removesuffix(".deb").removesuffix(".tar.gz")
     target = into / name
     if target.is_dir():
@@ -32,29 +28,21 @@ def unpack(archive: Path, into: Path) -> Path:
                 extract_tar(archive.read_bytes(), content)
             elif shutil.which("dpkg-deb"):
                 command = ["dpkg-deb", "-x", str(archive), str(content)]
-                subprocess.run(command, check=True, capture_output=True, text=True)
+                result = subprocess.run(command, capture_output=True, text=True)
+                if result.returncode:
+                    raise ValueError(result.stderr.strip())
             else:
                 extract_tar(deb_data(archive.read_bytes()), content)
         except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-            raise _damaged(archive, str(error)) from None
-        except subprocess.CalledProcessError as error:
-            raise _damaged(archive, error.stderr.strip()) from None
+            raise DataError(
+                f"{archive}: cannot be unpacked ({error}); remove it and run again"
+            ) from None
         os.replace(content, target)
     return target
 
 
-def _damaged(archive: Path, reason: str) -> DataError:
-    return DataError(
-        f"{archive}: cannot be unpacked ({reason}); remove it and run again"
-    )
-
-
 def deb_data(content: bytes) -> bytes:
-    """The data.tar.* member of a .deb, which is an `ar` archive.
-
-    Raises:
-        ValueError: no such member, or compressed in a way Python cannot read.
-    """
+    """The data.tar.* member of a .deb, an `ar` archive. Raises ValueError."""
     if not content.startswith(b"!<arch>\n"):
         raise ValueError("not a .deb file")
     position = 8
@@ -78,11 +66,5 @@ def extract_tar(content: bytes, target: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         for member in archive:
             path = PurePosixPath(member.name)
-            if not member.isfile() or path.is_absolute() or ".." in path.parts:
-                continue
-            source = archive.extractfile(member)
-            assert source is not None  # it is a regular file
-            file = target / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("wb") as output:
-                shutil.copyfileobj(source, output)
+            if member.isfile() and not path.is_absolute() and ".." not in path.parts:
+                archive.extract(member, target)

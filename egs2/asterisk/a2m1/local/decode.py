@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -15,6 +16,7 @@ from espnet_a2m.core.files import atomic_writer
 
 FS = 16000
 SAMPLES_PER_BYTE = 2  # 64 kbit/s at 16 kHz
+T = TypeVar("T")
 
 
 def g722_samples(path: Path) -> int:
@@ -23,11 +25,7 @@ def g722_samples(path: Path) -> int:
 
 
 def read_g722(path: Path) -> np.ndarray:
-    """Decode a G.722 file to int16 samples at 16 kHz.
-
-    Raises:
-        DataError: the decoder refuses it, or gives another length.
-    """
+    """Decode a G.722 file to int16 samples at 16 kHz. Raises DataError."""
     import av
 
     try:
@@ -65,23 +63,20 @@ def _is_done(source: Path, target: Path) -> bool:
     return soundfile.info(str(target)).frames == g722_samples(source)
 
 
-def decode_all(pairs: Iterable[tuple[Path, Path]], nj: int) -> int:
-    """Decode the (g722, flac) pairs that are not done yet; return their number.
+def decode_all(pairs: Iterable[tuple[Path, Path]], nj: int) -> None:
+    """Decode the (g722, flac) pairs that are not done yet; see `read_g722`."""
+    run_all(_decode, [pair for pair in pairs if not _is_done(*pair)], nj, "decode")
 
-    Raises:
-        DataError: see `read_g722`.
-    """
-    todo = [pair for pair in pairs if not _is_done(*pair)]
-    for folder in {target.parent for _, target in todo}:
-        folder.mkdir(parents=True, exist_ok=True)
-    bar = tqdm(total=len(todo), desc="decode", unit="prompt", disable=not todo)
-    if nj == 1 or len(todo) < 50:
-        for pair in todo:
-            _decode(pair)
-            bar.update()
-    else:
-        with ProcessPoolExecutor(nj, get_context("spawn")) as pool:
-            for _ in pool.map(_decode, todo, chunksize=20):
-                bar.update()
-    bar.close()
-    return len(todo)
+
+def run_all(
+    function: Callable[[T], None],
+    jobs: Sequence[T],
+    nj: int,
+    title: str,
+    start: Callable[[], None] | None = None,
+) -> None:
+    """Call a function for each job, in `nj` processes that begin with `start`."""
+    with ProcessPoolExecutor(nj, get_context("spawn"), start) as pool:
+        done = pool.map(function, jobs)
+        for _ in tqdm(done, title, len(jobs), unit="prompt", disable=not jobs):
+            pass

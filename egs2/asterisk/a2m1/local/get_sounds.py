@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """Get the Asterisk core sounds: from a directory, by apt, or from their project.
 
-Usage: get_sounds.py [--asterisk_dir DIR] [--downloads downloads]
-
 Afterwards DOWNLOADS/sounds/{en,es,fr,it,ru} are links to folders with <prompt>.g722
 files, and DOWNLOADS/sounds/core-sounds-en.txt (or .txt.gz) to the transcripts.
 """
@@ -15,7 +13,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import urllib.request
 from pathlib import Path
@@ -23,7 +20,7 @@ from pathlib import Path
 from archives import unpack
 from tqdm import tqdm
 
-from espnet_a2m.core.errors import DataError, main_guard
+from espnet_a2m.core.errors import DataError, main_guard, warn
 from espnet_a2m.core.files import atomic_writer
 
 LANGUAGES = ("en", "es", "fr", "it", "ru")
@@ -46,14 +43,15 @@ def locate(roots: list[Path]) -> dict[str, Path]:
     """Find the folder of each language, and the transcripts (key "transcripts")."""
     found: dict[str, Path] = {}
     for root in roots:
-        for folder, subfolders, files in os.walk(root):
+        for name, subfolders, _ in os.walk(root, followlinks=True):
             subfolders.sort()
-            for name in TRANSCRIPTS:
-                if name in files:
-                    found.setdefault("transcripts", Path(folder, name))
-            match = FOLDER.fullmatch(Path(folder).resolve().name)
-            if match and os.path.exists(os.path.join(folder, "digits", "1.g722")):
-                found.setdefault(match[1], Path(folder))
+            folder = Path(name)
+            for transcripts in TRANSCRIPTS:
+                if (folder / transcripts).is_file():
+                    found.setdefault("transcripts", folder / transcripts)
+            match = FOLDER.fullmatch(folder.resolve().name)
+            if match and (folder / "digits" / "1.g722").exists():
+                found.setdefault(match[1], folder)
     return found
 
 
@@ -64,30 +62,24 @@ def missing(found: dict[str, Path]) -> list[str]:
 
 
 def link(found: dict[str, Path], sounds: Path) -> None:
-    """Write the links of DOWNLOADS/sounds, each atomically."""
+    """Write the links of DOWNLOADS/sounds."""
+    links = {
+        sounds / (place.name if name == "transcripts" else name): place.resolve()
+        for name, place in found.items()
+    }
     sounds.mkdir(parents=True, exist_ok=True)
     for old in sounds.iterdir():
         old.unlink()
-    for language in LANGUAGES:
-        (sounds / language).symlink_to(found[language].resolve())
-    transcripts = found["transcripts"]
-    (sounds / transcripts.name).symlink_to(transcripts.resolve())
+    for name, place in links.items():
+        name.symlink_to(place)
 
 
 def from_directory(folder: Path, downloads: Path) -> dict[str, Path]:
-    """Use unpacked sounds, .deb or .tar.gz files of a directory.
-
-    Raises:
-        DataError: something is missing there.
-    """
+    """Use unpacked sounds, .deb or .tar.gz files of a directory, complete ones."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such directory (--asterisk_dir)")
-    archives = [
-        path
-        for path in sorted(folder.iterdir())
-        if path.name.startswith("asterisk-core-sounds-")
-        and path.name.endswith((".deb", ".tar.gz"))
-    ]
+    archives = sorted(folder.glob("asterisk-core-sounds-*.deb"))
+    archives += sorted(folder.glob("asterisk-core-sounds-*.tar.gz"))
     roots = [unpack(path, downloads / "unpacked") for path in archives]
     found = locate([folder, *roots])
     if absent := missing(found):
@@ -122,28 +114,8 @@ def _apt_config(apt: Path) -> Path:
     return config
 
 
-def _apt_get(
-    command: list[str], arguments: list[str], folder: str
-) -> tuple[int, list[str]]:
-    """Run apt-get in `folder`; return its exit status, warnings and errors."""
-    result = subprocess.run(
-        [*command, *arguments],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-    )
-    lines = [line for line in result.stderr.splitlines() if line[:2] in ("W:", "E:")]
-    return result.returncode, lines
-
-
 def by_apt(downloads: Path) -> list[Path]:
-    """Download the Debian packages without root and without installing anything.
-
-    Raises:
-        DataError: no apt, no network, or no such packages.
-    """
+    """Download the Debian packages without root and without installing anything."""
     if shutil.which("apt-get") is None:
         raise DataError("there is no apt-get on this machine")
     archives = downloads / "archives"
@@ -152,16 +124,24 @@ def by_apt(downloads: Path) -> list[Path]:
     def debs(package: str) -> list[Path]:
         return sorted(archives.glob(f"{package}_*.deb"))
 
-    wanted = [package for package in DEB_PACKAGES if not debs(package)]
-    if wanted:
+    if wanted := [package for package in DEB_PACKAGES if not debs(package)]:
         apt = (downloads / "apt").resolve()
-        command = ["apt-get", "-q", "-c", str(_apt_config(apt))]
         with tempfile.TemporaryDirectory(dir=downloads) as folder:
             print("Fetching the package lists and the sounds (58 MB) by apt-get ...")
-            warnings = _apt_get(command, ["update"], folder)[1]
-            status, more = _apt_get(command, ["download", *wanted], folder)
-            if status:
-                raise DataError("apt-get: " + "; ".join(warnings[:2] + more[-1:]))
+            said = []
+            for words in (["update"], ["download", *wanted]):
+                result = subprocess.run(
+                    ["apt-get", "-q", "-c", str(_apt_config(apt)), *words],
+                    cwd=folder,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                )
+                lines = result.stderr.splitlines()
+                said.append([line for line in lines if line[:2] in ("W:", "E:")])
+            if result.returncode:
+                raise DataError("apt-get: " + "; ".join(said[0][:2] + said[1][-1:]))
             for path in Path(folder).glob("*.deb"):
                 os.replace(path, archives / path.name)
         shutil.rmtree(apt, ignore_errors=True)
@@ -169,24 +149,17 @@ def by_apt(downloads: Path) -> list[Path]:
 
 
 def by_tarballs(downloads: Path, base_url: str = BASE_URL) -> list[Path]:
-    """Download the Asterisk project's own 16 kHz tarballs.
-
-    Raises:
-        DataError: no network, or no such files.
-    """
-    archives = downloads / "archives"
-    archives.mkdir(parents=True, exist_ok=True)
+    """Download the Asterisk project's own 16 kHz tarballs."""
     paths = []
     for language in tqdm(LANGUAGES, "tarballs", unit="file"):
         name = f"asterisk-core-sounds-{language}-g722-{VERSION}.tar.gz"
-        path = archives / name
-        if not path.exists():
-            try:
-                download(f"{base_url}/{name}", path)
-            except (OSError, ValueError) as error:  # URLError is an OSError
-                reason = getattr(error, "reason", error)
-                raise DataError(f"{base_url}/{name}: {reason}") from None
-        paths.append(path)
+        paths.append(downloads / "archives" / name)
+        try:
+            if not paths[-1].exists():
+                download(f"{base_url}/{name}", paths[-1])
+        except (OSError, ValueError) as error:  # URLError is an OSError
+            reason = getattr(error, "reason", error)
+            raise DataError(f"{base_url}/{name}: {reason}") from None
     return paths
 
 
@@ -208,16 +181,12 @@ def get_sounds(
     sources: tuple[str, ...] = SOURCES,
     base_url: str = BASE_URL,
 ) -> Path:
-    """Write DOWNLOADS/sounds, trying one source after the other; return it.
-
-    Raises:
-        DataError: all sources failed; says what was tried and what to do.
-    """
+    """Write DOWNLOADS/sounds, trying one source after the other; return it."""
     sounds = downloads / "sounds"
     if asterisk_dir is not None:
         link(from_directory(asterisk_dir, downloads), sounds)
         return sounds
-    if sounds.is_dir() and not missing(locate_links(sounds)):
+    if not missing(locate([sounds])):
         return sounds
     tried = []
     for source in sources:
@@ -233,7 +202,7 @@ def get_sounds(
             return sounds
         except DataError as error:
             tried.append(f"{source}: {error}")
-            print(f"WARNING: {tried[-1]}", file=sys.stderr)
+            warn(tried[-1])
     raise DataError(
         "the Asterisk core sounds could not be obtained.\n  Tried "
         + "\n  Tried ".join(tried)
@@ -243,15 +212,6 @@ def get_sounds(
         f"}}-g722-{VERSION}.tar.gz from {base_url}, copy the files into one directory "
         "here and give it as --asterisk_dir DIR"
     )
-
-
-def locate_links(sounds: Path) -> dict[str, Path]:
-    """The links of an earlier run that are still valid."""
-    found = {x: sounds / x for x in LANGUAGES if (sounds / x / "digits").is_dir()}
-    for name in TRANSCRIPTS:
-        if (sounds / name).is_file():
-            found["transcripts"] = sounds / name
-    return found
 
 
 @main_guard

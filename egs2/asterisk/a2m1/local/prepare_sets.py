@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """Write the data directories of the Asterisk recipe from DOWNLOADS/sounds.
 
-Usage: prepare_sets.py [--subset 0.1] [--nj 2]
-
 Writes data/{train_sup,dev,test_clean,test_far,pretrain}; the audio goes to
 DOWNLOADS/flac and DOWNLOADS/far. Existing audio is kept.
 """
@@ -10,22 +8,19 @@ DOWNLOADS/flac and DOWNLOADS/far. Existing audio is kept.
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import shutil
-import sys
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 
 import rooms
 import split
-from decode import FS, decode_all, g722_samples, read_g722, write_flac
-from get_sounds import LANGUAGES, TRANSCRIPTS, locate_links, missing
-from tqdm import tqdm
+from decode import FS, decode_all, g722_samples, read_g722, run_all, write_flac
+from get_sounds import LANGUAGES, locate, missing
 from transcripts import is_speech, read_transcripts, spoken_texts
 
-from espnet_a2m.core.errors import DataError, main_guard
+from espnet_a2m.core.errors import DataError, main_guard, warn
 from espnet_a2m.data.datadir import write_data_dir
 
 SHORTEST = 0.1  # seconds; one of the Russian files is empty
@@ -49,12 +44,8 @@ def utt_id(language: str, prompt: str) -> str:
 
 
 def read_corpus(sounds: Path) -> Corpus:
-    """List the prompts that are speech.
-
-    Raises:
-        DataError: the sounds are not there.
-    """
-    found = locate_links(sounds)
+    """List the prompts of sounds that are there, and are speech."""
+    found = locate([sounds])
     if absent := missing(found):
         raise DataError(
             f"{sounds}: missing {', '.join(absent)}; run local/get_sounds.py first"
@@ -70,11 +61,10 @@ def read_corpus(sounds: Path) -> Corpus:
         spoken = [p for p in files if is_speech(p) and seconds[p] >= SHORTEST]
         corpus.files[language] = {prompt: files[prompt] for prompt in spoken}
         corpus.seconds[language] = {prompt: seconds[prompt] for prompt in spoken}
-    name = next(name for name in TRANSCRIPTS if (sounds / name).is_file())
-    texts = spoken_texts(read_transcripts(sounds / name))
+    texts = spoken_texts(read_transcripts(found["transcripts"]))
     corpus.texts = {p: t for p, t in texts.items() if p in corpus.files["en"]}
     if not corpus.texts:
-        raise DataError(f"{sounds}: no English sound has a transcript in {name}")
+        raise DataError(f"{found['transcripts']}: no English sound has a transcript")
     return corpus
 
 
@@ -88,10 +78,9 @@ def report_counts(corpus: Corpus) -> None:
         print(f"{name}: {count} spoken prompts, {minutes:.1f} min")
         expected = EXPECTED[name]
         if (count, round(minutes, 1)) != expected:
-            print(
-                f"WARNING: {name}: expected {expected[0]} prompts, {expected[1]} min "
-                f"(version 1.6.1), found {count}, {minutes:.1f} min",
-                file=sys.stderr,
+            warn(
+                f"{name}: expected {expected[0]} prompts, {expected[1]} min (version "
+                f"1.6.1), found {count}, {minutes:.1f} min"
             )
 
 
@@ -117,13 +106,6 @@ def choose(corpus: Corpus, share: float) -> dict[str, list[tuple[str, str]]]:
     return chosen
 
 
-def write_set(path: Path, audio: dict[str, Path], texts: dict[str, str] | None) -> None:
-    """Write a data directory; the language, which is the speaker, starts each id."""
-    languages = {utt: utt.partition("_")[0] for utt in audio}
-    tables = {"utt2spk": languages, "utt2lang": languages}
-    write_data_dir(path, audio, tables | ({} if texts is None else {"text": texts}))
-
-
 _babble: dict[str, list] = {}  # of a process: float samples by language
 
 
@@ -133,32 +115,9 @@ def _start(babble: list[tuple[str, Path]]) -> None:
         _babble.setdefault(language, []).append(read_g722(path) / 32768)
 
 
-def _simulate(job: tuple[str, Path, Path]) -> str:
+def _simulate(job: tuple[str, Path, Path]) -> None:
     utt, source, target = job
-    scene = rooms.simulate(utt, read_g722(source) / 32768, _babble)
-    write_flac(target, scene.mixed())
-    return utt
-
-
-def simulate_far(
-    jobs: list[tuple[str, Path, Path]], babble: list[tuple[str, Path]], nj: int
-) -> None:
-    """Write the far-field version of prompts: (utt, g722, flac) jobs."""
-    todo = [job for job in jobs if not job[2].exists()]
-    bar = tqdm(total=len(todo), desc="rooms", unit="utt", disable=not todo)
-    if todo:
-        pool = ProcessPoolExecutor(nj, get_context("spawn"), _start, (babble,))
-        with pool:
-            for _ in pool.map(_simulate, todo):
-                bar.update()
-    bar.close()
-
-
-def babble_mark(babble: list[tuple[str, Path]]) -> str:
-    """Name of the folder of far-field audio; it depends on the simulation."""
-    sizes = [(language, p.stem, p.stat().st_size) for language, p in babble]
-    content = Path(rooms.__file__).read_bytes() + repr(sizes).encode()
-    return hashlib.sha256(content).hexdigest()[:8]
+    write_flac(target, rooms.simulate(utt, read_g722(source) / 32768, _babble).mixed())
 
 
 def prepare(downloads: Path, data: Path, share: float, nj: int) -> None:
@@ -176,19 +135,26 @@ def prepare(downloads: Path, data: Path, share: float, nj: int) -> None:
     babble = [(language, source((language, p))) for language, p in chosen["babble"]]
     needed = {p for name, pairs in chosen.items() if name != "babble" for p in pairs}
     decode_all(((source(pair), flac(pair)) for pair in sorted(needed)), nj)
-    folder = downloads / "far" / babble_mark(babble)
+    # far-field audio is in a folder of its own for each version of the simulation
+    sizes = [(language, p.stem, p.stat().st_size) for language, p in babble]
+    content = Path(rooms.__file__).read_bytes() + repr(sizes).encode()
+    folder = downloads / "far" / hashlib.sha256(content).hexdigest()[:8]
     for old in (downloads / "far").glob("*"):
         if old.name != folder.name:
             shutil.rmtree(old)
-    folder.mkdir(parents=True, exist_ok=True)
     far = {pair: folder / f"{utt_id(*pair)}.flac" for pair in chosen["test_clean"]}
-    simulate_far([(utt_id(*p), source(p), far[p]) for p in far], babble, nj)
+    todo = [(utt_id(*p), source(p), far[p]) for p in far if not far[p].exists()]
+    run_all(_simulate, todo, nj, "rooms", functools.partial(_start, babble))
     chosen["test_far"] = chosen["test_clean"]
     for name in SETS:
         pairs = chosen[name]
         audio = {utt_id(*p): far[p] if name == "test_far" else flac(p) for p in pairs}
-        texts = {utt_id(*p): corpus.texts[p[1]] for p in pairs if p[0] == "en"}
-        write_set(data / name, audio, None if name == "pretrain" else texts)
+        # the language, which is the speaker, starts each id
+        languages = {utt: utt.partition("_")[0] for utt in audio}
+        tables = {"utt2spk": languages, "utt2lang": languages}
+        if name != "pretrain":
+            tables["text"] = {utt_id(*p): corpus.texts[p[1]] for p in pairs}
+        write_data_dir(data / name, audio, tables)
         minutes = sum(corpus.seconds[x][p] for x, p in pairs) / 60
         print(f"{data / name}: {len(pairs)} utterances, {minutes:.1f} min")
 

@@ -41,9 +41,7 @@ def split(
 ) -> dict[str, list[str]]:
     """Assign every prompt to TRAIN, DEV or TEST; the same text goes to the same set.
 
-    Args:
-        texts: normalised text by prompt.
-        seconds: duration by prompt.
+    `texts` are normalised, by prompt, as `seconds` are.
     """
     longest: dict[str, float] = {}
     for prompt, text in texts.items():

@@ -70,9 +70,6 @@ def normalize(text: str) -> str:
 
     >>> normalize("press * to toggle pause, press # to exit... [beep]")
     'PRESS STAR TO TOGGLE PAUSE PRESS POUND TO EXIT'
-
-    Raises:
-        DataError: something is left that no rule spells.
     """
     spoken = re.sub(r"\[[^]]*\]|\([^)]*\)|<[^>]*>", " ", text).upper()
     spoken = re.sub(r"\bWWW\.ASTERISK\.ORG\b", "W W W DOT ASTERISK DOT ORG", spoken)
@@ -93,11 +90,7 @@ def normalize(text: str) -> str:
 
 
 def read_transcripts(path: Path) -> dict[str, str]:
-    """Read core-sounds-en.txt(.gz): raw transcript by prompt name.
-
-    Raises:
-        DataError: the file has no transcripts.
-    """
+    """Read core-sounds-en.txt(.gz): raw transcript by prompt name; at least one."""
     content = path.read_bytes()
     if path.suffix == ".gz":
         content = gzip.decompress(content)
