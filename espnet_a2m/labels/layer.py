@@ -77,6 +77,9 @@ class LayerFeatures:
             if module is not None:
                 feats, lengths = module(feats, lengths)
         captured = capture_layers(self.model.encoder, feats, lengths, [self.layer])
+        output = captured.output
+        if isinstance(output, tuple):  # with intermediate CTC
+            output = output[0]
         # the last with the final norm, as the losses see it
-        hidden = captured.layers | {self.num_layers: captured.output}
+        hidden = captured.layers | {self.num_layers: output}
         return hidden[self.layer][0]
