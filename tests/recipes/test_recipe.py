@@ -212,15 +212,19 @@ def test_two_machines_by_espnets_launcher(recipe):
 
 
 def test_hubert_in_two_rounds(recipe):
-    """Labels from MFCC, a model that predicts them, labels from a layer of it."""
+    """Labels from MFCC, a model that predicts them, labels from a layer of it.
+
+    And labels from a layer of the scorer, which needs no first round.
+    """
     config = str(ROOT / "conf" / "tiny" / "ssl_hubert_conformer.yaml")
-    options = {"num_clusters": "100", "ssl_config": config, "ssl_tag": "hubert"}
+    options = {"num_clusters": "50", "ssl_config": config, "ssl_tag": "hubert"}
     first = run(recipe, stage="9", stop_stage="11", label_tag="mfcc", **options)
     assert first.returncode == 0, first.stderr
-    options |= {"label_features": "exp/ssl_hubert", "label_layer": "3"}
-    second = run(recipe, stage="9", stop_stage="9", label_tag="layer3", **options)
-    assert second.returncode == 0, second.stderr
-    for tag, stride in (("mfcc", 160), ("layer3", 640)):
+    for tag, model in (("layer3", "ssl_hubert"), ("scorer3", "scorer_ctc")):
+        options |= {"label_features": f"exp/{model}", "label_layer": "3"}
+        second = run(recipe, stage="9", stop_stage="9", label_tag=tag, **options)
+        assert second.returncode == 0, second.stderr
+    for tag, stride in (("mfcc", 160), ("layer3", 640), ("scorer3", 640)):
         for name in ("pretrain", "dev"):
             made = recipe / "exp" / f"labels_{tag}" / name
             labelled = set(read_scp(made / "labels.scp"))
