@@ -150,7 +150,7 @@ else
     if want 6 "scorer statistics"; then
         need "${token_list}" 5
         need "${valid_dir}/text" 4
-            step "${scorer_stats}" "${train_dir}/wav.scp" "${valid_dir}/wav.scp" \
+        step "${scorer_stats}" "${train_dir}/wav.scp" "${valid_dir}/wav.scp" \
             "${token_list}" "${scorer_config}" -- \
             collect_stats espnet2.bin.asr_train "${scorer_stats}" "${scorer_config}" \
             "${tokens[@]}" "${labelled[@]}"

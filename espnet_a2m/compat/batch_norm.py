@@ -9,28 +9,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
-import torch.distributed as dist
 
-from espnet_a2m.core.distributed import num_processes
-
-
-class _Sum(torch.autograd.Function):
-    """Sums over processes, of which each uses the sum for other utterances."""
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
-        total = x.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
-        total = grad.clone()
-        dist.all_reduce(total)
-        return total
+from espnet_a2m.core.distributed import sum_over_processes
 
 
 def normalise_batch(
@@ -49,9 +31,8 @@ def normalise_batch(
     with torch.autocast(x.device.type, enabled=False):
         zeroed = x.float().masked_fill(~inside, 0.0)
         count = inside.sum().float()[None]
-        moments = torch.cat([zeroed.sum((0, 2)), zeroed.square().sum((0, 2)), count])
-        if num_processes() > 1:
-            moments = _Sum.apply(moments)
+        sums = torch.cat([zeroed.sum((0, 2)), zeroed.square().sum((0, 2)), count])
+        moments = sum_over_processes(sums)
         count = moments[-1].detach().clamp(min=1.0)
         mean, power = (moments[:-1] / count).chunk(2)
         variance = (power - mean.square()).clamp(min=0.0)

@@ -28,16 +28,16 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
-        # The sum of the gradients of all processes. They are equal, because every
-        # process computes the same from the total.
-        return grad * num_processes()
+        # every process may use the total for utterances of its own
+        total = grad.clone()
+        dist.all_reduce(total)
+        return total
 
 
 def sum_over_processes(x: torch.Tensor) -> torch.Tensor:
     """Sum a tensor of the same shape on every process; itself where there is one.
 
-    Every process must call this and use the result in the same way. Nothing waits for
-    the device.
+    Every process must call this and use the result. Nothing waits for the device.
     """
     return _Sum.apply(x) if num_processes() > 1 else x
 
