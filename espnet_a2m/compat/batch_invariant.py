@@ -17,7 +17,12 @@ from typing import Any
 import torch
 from espnet2.asr.espnet_model import ESPnetASRModel
 
-from espnet_a2m.compat.encoder_hooks import input_convs, positional_encoding
+from espnet_a2m.compat.encoder_hooks import (
+    convolutions_see_zeros,
+    input_convs,
+    positional_encoding,
+)
+from espnet_a2m.compat.logmel import reflect_end
 from espnet_a2m.core.frames import conv_lengths, padding_mask
 
 E_BRANCHFORMER = "EBranchformerEncoder"
@@ -82,19 +87,6 @@ def feature_lengths(model: ESPnetASRModel, lengths: torch.Tensor) -> torch.Tenso
     return (lengths // stft.hop_length + 1) * (lengths > stft.n_fft // 2)
 
 
-def reflect_end(
-    speech: torch.Tensor, lengths: torch.Tensor, width: int
-) -> torch.Tensor:
-    """Continue each row of (B, N) beyond its own end by ``width`` mirrored samples."""
-    samples = speech.size(1)
-    positions = torch.arange(samples + width, device=speech.device).expand(
-        speech.size(0), -1
-    )
-    last = lengths[:, None] - 1
-    mirrored = torch.where(positions > last, 2 * last - positions, positions)
-    return speech.gather(1, mirrored.clamp(0, samples - 1))
-
-
 def normalise(module: Any, feats: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
     """ESPnet's GlobalMVN or UtteranceMVN of (B, T, D) over the frames ``inside``."""
     if type(module).__name__ == "GlobalMVN":
@@ -108,29 +100,6 @@ def normalise(module: Any, feats: torch.Tensor, inside: torch.Tensor) -> torch.T
         variance = (centred * inside).square().sum(1, keepdim=True) / count
         feats = feats / variance.sqrt().clamp(min=module.eps)
     return feats
-
-
-@contextmanager
-def convolutions_see_zeros(encoder: Any, inside: torch.Tensor) -> Iterator[None]:
-    """While open, what enters a convolution along time is 0 outside an utterance.
-
-    That is what the convolution's own padding gives an utterance that is alone.
-    """
-    outside = ~inside.transpose(1, 2)  # (B, 1, T), as convolutions see time
-
-    def hide(module, args):
-        return (args[0].masked_fill(outside, 0.0),)
-
-    handles = [
-        module.register_forward_pre_hook(hide)
-        for module in encoder.encoders.modules()
-        if isinstance(module, torch.nn.Conv1d) and module.kernel_size[0] > 1
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager

@@ -8,15 +8,16 @@ subsampling and masked frames keep their positions.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
 
-from espnet_a2m.core.frames import TimeConv, padding_mask
+from espnet_a2m.compat.batch_norm import statistics_of_utterances
+from espnet_a2m.core.frames import TimeConv, conv_lengths, padding_mask
 
 
 def refuse_unusable(encoder: torch.nn.Module) -> None:
@@ -84,6 +85,61 @@ def embed(encoder: torch.nn.Module, features: torch.Tensor) -> torch.Tensor:
     return seen[0]
 
 
+@contextmanager
+def convolutions_see_zeros(
+    encoder: torch.nn.Module, inside: torch.Tensor
+) -> Iterator[None]:
+    """While open, what enters a convolution along time is 0 outside an utterance.
+
+    That is what the convolution's own padding gives an utterance that is alone.
+
+    Args:
+        encoder: Any ESPnet encoder; of its layers, not of its input layer.
+        inside: (B, T, 1) True in utterances.
+    """
+    outside = ~inside.transpose(1, 2)  # (B, 1, T), as convolutions see time
+
+    def hide(module, args):
+        return (args[0].masked_fill(outside, 0.0),)
+
+    stack: torch.nn.ModuleList = encoder.encoders  # type: ignore[assignment]
+    with ExitStack() as handles:
+        for module in stack.modules():
+            if isinstance(module, torch.nn.Conv1d) and module.kernel_size[0] > 1:
+                handles.enter_context(module.register_forward_pre_hook(hide))
+        yield
+
+
+@contextmanager
+def padding_is_hidden(
+    encoder: torch.nn.Module, num_features: int, lengths: torch.Tensor
+) -> Iterator[None]:
+    """While open, the encoder's layers see no padding.
+
+    ESPnet's subsampling keeps up to two frames too many of utterances that are not the
+    longest, its convolutions read padded frames, and batch normalisation counts them.
+
+    Args:
+        encoder: Any ESPnet encoder.
+        num_features: S, of the padded batch.
+        lengths: (B,) numbers of features.
+    """
+    convs = input_convs(encoder)
+    num_frames = int(conv_lengths(torch.tensor(num_features), convs))
+    inside = ~padding_mask(conv_lengths(lengths, convs), num_frames)
+
+    def give_mask(module, args, output):
+        return output[0], inside[:, None]
+
+    layer: torch.nn.Module = encoder.embed  # type: ignore[assignment]
+    with ExitStack() as handles:
+        if not isinstance(layer, torch.nn.Sequential):  # which does not subsample
+            handles.enter_context(layer.register_forward_hook(give_mask))
+        handles.enter_context(convolutions_see_zeros(encoder, inside[..., None]))
+        handles.enter_context(statistics_of_utterances(encoder, inside[..., None]))
+        yield
+
+
 @functools.cache
 def _takes_masks(forward: Callable[..., Any]) -> bool:
     return "masks" in inspect.signature(forward).parameters
@@ -92,7 +148,8 @@ def _takes_masks(forward: Callable[..., Any]) -> bool:
 def encode(
     encoder: torch.nn.Module, features: torch.Tensor, lengths: torch.Tensor
 ) -> torch.Tensor:
-    """The encoder's output (B, T, D), without waiting for the device.
+    """The encoder's output (B, T, D), whatever the padding, without waiting for the
+    device.
 
     ESPnet's encoders look up the longest length on the host unless they are given
     the padding (branchformer cannot be).
@@ -102,11 +159,11 @@ def encode(
         features: (B, S, F).
         lengths: (B,) numbers of features.
     """
+    masks = {}
     if _takes_masks(type(encoder).forward):
-        return encoder(
-            features, lengths, masks=padding_mask(lengths, features.size(1))
-        )[0]
-    return encoder(features, lengths)[0]
+        masks = {"masks": padding_mask(lengths, features.size(1))}
+    with padding_is_hidden(encoder, features.size(1), lengths):
+        return encoder(features, lengths, **masks)[0]
 
 
 class Captured(NamedTuple):
@@ -155,7 +212,7 @@ def capture_layers(
         return after_layer
 
     stack: torch.nn.ModuleList = encoder.encoders  # type: ignore[assignment]
-    with contextlib.ExitStack() as handles:
+    with ExitStack() as handles:
         positions = positional_encoding(encoder)
         handles.enter_context(positions.register_forward_pre_hook(before_positions))
         for i in layers:

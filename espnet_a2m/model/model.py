@@ -17,6 +17,7 @@ from espnet2.layers.abs_normalize import AbsNormalize
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 
+from espnet_a2m.compat.batch_invariant import normalise
 from espnet_a2m.compat.encoder_hooks import (
     Captured,
     capture_layers,
@@ -27,7 +28,7 @@ from espnet_a2m.compat.encoder_hooks import (
 from espnet_a2m.confidence.measures import utterance_confidence
 from espnet_a2m.core.distributed import num_processes, sum_over_processes
 from espnet_a2m.core.errors import DataError, preview
-from espnet_a2m.core.frames import conv_lengths
+from espnet_a2m.core.frames import conv_lengths, padding_mask
 from espnet_a2m.losses.masked_frames import MaskedFrames
 from espnet_a2m.losses.objective import MaskedBatch, Objective
 from espnet_a2m.losses.quantizer import GumbelQuantizer
@@ -164,9 +165,10 @@ class A2MModel(AbsESPnetModel):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """What the front end gave -> what enters the encoder, and its lengths (B,)."""
         if self.normalize is not None:
+            inside = ~padding_mask(lengths, feats.size(1))[..., None]
             with without_autocast(feats):
-                # a copy: ESPnet's UtteranceMVN writes into what it is given
-                feats, lengths = self.normalize(feats.float().clone(), lengths)
+                feats = normalise(self.normalize, feats.float(), inside)
+            feats = feats.masked_fill(~inside, 0.0)
         if self.preencoder is not None:
             feats, lengths = self.preencoder(feats, lengths)
         return feats, lengths

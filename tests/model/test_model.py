@@ -290,6 +290,77 @@ def test_specaug_changes_the_encoders_input_but_no_target(objective, batch):
     assert all(torch.equal(got[k], want[k]) for k in want)  # only in training
 
 
+# --- Padding ------------------------------------------------------------------------
+
+
+def step_of(model, batch: dict, rows: list[int]) -> tuple[float, list[torch.Tensor]]:
+    """Sums over the masked frames of some utterances: loss and gradients."""
+    streams = {k: v[rows] for k, v in batch.items() if isinstance(v, torch.Tensor)}
+    if len(rows) < len(batch["speech"]):
+        longest = int(streams["speech_lengths"].max())
+        streams["speech"] = streams["speech"][:, :longest]
+    model.num_batches.zero_()  # on which the Gumbel temperature depends
+    loss, _, num_masked = model(**streams)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    gradients = torch.autograd.grad(loss * num_masked, parameters, allow_unused=True)
+    return float(loss * num_masked), [g for g in gradients if g is not None]
+
+
+def check_padding(model, batch: dict) -> None:
+    """A batch gives the sum of what its utterances give alone, and padding nothing."""
+    longer = {**batch, "speech": torch.nn.functional.pad(batch["speech"], (0, 16000))}
+    want, got = (step_of(model.train(), x, [0, 1, 2, 3]) for x in (batch, longer))
+    assert want[0] == pytest.approx(got[0], rel=1e-5)
+    scale = max(g.abs().max() for g in want[1])
+    for x, y in zip(want[1], got[1], strict=True):
+        torch.testing.assert_close(x, y, rtol=0, atol=float(1e-5 * scale))
+    # statistics of a batch are no sum: BatchNorm as in evaluation
+    for module in model.train().modules():
+        if isinstance(module, torch.nn.BatchNorm1d):
+            module.eval()
+    together, *alone = (step_of(model, batch, rows) for rows in ([0, 3], [0], [3]))
+    assert together[0] == pytest.approx(sum(x[0] for x in alone), rel=1e-5)
+    scale = max(g.abs().max() for g in together[1])
+    for got, *parts in zip(together[1], *(x[1] for x in alone), strict=True):
+        torch.testing.assert_close(got, sum(parts), rtol=0, atol=float(1e-5 * scale))
+
+
+@pytest.fixture
+def own_randomness(monkeypatch):
+    """Masks, distractors and noise of an utterance as if it were alone."""
+    from types import SimpleNamespace
+
+    from helpers.distributed_worker import OwnMasks, own_gumbel, own_negatives
+
+    from espnet_a2m.losses import contrastive, quantizer
+    from espnet_a2m.training import task
+
+    noise = SimpleNamespace(
+        gumbel_softmax=own_gumbel, one_hot=torch.nn.functional.one_hot
+    )
+    monkeypatch.setattr(quantizer, "F", noise)
+    monkeypatch.setattr(contrastive, "sample_negatives", own_negatives)
+    monkeypatch.setitem(task.masking_choices.classes, "guided", OwnMasks)
+
+
+STILL = [
+    *("dropout_rate=0.0", "positional_dropout_rate=0.0", "attention_dropout_rate=0.0"),
+    "use_flash_attn=false",
+]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_padding_changes_neither_loss_nor_gradients(objective, batch, own_randomness):
+    options = [f"encoder_conf.{x}" for x in STILL]
+    options += ["masking_conf.replacement=learned"]
+    if objective.startswith("w"):
+        options += ["quantizer_conf.diversity_weight=0.0"]  # no sum either
+    model = build(OBJECTIVES[objective], *options)
+    model.losses = model.losses[: 2 if objective == "w2vbert" else 1]
+    model.loss_names = model.loss_names[: len(model.losses)]
+    check_padding(model, batch)
+
+
 # --- Guidance off is the baseline; ATM+S -----------------------------------------
 
 

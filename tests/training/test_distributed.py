@@ -77,6 +77,18 @@ PLAIN = {
 }
 
 
+def shipped_config() -> dict:
+    """The front end and, smaller and without dropout, the conformer of conf/tiny."""
+    path = ROOT / "conf" / "tiny" / "ssl_w2vbert_conformer.yaml"
+    shipped = yaml.safe_load(path.read_text())
+    small = {"output_size": 32, "attention_heads": 2, "linear_units": 64}
+    still = {x: 0.0 for x in CONFIG["encoder_conf"] if x.endswith("dropout_rate")}
+    conf = {**shipped["encoder_conf"], **small, **still, "num_blocks": 2}
+    parts = {key: shipped[key] for key in ("frontend", "frontend_conf", "encoder")}
+    normalize = {"normalize": "utterance_mvn", "loss": CONFIG["loss"][:2]}
+    return {**CONFIG, **parts, **normalize, "encoder_conf": conf}
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory, short_utterances) -> Path:
     """Sixteen utterances with confidences, which make ragged batches."""
@@ -100,6 +112,7 @@ def data(tmp_path_factory, short_utterances) -> Path:
     lengths = {u: soundfile.info(path).frames for u, path, _ in chosen}
     write_table(directory / "shape", lengths)
     (directory / "train.yaml").write_text(yaml.safe_dump(CONFIG))
+    (directory / "shipped.yaml").write_text(yaml.safe_dump(shipped_config()))
     (directory / "plain.yaml").write_text(yaml.safe_dump({**CONFIG, **PLAIN}))
     return directory
 
@@ -151,6 +164,7 @@ def trained(data, tmp_path_factory) -> Path:
     cases = {
         "batches": ["--batch_size", "4"],
         "accumulated": ["--batch_size", "4", "--accum_grad", "2"],
+        "shipped": ["--batch_size", "4", "--config", data / "shipped.yaml"],
     }
     plain = ["--config", data / "plain.yaml"]
     alone = {
@@ -173,16 +187,20 @@ def trained(data, tmp_path_factory) -> Path:
     return output
 
 
-@pytest.mark.parametrize("case", ["batches", "accumulated"])
+@pytest.mark.parametrize("case", ["batches", "accumulated", "shipped"])
 def test_two_processes_equal_one(trained, case):
-    """With losses over other frames than masked ones, diversity, relative weights."""
+    """With losses over other frames than masked ones, diversity, relative weights; with
+    subsampling and BatchNorm, whose ragged batches are padded otherwise."""
     one, two = (parameters(trained / f"{n}_{case}") for n in (1, 2))
     assert one.keys() == two.keys()
-    other = parameters(trained / "1_plain_one_batch")
     for name in one:
-        torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-6)
+        # larger than 1: running variances
+        atol = 1e-6 * max(1.0, float(one[name].abs().max()))
+        torch.testing.assert_close(one[name], two[name], rtol=0, atol=atol)
     # the comparison can fail: another run ends elsewhere
-    assert any((one[n] - other[n]).abs().max() > 1e-4 for n in one if one[n].dim())
+    if case != "shipped":
+        other = parameters(trained / "1_plain_one_batch")
+        assert any((one[n] - other[n]).abs().max() > 1e-4 for n in one if one[n].dim())
     stats = []
     for n in (1, 2):
         path = trained / f"{n}_{case}" / "checkpoint.pth"
