@@ -204,7 +204,9 @@ if want 9 "pseudo-labels${label_tag:+ of ${pretrain_set} and ${valid_set}: ${lab
         features=(--fs "${fs}")
         inputs=("${pretrain_dir}/wav.scp" "${valid_dir}/wav.scp")
         if [ "${label_features}" != mfcc ]; then
-            find_model "${label_features}" "${label_model}"
+            trained=11
+            [ "${label_features}" != "${scorer_exp}" ] || trained=7
+            find_model "${label_features}" "${label_model}" "${trained}"
             features=(--model_file "${model}" --layer "${label_layer}")
             inputs+=("${model}")
         fi
@@ -244,7 +246,7 @@ fi
 if want 13 "fine-tuning: ${asr_exp}/train.log"; then
     need "${ssl_exp}/.made" 11
     need "${asr_stats}/train/speech_shape" 12
-    find_model "${ssl_exp}" "${inference_ssl_model}"
+    find_model "${ssl_exp}" "${inference_ssl_model}" 11
     training_inputs "${asr_stats}" "${asr_config}"
     step "${asr_exp}" "${model}" "${inputs[@]}" -- \
         fine_tune "${model}" "${asr_options[@]}"

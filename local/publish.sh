@@ -16,7 +16,7 @@ fi
 
 if [ "${pack_ssl}" = true ] && want 16 "export and packing: ${ssl_archive}"; then
     need "${ssl_exp}/.made" 11
-    find_model "${ssl_exp}" "${inference_ssl_model}"
+    find_model "${ssl_exp}" "${inference_ssl_model}" 11
     step "${ssl_exp}/export" "${model}" "${ssl_exp}/config.yaml" -- \
         "${python}" -m espnet_a2m.bin.export --model_file "${model}" \
         --output_dir "${ssl_exp}/export"

@@ -112,12 +112,12 @@ need() {  # FILE STAGE: the file that an earlier stage writes is there
     die "$1 is missing: run stage $2 first (--stage $2)"
 }
 
-find_model() {  # EXP NAME: sets model, the checkpoint NAME of EXP, or the best one
+find_model() {  # EXP NAME STAGE: sets model, the checkpoint NAME of EXP, or the best one
     local best=("$1"/valid.*.best.pth)
     [ -n "$2" ] || [ "${#best[@]}" -eq 1 ] ||
         die "$1 has several best checkpoints: name one (--*_model): ${best[*]}"
     model=$1/${2:-${best[0]##*/}}
-    need "${model}" 11
+    need "${model}" "$3"
 }
 
 # step OUT INPUT... -- COMMAND...

@@ -24,6 +24,8 @@ OPTIONS = {
     "scorer_args": QUICK,
     "ssl_args": QUICK,
     "asr_args": QUICK,
+    "label_tag": "",
+    "ssl_config": str(recipes.TINY / "ssl_w2vbert_conformer.yaml"),
     "test_sets": "test_clean test_far",
     "num_plots": "2",
     "inference_nj": "1",  # each would start ESPnet
@@ -218,7 +220,8 @@ def test_hubert_in_two_rounds(recipe):
     """
     config = str(ROOT / "conf" / "tiny" / "ssl_hubert_conformer.yaml")
     options = {"num_clusters": "50", "ssl_config": config, "ssl_tag": "hubert"}
-    first = run(recipe, stage="9", stop_stage="11", label_tag="mfcc", **options)
+    mfcc = {"label_tag": "mfcc", "label_features": "mfcc"}
+    first = run(recipe, stage="9", stop_stage="11", **mfcc, **options)
     assert first.returncode == 0, first.stderr
     for tag, model in (("layer3", "ssl_hubert"), ("scorer3", "scorer_ctc")):
         options |= {"label_features": f"exp/{model}", "label_layer": "3"}

@@ -13,7 +13,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
     --speed_perturb_factors "0.9 1.0 1.1" \
     --target_lang en \
     --scorer_config "${A2M_ROOT}"/conf/tiny/asr_ctc_conformer.yaml \
-    --ssl_config "${A2M_ROOT}"/conf/tiny/ssl_w2vbert_conformer.yaml \
+    --label_tag scorer3 \
+    --label_features exp/scorer_ctc \
+    --label_layer 3 \
+    --num_clusters 50 \
+    --km_hours 0.25 \
+    --ssl_config "${A2M_ROOT}"/conf/tiny/ssl_hubert_conformer.yaml \
     --asr_config "${A2M_ROOT}"/conf/tiny/asr_ctc_conformer.yaml \
     --inference_config "${A2M_ROOT}"/conf/decode_ctc.yaml \
     "$@"
