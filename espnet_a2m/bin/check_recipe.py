@@ -48,11 +48,12 @@ def main(cmd: Sequence[str] | None = None) -> None:
     ssl, asr = options.get("ssl"), options.get("asr")
     if ssl:
         check.check_labels(ssl, args.label_tag, args.num_clusters)
-        check.check_model(ssl)
     elif args.pretrained:
         ssl = check.read_saved(args.pretrained, "ssl")
     if ssl and asr:
         check.check_same_encoder(ssl, asr)
+    if "ssl" in options:
+        check.check_model(options["ssl"])
     for name in ("asr", "scorer"):
         if name not in options or "inference" not in options:
             continue

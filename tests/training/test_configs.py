@@ -152,7 +152,16 @@ def test_fine_tuning_goes_with_its_pretraining(models, name):
     ours, theirs = load_config(CONF / name), load_config(CONF / FINE_TUNING[name])
     for part in SHARED:
         assert ours.get(part) == theirs.get(part), part
-        assert ours.get(f"{part}_conf") == theirs.get(f"{part}_conf"), part
+        # dropout has no parameters, and pre-training on little audio needs none
+        confs = [
+            {
+                k: v
+                for k, v in (x.get(f"{part}_conf") or {}).items()
+                if "dropout" not in k
+            }
+            for x in (ours, theirs)
+        ]
+        assert confs[0] == confs[1], part
     check_init(models[FINE_TUNING[name]], models[name])
 
 

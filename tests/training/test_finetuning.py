@@ -70,7 +70,7 @@ def test_stock_training_starts_from_the_pretrained(
         monkeypatch.syspath_prepend(str(RNNT_LOSS))
     stats = pretrained.parent / "stats" / "train" / "feats_stats.npz"
     model = [*asr_options(data, config), *PREENCODER, *SMALL, *options]
-    model += ["--preencoder_conf", "input_size=80"]  # ESPnet's ASR task wants it
+    model += ["--preencoder_conf", "input_size=40"]  # ESPnet's ASR task wants it
     model += ["--normalize", "global_mvn", "--normalize_conf", f"stats_file={stats}"]
     model += ["--init_param", *(f"{pretrained}:{part}:{part}" for part in PARTS)]
 
@@ -143,7 +143,7 @@ def test_configuration_may_give_the_preencoders_input_size(tmp_path):
     from espnet_a2m.training.validate_config import check_config
 
     config = tmp_path / "asr.yaml"
-    config.write_text("preencoder: linear\npreencoder_conf: {input_size: 80}\n")
+    config.write_text("preencoder: linear\npreencoder_conf: {input_size: 40}\n")
     check_config(config, "asr")
 
 
