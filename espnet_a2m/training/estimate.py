@@ -224,7 +224,10 @@ def nbytes(tensors: Iterable[torch.Tensor]) -> int:
 
 
 def kept_bytes(model: Any, run: Callable[[], Any]) -> int:
-    """Bytes that a run keeps for the gradient, beside parameters and buffers."""
+    """Bytes that a run keeps for the gradient, beside what the model holds before."""
+    held = [*model.parameters(), *model.buffers()]
+    for module in model.modules():  # ESPnet's positions are neither
+        held += [x for x in vars(module).values() if isinstance(x, torch.Tensor)]
     kept: dict[int, torch.UntypedStorage] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -234,7 +237,7 @@ def kept_bytes(model: Any, run: Callable[[], Any]) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         run()
-    for x in (*model.parameters(), *model.buffers()):
+    for x in held:
         kept.pop(x.untyped_storage()._cdata, None)
     return sum(x.nbytes() for x in kept.values())
 

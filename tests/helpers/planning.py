@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
+
+import yaml
 
 from espnet_a2m.training.estimate import Resources, estimate, load_args
 
@@ -12,8 +15,15 @@ SECONDS = 8.0
 
 
 def tiny_args(name: str = "ssl_w2vbert_conformer"):
-    """Options of a tiny configuration."""
-    return load_args(TINY / f"{name}.yaml", num_tokens=30)
+    """Options of a tiny configuration, with larger batches and a known schedule."""
+    config = yaml.safe_load((TINY / f"{name}.yaml").read_text(encoding="utf-8"))
+    config |= {"batch_bins": 400_000, "max_epoch": 4}
+    config["scheduler_conf"] = {"warmup_steps": 200}
+    if "collate_fn_conf" in config:
+        config["collate_fn_conf"] = {"crop_duration": 32.0}
+    path = Path(tempfile.mkdtemp()) / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return load_args(path, num_tokens=30)
 
 
 def conformer_flops(frames: int, width: int, units: int, kernel: int) -> int:

@@ -95,7 +95,7 @@ def test_hubert_learns_the_labels_of_stage_9(data, confidence, tmp_path, capsys)
 
     def config(classes: int) -> tuple[str, Path]:
         path = tmp_path / f"{classes}.yaml"
-        path.write_text(published.replace("classes: 100", f"classes: {classes}"))
+        path.write_text(published.replace("classes: 50", f"classes: {classes}"))
         return "--config", path
 
     stats = pretrain(data, confidence, tmp_path / "hubert", *config(20), *streams)
