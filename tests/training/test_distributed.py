@@ -217,8 +217,8 @@ def test_accumulated_batches_equal_one_of_all(trained):
         parameters(trained / f"1_plain_{n}") for n in ("one_batch", "accumulated")
     )
     for name in one:
-        if name == "num_batches":
-            continue
+        if name == "num_batches" or name.endswith("usage.counts"):
+            continue  # of batches: their number, and counts that decay with each
         torch.testing.assert_close(one[name], parts[name], rtol=0, atol=1e-6)
 
 
