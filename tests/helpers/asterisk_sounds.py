@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import gzip
 import os
@@ -35,9 +36,12 @@ def run(*command: object, cwd: Path | None = None) -> subprocess.CompletedProces
 @functools.cache
 def asterisk_downloads() -> Path:
     """Folder with `sounds/` as local/get_sounds.py leaves it; skips without network."""
-    result = run(
-        sys.executable, RECIPE / "local" / "get_sounds.py", "--downloads", CACHE
-    )
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of several test processes, one downloads
+        result = run(
+            sys.executable, RECIPE / "local" / "get_sounds.py", "--downloads", CACHE
+        )
     if result.returncode:
         pytest.skip(f"no Asterisk sounds: {result.stderr.strip().splitlines()[-1]}")
     return CACHE
