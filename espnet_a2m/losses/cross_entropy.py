@@ -39,16 +39,15 @@ def masked_cross_entropy(
     nats = sums.detach().sum() / total
     blind_nats, majority = usage.blind_guess(ids, valid)
     usage.update(ids, valid)
+    told = {"cross_entropy": nats}
+    if usage.training:
+        told = {"nats_gained": blind_nats - nats}
     return LossTerm(
         sums=sums,
         counts=count,
         stats={
             "acc": correct.sum() / (total * ids.size(-1)),
             "majority": majority,
-            **(
-                {"nats_gained": blind_nats - nats}
-                if usage.training
-                else {"cross_entropy": nats}
-            ),
+            **told,
         },
     )

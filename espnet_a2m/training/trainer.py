@@ -211,10 +211,7 @@ class ResumableTrainer(Trainer):
         return none_valid and no_update()
 
     @classmethod
-    def validate_one_epoch(
-        cls,
-        **kwargs: Any,
-    ) -> None:
+    def validate_one_epoch(cls, **kwargs: Any) -> None:
         """Validate with the same masks and negatives after every epoch."""
         rank = kwargs["distributed_option"].dist_rank or 0
         set_all_random_seed(kwargs["options"].seed + 1000 * rank)

@@ -54,45 +54,45 @@ def mfcc_labels(tmp_path_factory, data) -> Path:
     return output
 
 
-@pytest.fixture(scope="module")
-def ssl_model(tmp_path_factory) -> Path:
-    """Checkpoint of a small model as a pre-training leaves it, not trained."""
+def save_untrained(task, path: Path, *options: str, **attributes: object) -> Path:
+    """Checkpoint of a small model as a task's training leaves it, not trained."""
     from espnet2.utils.yaml_no_alias_safe_dump import yaml_no_alias_safe_dump
 
+    args = task.get_parser().parse_args(
+        [*options, "--encoder_conf", "output_size=32", "--encoder_conf"]
+        + ["linear_units=64", "--normalize", "utterance_mvn"]
+        + ["--output_dir", str(path.parent)]
+    )
+    vars(args).update(attributes)
+    torch.manual_seed(0)
+    model = task.build_model(args)
+    config = yaml_no_alias_safe_dump(vars(args))
+    (path.parent / "config.yaml").write_text(config)
+    torch.save(model.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def ssl_model(tmp_path_factory) -> Path:
+    """Of a pre-training."""
     from espnet_a2m.training.task import A2MTask
 
-    exp = tmp_path_factory.mktemp("ssl")
-    args = A2MTask.get_parser().parse_args(
-        ["--config", str(ROOT / "conf/tiny/ssl_w2vbert_conformer.yaml")]
-        + ["--encoder_conf", "output_size=32", "--encoder_conf", "linear_units=64"]
-        + ["--masking_conf", "guidance=uniform", "--normalize", "utterance_mvn"]
-        + ["--output_dir", str(exp)]
+    config = ["--config", str(ROOT / "conf/tiny/ssl_w2vbert_conformer.yaml")]
+    options = [*config, "--masking_conf", "guidance=uniform"]
+    return save_untrained(
+        A2MTask, tmp_path_factory.mktemp("ssl") / "1epoch.pth", *options
     )
-    torch.manual_seed(0)
-    model = A2MTask.build_model(args)
-    (exp / "config.yaml").write_text(yaml_no_alias_safe_dump(vars(args)))
-    torch.save(model.state_dict(), exp / "1epoch.pth")
-    return exp / "1epoch.pth"
 
 
 @pytest.fixture(scope="module")
 def asr_model(tmp_path_factory) -> Path:
-    """Checkpoint of a small CTC model as ASR training leaves it, not trained."""
+    """Of a CTC scorer."""
     from espnet2.tasks.asr import ASRTask
-    from espnet2.utils.yaml_no_alias_safe_dump import yaml_no_alias_safe_dump
 
-    exp = tmp_path_factory.mktemp("scorer")
-    args = ASRTask.get_parser().parse_args(
-        ["--config", str(ROOT / "conf/tiny/asr_ctc_conformer.yaml")]
-        + ["--encoder_conf", "output_size=32", "--encoder_conf", "linear_units=64"]
-        + ["--normalize", "utterance_mvn", "--output_dir", str(exp)]
-    )
-    args.token_list = ["<blank>", "<unk>", "a", "<sos/eos>"]
-    torch.manual_seed(0)
-    model = ASRTask.build_model(args)
-    (exp / "config.yaml").write_text(yaml_no_alias_safe_dump(vars(args)))
-    torch.save(model.state_dict(), exp / "valid.loss.ave.pth")
-    return exp / "valid.loss.ave.pth"
+    config = ["--config", str(ROOT / "conf/tiny/asr_ctc_conformer.yaml")]
+    path = tmp_path_factory.mktemp("scorer") / "valid.loss.ave.pth"
+    tokens = ["<blank>", "<unk>", "a", "<sos/eos>"]
+    return save_untrained(ASRTask, path, *config, token_list=tokens)
 
 
 def nearest(frames: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
