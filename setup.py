@@ -4,13 +4,13 @@ from setuptools import find_packages, setup
 
 # Bounds are there where a version is known to bite:
 # - espnet 202511 is the last release for Python < 3.12, 202611 needs >= 3.12;
-# - torchaudio has no release beyond 2.11 and imports only beside the torch of the
-#   same version from PyPI (the CUDA build, which runs without a GPU as well).
+# - torchaudio 2.11.0 imports beside torch 2.11 from PyPI (the CUDA build, which runs
+#   without a GPU as well); 2.11.1 asks for the same torch but lacks a symbol there.
 INSTALL_REQUIRES = [
     "espnet>=202511,<202512; python_version < '3.12'",
     "espnet>=202611,<202612; python_version >= '3.12'",
     "torch>=2.11,<2.12",
-    "torchaudio>=2.11,<2.12",
+    "torchaudio>=2.11,<2.11.1",
     # ESPnet's error rates while training; 202611 leaves it out, 3.13 has no wheel.
     "editdistance>=0.8; python_version < '3.13'",
     "huggingface_hub>=0.34",  # to upload; a part of 202611 but not of 202511
