@@ -23,8 +23,9 @@ from espnet_a2m.core.frames import TimeConv, conv_lengths, padding_mask
 def refuse_unusable(encoder: torch.nn.Module) -> None:
     """Raise ``ValueError`` for options that pre-training cannot have.
 
-    They leave out layers of a step, or are of another task.
+    They leave out layers of a step, or are of another task, or give no place to mask.
     """
+    positional_encoding(encoder)
     if getattr(encoder, "interctc_layer_idx", None):
         raise ValueError(
             "encoder_conf.interctc_layer_idx: intermediate CTC belongs to fine-tuning, "
@@ -39,18 +40,23 @@ def refuse_unusable(encoder: torch.nn.Module) -> None:
             )
 
 
+def _position_modules(layer: torch.nn.Module) -> Iterator[torch.nn.Module]:
+    for module in layer.modules():
+        name = type(module).__name__
+        if name.endswith(("PositionalEncoding", "PositionalEmbedding")):
+            yield module
+
+
 def positional_encoding(encoder: torch.nn.Module) -> torch.nn.Module:
     """The module that adds positions at the end of the encoder's input layer.
 
     Raises:
         ValueError: The encoder has none, so there is no place to mask.
     """
-    embed = getattr(encoder, "embed", None)
-    if isinstance(embed, torch.nn.Module):
-        for module in embed.modules():
-            name = type(module).__name__
-            if name.endswith(("PositionalEncoding", "PositionalEmbedding")):
-                return module
+    layer = getattr(encoder, "embed", None)
+    if isinstance(layer, torch.nn.Module):
+        for module in _position_modules(layer):
+            return module
     raise ValueError(
         f"encoder {type(encoder).__name__}: its input layer adds no positions, so "
         "there is nowhere to mask; set encoder_conf.input_layer to conv2d or linear"
@@ -62,14 +68,25 @@ def input_convs(encoder: torch.nn.Module) -> list[TimeConv]:
 
     ESPnet's input layers register their convolutions in the order in which
     they are applied, and time is the first convolved axis.
+
+    Raises:
+        ValueError: Where the frames of such an encoder are is not known here.
     """
-    position_modules = set(positional_encoding(encoder).modules())
-    embed: torch.nn.Module = encoder.embed  # type: ignore[assignment]
+    name, layer = type(encoder).__name__, getattr(encoder, "embed", None)
+    if name == "VGGRNNEncoder":
+        return [(2, 2, 0)] * 2  # its pooling
+    if name == "RNNEncoder":
+        (rnn,) = encoder.enc  # type: ignore[misc,union-attr]
+        factors = getattr(rnn, "subsample", [1])  # of the layers that skip frames
+        return [(1, int(factor), 0) for factor in factors if factor > 1]
+    if not isinstance(layer, torch.nn.Module):
+        raise ValueError(f"encoder {name}: where its frames are is not known")
+    positions = {m for top in _position_modules(layer) for m in top.modules()}
     return [
         (module.kernel_size[0], module.stride[0], int(module.padding[0]))
-        for module in embed.modules()
+        for module in layer.modules()
         if isinstance(module, torch.nn.Conv1d | torch.nn.Conv2d)
-        and module not in position_modules
+        and module not in positions
     ]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import espnet2
 import torch
 
 from espnet_a2m.core.config import load_config
@@ -125,8 +126,17 @@ def load_trained_model(
     if not trust_checkpoint:
         check_self_contained(config, where)
     state = read_parameters(model_path, trust_checkpoint)
-    with torch.random.fork_rng(devices=[]):
-        model = task.build_model(argparse.Namespace(**config))
+    # options that came after the release that trained it have their defaults
+    config = {**vars(task.get_parser().parse_args([])), **config}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            model = task.build_model(argparse.Namespace(**config))
+    except Exception as e:  # whatever constructors raise for options they do not know
+        raise UserError(
+            f"{where}: ESPnet {espnet2.__version__} cannot build the model that it "
+            f"describes ({type(e).__name__}: {e}): it is of another release of ESPnet, "
+            "or of another task"
+        ) from e
     try:
         # strict: ESPnet would ignore keys that do not match and leave layers random
         model.load_state_dict(state, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,23 @@ import torch
 from espnet_a2m.confidence.interface import Scorer
 from espnet_a2m.core.errors import DataError, UserError, preview
 from espnet_a2m.core.frames import FrameGrid
+
+#: What recognisers write where nobody speaks
+SILENCE = {
+    "<eps>",
+    "sil",
+    "<sil>",
+    "!sil",
+    "[sil]",
+    "<silence>",
+    "[silence]",
+    "<space>",
+}
+#: Types of NIST's seventh column that are no speech
+NO_SPEECH = {"noise", "misc", "non-lex"}
+ROUNDING = 1e-3  # by which a confidence may leave [0, 1]
+END_SLACK = 0.5  # seconds after the audio's end that a word may start, and be left out
+COLUMNS = "`<utt> <channel> <start> <duration> <word> <confidence>`"
 
 
 class Word(NamedTuple):
@@ -25,61 +42,109 @@ class Word(NamedTuple):
     confidence: float
 
 
-def parse_word(fields: Sequence[str], where: str) -> Word:
-    """One line's columns after utterance and channel.
+def parse_word(fields: Sequence[str]) -> Word | None:
+    """One line's columns after utterance and channel; None where nobody speaks.
 
     Raises:
-        DataError: Names the column.
+        ValueError: Names the column.
     """
-    if len(fields) == 3:
-        raise DataError(
-            f"{where}: no confidence: let the recogniser write a sixth column, "
-            "`<utt> <channel> <start> <duration> <word> <confidence>`"
+    if len(fields) == 3 or (len(fields) > 3 and fields[3].upper() == "NA"):
+        raise ValueError(
+            f"no confidence: let the recogniser write a sixth column, {COLUMNS}"
         )
-    if len(fields) != 4:
-        raise DataError(
-            f"{where}: expected `<utt> <channel> <start> <duration> <word> "
-            "<confidence>`"
-        )
+    if not 4 <= len(fields) <= 6:  # NIST adds a type and a speaker
+        raise ValueError(f"expected {COLUMNS}, and perhaps NIST's type and speaker")
     try:
-        start, duration = float(fields[0]), float(fields[1])
-        confidence = float(fields[3])
+        start, duration, confidence = (float(fields[i]) for i in (0, 1, 3))
     except ValueError as e:
-        raise DataError(
-            f"{where}: {e}: start, duration (seconds) and confidence are numbers"
+        raise ValueError(
+            f"{e}: start, duration (seconds) and confidence are numbers"
         ) from None
     if not (0 <= start < np.inf and 0 <= duration < np.inf):
-        raise DataError(
-            f"{where}: start {start} and duration {duration} must be seconds, from 0"
+        raise ValueError(
+            f"start {start} and duration {duration} must be seconds, from 0"
         )
-    if not 0 <= confidence <= 1:
-        raise DataError(f"{where}: confidence {confidence} is not within [0, 1]")
-    return Word(start, duration, fields[2], confidence)
+    if not -ROUNDING <= confidence <= 1 + ROUNDING:
+        raise ValueError(f"confidence {confidence} is not within [0, 1]")
+    if fields[2].lower() in SILENCE or NO_SPEECH.intersection(fields[4:5]):
+        return None
+    return Word(start, duration, fields[2], min(1.0, max(0.0, confidence)))
 
 
-def read_ctm(path: str | Path) -> dict[str, list[Word]]:
+def first_alternatives(lines: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """Numbers and columns of a CTM's lines, without comments.
+
+    Of the alternatives in ``<ALT_BEGIN> ... <ALT> ... <ALT_END>`` only the first.
+
+    Raises:
+        ValueError: Alternatives do not end.
+    """
+    begin, is_other = 0, False
+    for number, line in enumerate(lines, 1):
+        fields = line.split()
+        if not fields or fields[0].startswith(";;"):
+            continue
+        mark = fields[-1].upper() if "*" in fields[2:4] else ""
+        if mark == "<ALT_BEGIN>" and not begin:
+            begin = number
+        elif mark == "<ALT>" and begin:
+            is_other = True
+        elif mark == "<ALT_END>" and begin:
+            begin, is_other = 0, False
+        elif not is_other:
+            yield number, fields
+    if begin:
+        raise ValueError(f"{begin}: <ALT_BEGIN> without <ALT_END>")
+
+
+def read_ctm(path: str | Path, channel: str | None = None) -> dict[str, list[Word]]:
     """Read `<utt> <channel> <start> <duration> <word> <confidence>` lines.
 
-    ``;;`` starts a comment line.
+    As NIST, Kaldi and NeMo write them: comments (``;;``), alternatives (the first
+    counts), two more columns, a byte order mark; silence is no word.
+
+    Args:
+        path: The file.
+        channel: The only one to read; an utterance with several is an error if None.
 
     Returns:
         Utterance -> its words by their start.
 
     Raises:
-        DataError: A line is not as it must be, or the file is missing or has no word.
+        DataError: Lines are not as they must be, or the file is missing or has no word.
     """
     words: dict[str, list[Word]] = {}
+    channels: dict[str, str] = {}
+    errors: list[str] = []
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        rows = list(first_alternatives(lines))
     except (FileNotFoundError, UnicodeDecodeError) as e:
         raise DataError(f"{path}: no CTM file in UTF-8: {e}") from e
-    for number, line in enumerate(lines, 1):
-        fields = line.split()
-        if fields and not line.startswith(";;"):
-            word = parse_word(fields[2:], f"{path}:{number}")
-            words.setdefault(fields[0], []).append(word)
+    except ValueError as e:
+        raise DataError(f"{path}:{e}") from e
+    for number, fields in rows:
+        utt_id, *rest = fields
+        if channel is not None and rest[:1] != [channel]:
+            continue
+        try:
+            word = parse_word(rest[1:])
+            if channels.setdefault(utt_id, rest[0]) != rest[0]:
+                raise ValueError(
+                    f"{utt_id} has the channels {channels[utt_id]} and {rest[0]}: "
+                    "name one (channel=...), or an utterance a channel"
+                )
+        except ValueError as e:
+            errors.append(f"{path}:{number}: {e}")
+            continue
+        if word is not None:
+            words.setdefault(utt_id, []).append(word)
+    if errors:
+        more = f"\n  ... and {len(errors) - 10} more" if len(errors) > 10 else ""
+        raise DataError("\n  ".join(errors[:10]) + more)
     if not words:
-        raise DataError(f"{path}: no words in it")
+        of = "" if channel is None else f" of channel {channel}"
+        raise DataError(f"{path}: no words{of} in it")
     return {utt_id: sorted(found) for utt_id, found in words.items()}
 
 
@@ -94,6 +159,7 @@ class CTMScorer(Scorer):
         gap: Confidence where there is no word.
         frame_shift: Distance between frames in seconds.
         fs: Sampling rate of the audio in Hz.
+        channel: The only one of the file to read, such as ``A``.
 
     Raises:
         DataError: See :func:`read_ctm`.
@@ -108,6 +174,7 @@ class CTMScorer(Scorer):
         gap: float = 0.0,
         frame_shift: float = 0.01,
         fs: int = 16000,
+        channel: str | None = None,
     ):
         stride = round(frame_shift * fs)
         if not 0 <= gap <= 1:
@@ -115,7 +182,7 @@ class CTMScorer(Scorer):
         if stride < 1:
             raise ValueError(f"frame_shift={frame_shift} s is less than a sample")
         self.file = file
-        self.words = read_ctm(file)
+        self.words = read_ctm(file, None if channel is None else str(channel))
         self.gap = gap
         self.grid = FrameGrid(fs=fs, offset=stride / 2, stride=stride)
         content = Path(file).read_bytes()
@@ -155,12 +222,18 @@ class CTMScorer(Scorer):
         seconds = centres / self.grid.fs
         confidence = np.full(len(centres), self.gap, dtype=np.float32)
         for word in self.words.get(utt_id, []):
-            if word.start * self.grid.fs > num_samples:
-                raise DataError(
+            late = word.start - num_samples / self.grid.fs
+            if late > 0:
+                message = (
                     f"{self.file}: {utt_id}: {word.word!r} starts at {word.start} s, "
-                    f"but the audio ends at {num_samples / self.grid.fs:.2f} s: times "
-                    "must be those within the utterance"
+                    f"but the audio ends at {num_samples / self.grid.fs:.2f} s"
                 )
+                if late > END_SLACK:
+                    raise DataError(
+                        f"{message}: times must be those within the utterance"
+                    )
+                logging.warning(f"{message}: left out")
+                continue
             begin, end = np.searchsorted(
                 seconds, [word.start, word.start + word.duration]
             )

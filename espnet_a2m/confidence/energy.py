@@ -12,6 +12,8 @@ from espnet_a2m.core.frames import FrameGrid, padding_mask
 
 #: Power below which a frame is digital silence: -120 dB of full scale
 FLOOR = 1e-12
+#: Level in dB of full scale of frames without any confidence: the last of 16 bits
+SILENCE_DB = -90.0
 
 
 def frame_level(
@@ -26,21 +28,24 @@ def frame_level(
         num_frames: T.
 
     Returns:
-        (B, T) level in dB of full scale, at least -120, and (B, T) whether the
-        window holds any sample.
+        (B, T) level in dB of full scale, at least -120, and without the window's mean,
+        for a constant is no sound; and (B, T) whether the window holds any sample.
     """
-    power = speech.float().square()
-    power = power * ~padding_mask(speech_lengths, speech.size(1))
+    inside = ~padding_mask(speech_lengths, speech.size(1))
     # windows follow each other without gap or overlap: cut them off the waveform
     begin = math.floor(grid.offset - grid.stride / 2)
     end = begin + num_frames * grid.stride
-    power = torch.nn.functional.pad(power, (-begin, end - speech.size(1)))
-    total = power.unflatten(1, (num_frames, grid.stride)).sum(-1)
-    edges = begin + grid.stride * torch.arange(num_frames + 1, device=speech.device)
-    inside = torch.minimum(edges.clamp(min=0), speech_lengths[:, None])
-    count = inside.diff(dim=1)
-    mean = total / count.clamp(min=1)
-    return 10 * mean.clamp(min=FLOOR).log10(), count > 0
+
+    def windows(samples: torch.Tensor) -> torch.Tensor:
+        padded = torch.nn.functional.pad(samples, (-begin, end - speech.size(1)))
+        return padded.unflatten(1, (num_frames, grid.stride))
+
+    samples, inside = windows(speech.float().where(inside, 0.0)), windows(inside)
+    count = inside.sum(-1)
+    mean = samples.sum(-1) / count.clamp(min=1)
+    sound = (samples - mean[..., None]) * inside
+    power = sound.square().sum(-1) / count.clamp(min=1)
+    return 10 * power.clamp(min=FLOOR).log10(), count > 0
 
 
 def energy_confidence(
@@ -51,6 +56,8 @@ def energy_confidence(
     range_db: float = 30.0,
 ) -> torch.Tensor:
     """A label-free baseline for eq. 2: 1 for the utterance's loudest frame.
+
+    Silence has 0: at ``SILENCE_DB``, however quiet the rest of the utterance is.
 
     Args:
         speech: (B, N) samples in [-1, 1]; anything beyond the lengths.
@@ -70,6 +77,7 @@ def energy_confidence(
         raise ValueError(f"range_db={range_db}: must be above 0 dB")
     level, has_audio = frame_level(speech, speech_lengths, grid, num_frames)
     loudest = level.masked_fill(~has_audio, -torch.inf).amax(1, keepdim=True)
+    loudest = loudest.clamp(min=SILENCE_DB + range_db)
     confidence = 1 + (level - loudest) / range_db
     return confidence.clamp(0.0, 1.0).masked_fill(~has_audio, 0.0)
 

@@ -10,12 +10,15 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from espnet_a2m.core.errors import DataError
+from espnet_a2m.data import ffmpeg
 from espnet_a2m.data.archives import is_archive_entry, open_regular, read_audio_bytes
+from espnet_a2m.data.containers import Claim, mp3_samples, ogg_is_complete, read_claim
 
-UNKNOWN_BYTES = 0x7FFF0000  # sizes from here on stand for "not known" (sox, ffmpeg)
 RATES = range(1000, 768_001)  # Hz; others are of a damaged header
 BLOCK = 1 << 22  # samples; what a header promises is not allocated at once
 LOUDEST = 10.0  # float samples beyond this were surely not scaled to [-1, 1]
+UNEXPLAINED = 0.1  # seconds of data, such as tags, that a header need not explain
+MOST_FRAMES = 1 << 62  # beyond it, libsndfile does not know how many there are
 
 
 class AudioInfo(NamedTuple):
@@ -33,24 +36,11 @@ class AudioInfo(NamedTuple):
         return self.frames / self.rate
 
 
-def _claimed_wav_bytes(stream: BinaryIO) -> int | None:
-    """Where a RIFF file's sample data should end, in bytes, if its header says so."""
-    if stream.read(4) != b"RIFF" or stream.read(8)[4:] != b"WAVE":
-        return None
-    while len(head := stream.read(8)) == 8:
-        size = int.from_bytes(head[4:], "little")
-        if head[:4] == b"data":
-            # Programs that write to a pipe leave 0 or about the largest number there.
-            unknown = size == 0 or size >= UNKNOWN_BYTES
-            return None if unknown else stream.tell() + size
-        if size >= UNKNOWN_BYTES:
-            return None
-        stream.seek(size + size % 2, os.SEEK_CUR)
-    return None
-
-
 class Recording:
     """An audio file opened once, of which parts are read.
+
+    libsndfile reads what it can tell the length of; FFmpeg decodes the rest to a
+    temporary file.
 
     Args:
         path: the file, or "<file>:<offset>" in a Kaldi archive; never a command.
@@ -60,33 +50,17 @@ class Recording:
     """
 
     def __init__(self, path: str, channel: int | None = None) -> None:
-        import soundfile
-
         self.path = path
         self.channel = channel
         try:
             if is_archive_entry(path):
-                stream: BinaryIO = io.BytesIO(read_audio_bytes(path))
+                self._file = self._open(io.BytesIO(read_audio_bytes(path)))
             else:
-                stream = open_regular(path)
-            end = _claimed_wav_bytes(stream)
-            size = stream.seek(0, os.SEEK_END)
-            if size == 0:
-                raise self.error("the file has no bytes")
-            if size < (end or 0):
-                raise self.error(f"truncated: {size} bytes, its header promises {end}")
-            in_memory = isinstance(stream, io.BytesIO)
-            stream.seek(0)
-            self._file: Any = soundfile.SoundFile(stream if in_memory else path)
-            if not in_memory:
-                stream.close()
+                with open_regular(path) as stream:
+                    self._file = self._open(stream)
         except OSError as error:
             reason = error.strerror or str(error)
             raise self.error(f"cannot be opened ({reason})") from None
-        except soundfile.LibsndfileError as error:
-            raise self.error(
-                f"cannot be read as audio ({error.error_string})"
-            ) from None
         self._check_header()
 
     def error(
@@ -94,6 +68,65 @@ class Recording:
     ) -> DataError:
         """What to raise for a problem with the file."""
         return DataError(f"{self.path}: {problem}; {fix}")
+
+    def _open(self, stream: BinaryIO) -> Any:
+        import soundfile
+
+        if stream.seek(0, os.SEEK_END) == 0:
+            raise self.error("the file has no bytes")
+        claim = read_claim(stream)
+        if claim and claim.size < claim.end:
+            raise self.error(
+                f"truncated: {claim.size} bytes, its header promises {claim.end}"
+            )
+        source: Any = stream
+        stream.seek(0)
+        if not isinstance(stream, io.BytesIO):
+            # without its name, by which libsndfile would look at the files beside it
+            with open_regular(self.path) as again:
+                source = os.dup(again.fileno())
+        try:
+            file = soundfile.SoundFile(source)
+            if self._is_readable(file, stream, claim):
+                return file
+            file.close()
+            reason = ""
+        except soundfile.LibsndfileError as error:
+            reason = f"cannot be read as audio ({error.error_string}); by FFmpeg: "
+        try:
+            return ffmpeg.decode(stream)
+        except DataError as error:
+            raise self.error(f"{reason}{error}") from None
+
+    def _is_readable(self, file: Any, stream: BinaryIO, claim: Claim | None) -> bool:
+        """Whether libsndfile knows how long a file is, and can seek in it."""
+        if not file.seekable() or not 0 < file.frames < MOST_FRAMES:
+            return False
+        length = file.frames / file.samplerate
+        if claim:
+            stream.seek(claim.rest)
+            seconds = length * (claim.size - claim.rest) / claim.samples
+            if seconds > UNEXPLAINED and any(stream.read(1 << 20)):
+                raise self.error(
+                    f"{seconds:.1f} s lie behind the end that its header tells",
+                    "if they are audio, keep them by `ffmpeg -ignore_length 1 -i "
+                    "in.wav out.wav`; if not, cut them off",
+                )
+        if file.format == "OGG" and not ogg_is_complete(stream):
+            raise self.error(
+                "truncated: its last page does not end the stream",
+                "replace it; if nothing is missing, `ffmpeg -i in.ogg -c copy out.ogg`",
+            )
+        if file.format not in ("OGG", "MP3"):
+            return True
+        if file.format == "MP3":
+            length = (mp3_samples(stream) or 0) / file.samplerate
+        coded = ffmpeg.coded_seconds(stream)
+        if coded < length - ffmpeg.DELAY:
+            raise self.error(
+                f"truncated: {coded:.2f} s, its header promises {length:.2f} s"
+            )
+        return coded < length + ffmpeg.DELAY
 
     def _check_header(self) -> None:
         channels, rate = self._file.channels, self._file.samplerate
@@ -106,8 +139,6 @@ class Recording:
         if self.channel is not None and self.channel >= channels:
             problem = f"has no channel {self.channel} (from 0) but {channels}"
             raise self.error(problem, "correct `segments`")
-        if self._file.frames < 1:
-            raise self.error("zero-length: no samples in it")
         if rate not in RATES:
             raise self.error(f"damaged header: a sampling rate of {rate} Hz")
 
@@ -132,7 +163,8 @@ class Recording:
 
         parts = [np.zeros(0, dtype)]
         try:
-            self._file.seek(start)
+            if self._file.tell() != start:
+                self._file.seek(start)
             for first in range(start, stop, BLOCK):
                 frames = min(BLOCK, stop - first)
                 block = self._file.read(frames, dtype=dtype, always_2d=True)
@@ -182,11 +214,15 @@ def convert(samples: np.ndarray, rate: int, fs: int, speed: float = 1.0) -> np.n
 
 
 def to_pcm16(samples: np.ndarray) -> np.ndarray:
-    """Round float samples in [-1, 1] to int16, clipping; int16 is left as it is."""
+    """Round float samples to int16; int16 is left as it is.
+
+    What goes beyond [-1, 1] is scaled down to it rather than clipped.
+    """
     if samples.dtype == np.int16:
         return samples
-    scaled = np.rint(samples.astype(np.float64) * 32768)
-    return np.clip(scaled, -32768, 32767).astype(np.int16)
+    loudest = max(1.0, float(np.abs(samples).max(initial=0.0)))
+    scaled = np.rint(samples.astype(np.float64) / loudest * 32768)
+    return np.minimum(scaled, 32767).astype(np.int16)
 
 
 def read_audio(utt_id: str, source: str, fs: int) -> np.ndarray:

@@ -139,6 +139,7 @@ def test_energy_equals_a_loop(grid, short_utterances):
         soundfile.read(path, dtype="float32")[0] for _, path, _ in short_utterances[:3]
     ]
     audio.append(np.zeros(5000, np.float32))
+    audio.append(np.full(5000, 0.3, np.float32))  # a constant is no sound either
     audio.append(audio[0][7000:20001])  # a crop is an utterance of its own
     lengths = torch.tensor([len(a) for a in audio])
     speech = torch.full((len(audio), int(lengths.max())), 9.0)  # padding is not read
@@ -153,13 +154,14 @@ def test_energy_equals_a_loop(grid, short_utterances):
             centre = grid.offset + t * grid.stride
             begin = max(0, int(np.floor(centre - grid.stride / 2)))
             window = samples[begin : int(centre + grid.stride / 2)]
-            power = np.mean(window.astype(np.float64) ** 2) if len(window) else 0
+            power = np.var(window.astype(np.float64)) if len(window) else 0
             assert bool(has_audio[row, t]) == bool(len(window))
             levels.append(10 * np.log10(max(power, 1e-12)))
         np.testing.assert_allclose(level[row], levels, atol=1e-3)
-        want = np.clip(1 + (np.array(levels) - max(levels)) / 30, 0, 1)
+        loudest = max(*levels, -60)  # so that what is at -90 dB has no confidence
+        want = np.clip(1 + (np.array(levels) - loudest) / 30, 0, 1)
         want[~has_audio[row].numpy()] = 0
         np.testing.assert_allclose(got[row], want, atol=1e-4)
-        assert got[row].max() == 1.0
+        assert got[row].max() == (1.0 if max(levels) > -60 else 0.0)
     with pytest.raises(ValueError, match="range_db"):
         energy_confidence(speech, lengths, grid, num_frames, range_db=0)
