@@ -92,7 +92,7 @@ class Recording:
             file.close()
             reason = ""
         except soundfile.LibsndfileError as error:
-            reason = f"cannot be read as audio ({error.error_string}); by FFmpeg: "
+            reason = f"cannot be read as audio ({error.error_string}), "
         try:
             return ffmpeg.decode(stream)
         except DataError as error:

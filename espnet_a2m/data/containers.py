@@ -99,7 +99,7 @@ def _claim_of_chunks(stream: BinaryIO, layout: Layout, size: int) -> Claim | Non
             break
         if name == b"ds64":  # sizes of 64 bits, RF64
             long_samples = int.from_bytes(stream.read(16)[8:], "little")
-        length -= (begin - at) * layout.counts_header
+        length = max(0, length - (begin - at) * layout.counts_header)
         if name == layout.samples and not end:
             if length == 0xFFFFFFFF and long_samples:
                 length = long_samples

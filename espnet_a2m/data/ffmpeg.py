@@ -32,7 +32,8 @@ def _first_track(stream: BinaryIO) -> Iterator[tuple[Any, Any]]:
                 raise DataError("there is no audio in it")
             yield container, container.streams.audio[0]
     except (av.FFmpegError, ValueError) as error:
-        raise DataError(getattr(error, "strerror", None) or str(error)) from None
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"cannot be decoded ({reason})") from None
 
 
 def coded_seconds(stream: BinaryIO) -> float:
@@ -53,25 +54,24 @@ def decode(stream: BinaryIO) -> Any:
     copy: Any = None
     with _first_track(stream) as (container, track):
         as_float = av.AudioResampler(format="flt")
-        promised = track.duration or 0
         for frame in container.decode(track):
             if copy is None:
                 rate, channels = frame.sample_rate, frame.layout.nb_channels
-                copy = soundfile.SoundFile(
-                    tempfile.TemporaryFile(),  # noqa: SIM115  # closed with the copy
-                    *("w+", rate, channels, "FLOAT"),
-                    format="W64",
-                )
+                with tempfile.TemporaryFile() as file:
+                    copy = soundfile.SoundFile(
+                        os.dup(file.fileno()),
+                        *("w+", rate, channels, "FLOAT"),
+                        format="W64",
+                    )
             for block in as_float.resample(frame):
                 copy.write(block.to_ndarray().reshape(-1, channels))
         if copy is None:
             raise DataError("zero-length: no samples in it")
-        promised = float(promised * track.time_base)
+        seconds, promised = copy.frames / rate, (container.duration or 0) / av.time_base
         knows = container.format.name.startswith(KNOW_LENGTH)
-        if knows and copy.frames / rate < promised - DELAY:
+        if knows and seconds < promised - DELAY:
             raise DataError(
-                f"truncated: {copy.frames / rate:.2f} s, its header promises "
-                f"{promised:.2f} s"
+                f"truncated: {seconds:.2f} s, its header promises {promised:.2f} s"
             )
     copy.seek(0, os.SEEK_SET)
     return copy
