@@ -12,7 +12,7 @@ from espnet2.asr.ctc import CTC
 from espnet2.tasks.asr import ASRTask
 
 from espnet_a2m.compat import packed, zoo
-from espnet_a2m.compat.batch_invariant import encode, obstacle
+from espnet_a2m.compat.batch_invariant import ENCODERS, encode, obstacle
 from espnet_a2m.compat.encoder_hooks import input_convs
 from espnet_a2m.compat.frontend_grid import frontend_grid
 from espnet_a2m.compat.load import load_trained_model
@@ -20,6 +20,9 @@ from espnet_a2m.confidence.ctc import CTCScorer
 from espnet_a2m.core.config import load_config
 from espnet_a2m.core.errors import UserError
 from espnet_a2m.core.frames import FrameGrid
+
+#: Bytes that a score of attention with relative positions takes, measured at the peak
+SCORE_BYTES = 24
 
 
 def find_model(
@@ -124,6 +127,13 @@ class ESPnetScorer(CTCScorer):
                 model_file,
                 reason,
             )
+
+    def bytes_needed(self, num_samples: int) -> int:
+        """See the base: attention's scores of all frames for all frames."""
+        if type(self.model.encoder).__name__ not in ENCODERS:
+            return 0
+        heads = (getattr(layer, "h", 0) for layer in self.model.encoder.modules())
+        return SCORE_BYTES * max(heads) * self.grid.num_frames(num_samples) ** 2
 
     @torch.no_grad()
     def logits(

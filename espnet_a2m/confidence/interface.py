@@ -64,6 +64,10 @@ class Scorer(ABC):
             `Scores`, or a tuple of its first two.
         """
 
+    def bytes_needed(self, num_samples: int) -> int:
+        """About what memory an utterance takes; 0: little more than its audio."""
+        return 0
+
     def prepare(self, utt_ids: Collection[str]) -> None:  # noqa: B027  # optional
         """Called with all utterances of a set before the first batch of it.
 

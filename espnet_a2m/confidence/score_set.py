@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import resource
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from espnet_a2m.confidence.interface import Scorer, Scores
-from espnet_a2m.core.errors import DataError, UserError
+from espnet_a2m.core.errors import DataError, Preview, UserError
 from espnet_a2m.data.audio import read_audio
 from espnet_a2m.data.shards import (
     CONFIDENCES,
@@ -20,10 +21,39 @@ from espnet_a2m.data.shards import (
     ShardedSet,
     write_arrays,
 )
-from espnet_a2m.data.tables import Keys
+from espnet_a2m.data.tables import Keys, iter_scp
 
 #: Kaldi's one byte per value for values in [0, 1]
 COMPRESSION_METHOD = 7
+
+
+def free_memory(device: str) -> int:
+    """Bytes that this process may still take."""
+    if device != "cpu":
+        return torch.cuda.mem_get_info()[0]
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    values = {line.split(":")[0]: int(line.split()[1]) << 10 for line in lines}
+    free = values["MemAvailable"]
+    return free if limit == resource.RLIM_INFINITY else min(free, limit)
+
+
+def refuse_too_long(
+    scorer: Scorer, lengths: Iterable[tuple[str, int]], device: str
+) -> None:
+    """Raise DataError where utterances, of so many samples, do not fit in memory."""
+    free = free_memory(device)
+    long = Preview(10)
+    for utt_id, samples in lengths:
+        if (needed := scorer.bytes_needed(samples)) > free:
+            seconds = samples / scorer.grid.fs
+            long.add(f"{utt_id} ({seconds:.0f} s: {needed / 1e9:.0f} GB)")
+    if long.count:
+        raise DataError(
+            f"{long.count} utterances are too long for the scorer, of whose memory "
+            f"{free / 1e9:.0f} GB are free: {long}: cut them (`segments`), or leave "
+            "them out (--max_wav_duration, filter_lengths)"
+        )
 
 
 def batches(
@@ -131,6 +161,8 @@ def score_set(
     ) -> None:
         arrays = {}
         for batch in batches(chunk.audio, fs, batch_seconds):
+            samples_of = ((utt_id, len(speech)) for utt_id, speech in batch.items())
+            refuse_too_long(scorer, samples_of, device)
             scored = confidences_of(scorer, batch, device)
             for utt_id, (confidence, s_u) in scored.items():
                 samples = len(batch[utt_id])
@@ -145,6 +177,9 @@ def score_set(
         write_arrays(stem, arrays, COMPRESSION_METHOD)
 
     scorer.prepare(Keys(data / "wav.scp"))
+    if (data / "utt2num_samples").exists():
+        lengths = iter_scp(data / "utt2num_samples")
+        refuse_too_long(scorer, ((utt, int(n)) for utt, n in lengths), device)
     described = {"description": scorer.description, "grid": vars(scorer.grid)}
     scores = ShardedSet(data, output, CONFIDENCES, {**metadata, **described})
     scores.write_shard(write_chunk, shard, fs)

@@ -189,8 +189,6 @@ def test_ctm_that_does_not_belong_is_refused(tmp_path, audio):
     scorer = CTMScorer(str(path))
     with pytest.raises(UserError, match="not the recording"):
         scorer.prepare(list(audio))
-    with pytest.raises(DataError, match="'one' starts at 0.1 s"):
-        scorer.score(torch.zeros(1, 800), torch.tensor([800]), ["b"])
     with pytest.raises(UserError, match="uncropped utterances only"):
         OnlineScorer(scorer="ctm", file=str(path))
 

@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
+
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.data.audio import Recording, to_pcm16
 

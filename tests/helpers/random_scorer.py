@@ -10,7 +10,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 
 def write_scorer(directory, encoder="conformer", input_layer="conv2d", **conf):
-    """A random ESPnet CTC model whose posteriors are neither flat nor certain."""
+    """A random ESPnet CTC model whose posteriors are neither flat nor certain.
+
+    `encoder_conf`, where given, is all that the encoder gets.
+    """
     from espnet2.tasks.asr import ASRTask
 
     torch.manual_seed(0)
@@ -18,10 +21,13 @@ def write_scorer(directory, encoder="conformer", input_layer="conv2d", **conf):
     normalize_conf = conf.pop("normalize_conf", {"norm_vars": True})
     frontend_conf = {"win_length": 400, "hop_length": 160}
     frontend_conf.update(conf.pop("frontend_conf", {}))
+    complete_conf = conf.pop("encoder_conf", None)
     encoder_conf = {"output_size": 32, "attention_heads": 2, "num_blocks": 2}
     if encoder != "branchformer":
         encoder_conf["linear_units"] = 64
     encoder_conf.update(input_layer=input_layer, **conf)
+    if complete_conf is not None:
+        encoder_conf = complete_conf
     config = directory / "config.yaml"
     options = ASRTask.get_default_config() | {
         "token_list": ["<blank>", "<unk>", *"abcdefgh", "<sos/eos>"],
