@@ -26,6 +26,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--pretrained", help="config.yaml of a model that is pre-trained already"
     )
+    parser.add_argument("--fs", type=int, help="Sampling rate of the audio in Hz")
     parser.add_argument("--label_tag", default="")
     parser.add_argument(
         "--num_clusters", type=int, help="Of labels that are still to be written"
@@ -45,6 +46,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
         if config := getattr(args, f"{name}_config"):
             words = getattr(args, f"{name}_args")
             options[name] = check.read_options(config, task, words, f"{name}_args")
+            if task != "decode" and args.fs:
+                check.check_rate(options[name], args.fs)
     ssl, asr = options.get("ssl"), options.get("asr")
     if ssl:
         check.check_labels(ssl, args.label_tag, args.num_clusters)

@@ -11,16 +11,19 @@ from espnet_a2m.core.errors import main_guard
 @main_guard
 def main(cmd: Sequence[str] | None = None) -> None:
     """Train, or collect statistics with ``--collect_stats true``."""
-    from espnet_a2m.data.streams import check_streams, splits
-    from espnet_a2m.training.task import A2MTask
+    from espnet_a2m.data.streams import check_rate, check_streams, splits
+    from espnet_a2m.training.task import A2MTask, sampling_rate
 
     args = A2MTask.get_parser().parse_args(cmd)
     # of the processes that torchrun starts on a machine, the first one checks
     if os.environ.get("LOCAL_RANK", "0") == "0":
         train = args.train_data_path_and_name_and_type
-        for streams in splits(train) if args.multiple_iterator else [train]:
+        sets = list(splits(train)) if args.multiple_iterator else [train]
+        for streams in [*sets, args.valid_data_path_and_name_and_type]:
             check_streams(streams)
-        check_streams(args.valid_data_path_and_name_and_type)
+            for path, name, kind in streams:
+                if name == "speech" and kind == "sound":
+                    check_rate(path, sampling_rate(args))
     A2MTask.main(args=args)
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from espnet_a2m.core.errors import DataError
+from espnet_a2m.core.errors import DataError, Preview
+from espnet_a2m.core.files import with_filename
 from espnet_a2m.data.archives import checked_entries
+from espnet_a2m.data.audio import audio_info
 from espnet_a2m.data.datadir import iter_audio
 from espnet_a2m.data.tables import iter_scp, join_utterances
 
 Stream = tuple[str, str, str]
+MOST_OPENED = 1000  # files
 
 
 def splits(streams: Iterable[Stream]) -> Iterator[list[Stream]]:
@@ -34,6 +39,31 @@ def splits(streams: Iterable[Stream]) -> Iterator[list[Stream]]:
         )
     for number in range(max(counts, default=0)):
         yield [(f"{path}/split.{number}", name, kind) for path, name, kind in streams]
+
+
+def check_rate(wav_scp: str, fs: int) -> None:
+    """Refuse a set of another sampling rate than ``fs`` Hz, before it is trained on.
+
+    ESPnet reads the samples and forgets their rate. Of a large set about `MOST_OPENED`
+    files are opened, evenly spread.
+
+    Raises:
+        DataError: Files of another rate, or that cannot be read.
+    """
+    with with_filename(wav_scp), open(wav_scp, "rb") as stream:
+        size, line = os.fstat(stream.fileno()).st_size, len(stream.readline())
+    step = max(1, size // (max(1, line) * MOST_OPENED))
+    wrong, opened = Preview(), 0
+    for utt_id, source in itertools.islice(iter_audio(wav_scp), 0, None, step):
+        opened += 1
+        if (rate := audio_info(source).rate) != fs:
+            wrong.add(f"utterance {utt_id} ({rate} Hz)")
+    if wrong.count:
+        raise DataError(
+            f"{wav_scp}: {wrong.count} of {opened} files have another sampling rate "
+            f"than frontend_conf.fs, {fs} Hz: {wrong}: format the audio with --fs {fs} "
+            "(bin.data format_wav)"
+        )
 
 
 def check_streams(streams: Iterable[Stream]) -> None:

@@ -112,6 +112,21 @@ def check_same_encoder(ssl: Options, asr: Options) -> None:
             )
 
 
+def check_rate(options: Options, fs: int) -> None:
+    """Refuse a front end for another sampling rate than that of the formatted audio.
+
+    Raises:
+        ConfigError: Names the option.
+    """
+    name, conf = _module(options, "frontend")
+    if conf.get("fs", fs) != fs:
+        raise ConfigError(
+            f"{options.where}: frontend_conf.fs is {conf['fs']} (of {name}), but the "
+            f"audio is formatted at --fs {fs}: give both the same, and with another "
+            "rate other n_fft, win_length and hop_length, too"
+        )
+
+
 def check_labels(ssl: Options, label_tag: str, num_clusters: int | None) -> None:
     """Refuse objectives on labels without labels, or on another number of classes.
 

@@ -16,6 +16,7 @@ import soundfile
 
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.data.audio import Recording, to_pcm16
+from espnet_a2m.data.streams import check_rate
 
 pytestmark = pytest.mark.unit
 
@@ -212,6 +213,19 @@ def test_the_files_beside_it_are_left_alone(tmp_path, speech):
     soundfile.write(path, speech, FS, "MPEG_LAYER_III", format="MP3")
     shutil.copy(__file__, tmp_path / "._a.mp3")  # as macOS leaves there, no audio
     assert len(read(path)) == len(speech)
+
+
+def test_another_sampling_rate_is_found_before_training(tmp_path, speech):
+    for rate in (FS, 44100):
+        soundfile.write(tmp_path / f"{rate}.wav", speech, rate)
+    table = tmp_path / "wav.scp"
+    table.write_text(f"a {tmp_path}/{FS}.wav\nb {tmp_path}/44100.wav\n")
+    with pytest.raises(DataError, match=r"wav.scp: 1 of 2 .* b \(44100 Hz\)"):
+        check_rate(str(table), FS)
+    with pytest.raises(DataError, match=r"1 of 2 .* 44100 Hz: utterance a"):
+        check_rate(str(table), 44100)
+    table.write_text("".join(f"u{i:05} {tmp_path}/{FS}.wav\n" for i in range(5000)))
+    check_rate(str(table), FS)
 
 
 def test_loud_audio_is_scaled_not_clipped(speech):

@@ -24,6 +24,15 @@ def check(*options: str) -> None:
     main([str(option) for option in options])
 
 
+@pytest.mark.parametrize("option", [SSL, ASR, ASR.replace("asr", "scorer", 1)])
+def test_another_sampling_rate_is_refused(option, capsys):
+    check("--fs=16000", option)
+    with pytest.raises(SystemExit):
+        check("--fs=8000", option)
+    shown = capsys.readouterr().err
+    assert "frontend_conf.fs is 16000" in shown and "at --fs 8000" in shown
+
+
 @pytest.mark.parametrize("folder", ["tiny", "base", "paper"])
 def test_shipped_configurations_pass(folder, capsys):
     decode = {"ctc": CTC, "attention": "ctc_attention", "transducer": "transducer"}
