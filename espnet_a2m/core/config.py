@@ -29,6 +29,13 @@ def nearest(name: object, known: Iterable[object]) -> str:
     return f"did you mean {close[0]!r}?" if close else "choose of " + ", ".join(names)
 
 
+def check_choice(option: str, value: object, choices: Collection[object]) -> None:
+    """Refuse the value of an option that is none of its choices. Raises ConfigError."""
+    if value not in choices:
+        listed = ", ".join(map(str, choices))
+        raise ConfigError(f"{option}={value!r}: choose one of {listed}")
+
+
 def check_kwargs(
     cls: Any, kwargs: Mapping[str, Any], where: str, given: Collection[str] = ()
 ) -> None:

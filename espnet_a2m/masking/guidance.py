@@ -24,7 +24,7 @@ from typing import NamedTuple
 import torch
 
 from espnet_a2m.core.frames import padding_mask
-from espnet_a2m.core.registry import load_object
+from espnet_a2m.core.registry import find_part
 from espnet_a2m.masking.sampling import EPS, log_sampling_keys, sampling_keys
 from espnet_a2m.masking.schedule import Scalar
 
@@ -41,20 +41,22 @@ Orders = list[tuple[torch.Tensor, Scalar]]
 Guidance = Callable[[torch.Tensor, torch.Tensor, GuidanceOptions], Orders]
 
 
-def sample_by(confidence: torch.Tensor, options: GuidanceOptions) -> torch.Tensor:
-    """(B, S) priorities that draw starts by eq. 3.
+def log_weights(confidence: torch.Tensor, options: GuidanceOptions) -> torch.Tensor:
+    """Logarithms of what the probabilities of starts are proportional to (eq. 3).
 
-    Probabilities are proportional to ``s ** power``, or, with a temperature, to
-    ``exp(s ** power / temperature)``.
+    That is ``s ** power``, or, with a temperature, ``exp(s ** power / temperature)``.
     """
-    power, temperature = options.power, options.temperature
-    if temperature is not None:
-        log_weights = confidence.clamp(min=0.0) ** power / temperature
-    elif isinstance(power, torch.Tensor) or power != 1.0:
-        log_weights = power * confidence.clamp(min=EPS).log()
-    else:
+    if options.temperature is None:
+        return options.power * confidence.clamp(min=EPS).log()
+    return confidence.clamp(min=0.0) ** options.power / options.temperature
+
+
+def sample_by(confidence: torch.Tensor, options: GuidanceOptions) -> torch.Tensor:
+    """(B, S) priorities that draw starts by eq. 3, see `log_weights`."""
+    is_plain = not isinstance(options.power, torch.Tensor) and options.power == 1.0
+    if is_plain and options.temperature is None:
         return sampling_keys(confidence)
-    return log_sampling_keys(log_weights)
+    return log_sampling_keys(log_weights(confidence, options))
 
 
 def shuffle_starts(confidence: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -131,18 +133,11 @@ def guidance_function(name: str) -> Guidance:
         ValueError: There is none of this name.
     """
     where = f"masking_conf: guidance={name}"
-    if name in GUIDANCE:
-        return GUIDANCE[name]
     if name == "energy":
         raise ValueError(
             f"{where}: give the confidences of --scorer energy and `guidance: high`"
         )
-    if ":" not in name:
-        raise ValueError(
-            f"{where}: choose one of {', '.join(GUIDANCE)}, or your own as "
-            "package.module:function"
-        )
-    function = load_object(name, where)
+    function = find_part(name, GUIDANCE, where)
     if not callable(function):
         raise ValueError(f"{where}: it is no function")
     return function

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from espnet_a2m.core.config import ConfigError, check_choice
 from espnet_a2m.masking.guidance import (
     GuidanceOptions,
     Orders,
@@ -47,11 +48,6 @@ RANGES: dict[str, Range] = {
     "mask_channel_prob": ("in [0, 1)", lambda value: 0 <= value < 1),
     "noise_std": ("0 or above", lambda value: value >= 0),
 }
-
-
-def _require(ok: bool, problem: str) -> None:
-    if not ok:
-        raise ValueError(f"masking_conf: {problem}")
 
 
 class GuidedMasking(torch.nn.Module):
@@ -135,29 +131,26 @@ class GuidedMasking(torch.nn.Module):
             ("coverage", coverage, COVERAGE),
             ("replacement", replacement, REPLACEMENT),
         ):
-            hint = f"{name}={value!r}: choose one of " + ", ".join(choices)
-            _require(value in choices, hint)
-        _require(mask_length >= 1, f"mask_length={mask_length} is not 1 or above")
-        _require(min_masks >= 0, f"min_masks={min_masks} is negative")
-        self.options = AnnealedOptions(
-            "masking_conf",
-            dict(
-                mask_prob=mask_prob,
-                power=power,
-                temperature=temperature,
-                high_share=high_share,
-                mask_channel_prob=mask_channel_prob,
-                noise_std=noise_std,
-            ),
-            RANGES,
-            anneal,
-        )
+            check_choice(f"masking_conf: {name}", value, choices)
+        if mask_length < 1:
+            raise ConfigError(f"masking_conf: mask_length={mask_length} is below 1")
+        if min_masks < 0:
+            raise ConfigError(f"masking_conf: min_masks={min_masks} is negative")
+        constants = {
+            "mask_prob": mask_prob,
+            "power": power,
+            "temperature": temperature,
+            "high_share": high_share,
+            "mask_channel_prob": mask_channel_prob,
+            "noise_std": noise_std,
+        }
+        self.options = AnnealedOptions("masking_conf", constants, RANGES, anneal)
         self.masks_channels = self.options.maximum("mask_channel_prob") > 0
-        _require(
-            not self.masks_channels or 1 <= mask_channel_length <= size,
-            f"mask_channel_length={mask_channel_length} is not in [1, {size}], "
-            "the width of the encoder's input",
-        )
+        if self.masks_channels and not 1 <= mask_channel_length <= size:
+            raise ConfigError(
+                f"masking_conf: mask_channel_length={mask_channel_length} is not in "
+                f"[1, {size}], the width of the encoder's input"
+            )
         self.mask_length = mask_length
         self.guidance = guidance
         self.order_starts = guidance_function(guidance)
@@ -200,14 +193,8 @@ class GuidedMasking(torch.nn.Module):
         Raises:
             ValueError: ``confidence`` is missing.
         """
-        if confidence is None and self.needs_confidence:
-            raise ValueError(
-                f"masking_conf: guidance={self.guidance} needs confidences"
-            )
         mask_prob = self.options.at("mask_prob", updates)
-        count_starts = num_overhanging_starts if self.overhang else num_valid_starts
-        num_starts = count_starts(lengths, self.mask_length)
-        of_starts = self._start_confidence(confidence, lengths, num_starts, max_length)
+        of_starts, num_starts = self.start_confidence(confidence, lengths, max_length)
         orders = self._start_orders(of_starts, num_starts, updates)
         if self.coverage == "starts":
             room = num_starts if self.overhang else lengths
@@ -227,38 +214,48 @@ class GuidedMasking(torch.nn.Module):
         counts = num_frames_to_mask(lengths, mask_prob)
         return take_in_order(frame_orders, counts, masked, self.overhang)
 
-    def _start_confidence(
-        self,
-        confidence: torch.Tensor | None,
-        lengths: torch.Tensor,
-        num_starts: torch.Tensor,
-        max_length: int,
-    ) -> torch.Tensor:
-        """Confidences of the possible starts, which come first in each row.
+    def start_confidence(
+        self, confidence: torch.Tensor | None, lengths: torch.Tensor, max_length: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Confidences of the possible starts, and (B,) numbers of these.
 
-        (B, T + mask_length - 1) where spans overhang, else (B, T).
+        Arguments and errors are those of `draw`. The starts come first in the rows of
+        (B, T + mask_length - 1), or of (B, T) where spans may not overhang.
         """
+        count_starts = num_overhanging_starts if self.overhang else num_valid_starts
+        num_starts = count_starts(lengths, self.mask_length)
         overhang = self.mask_length - 1
-        if confidence is None or not self.needs_confidence:
+        if not self.needs_confidence:
             width = max_length + overhang * self.overhang
-            return torch.zeros(len(lengths), width, device=lengths.device)
+            zeros = torch.zeros(len(lengths), width, device=lengths.device)
+            return zeros, num_starts
+        if confidence is None:
+            raise ValueError(
+                f"masking_conf: guidance={self.guidance} needs confidences"
+            )
         of_starts = span_confidence(
             confidence.float(), lengths, self.mask_length, self.span_confidence
         )
         if not self.overhang:
             of_starts = of_starts[:, overhang:]
-        return rank_starts(of_starts, num_starts) if self.rank_confidence else of_starts
+        if self.rank_confidence:
+            of_starts = rank_starts(of_starts, num_starts)
+        return of_starts, num_starts
+
+    def guidance_options(self, updates: torch.Tensor) -> GuidanceOptions:
+        """What guidances are given after so many updates (0-dim)."""
+        at, is_off = self.options.at, self.options.is_off
+        temperature = None if is_off("temperature") else at("temperature", updates)
+        return GuidanceOptions(
+            at("power", updates), temperature, at("high_share", updates)
+        )
 
     def _start_orders(
         self, confidence: torch.Tensor, num_starts: torch.Tensor, updates: torch.Tensor
     ) -> Orders:
         """In which order spans start: priorities (B, T + M - 1) and shares."""
-        at, is_off = self.options.at, self.options.is_off
-        temperature = None if is_off("temperature") else at("temperature", updates)
-        options = GuidanceOptions(
-            at("power", updates), temperature, at("high_share", updates)
-        )
         orders = []
+        options = self.guidance_options(updates)
         for priorities, share in self.order_starts(confidence, num_starts, options):
             if priorities.shape != confidence.shape:
                 raise ValueError(
@@ -277,15 +274,13 @@ class GuidedMasking(torch.nn.Module):
         """Most frames that `draw` masks in an utterance of ``max_length`` frames."""
         mask_prob = self.options.maximum("mask_prob")
         length = torch.tensor(max_length)
-        spans = self.min_masks
-        count = 1
+        spans, count = self.min_masks, 1
         if self.coverage == "exact":
-            count = max(count, int(num_frames_to_mask(length, mask_prob)))
+            count = int(num_frames_to_mask(length, mask_prob))
         else:
             # the same float32 arithmetic as in `num_spans`
-            if self.overhang:
-                length = length + self.mask_length - 1
-            spans = max(spans, int(length * mask_prob / self.mask_length) + 1)
+            room = length + (self.mask_length - 1) * self.overhang
+            spans = max(spans, int(room * mask_prob / self.mask_length) + 1)
         return max(1, min(max_length, max(count, spans * self.mask_length)))
 
     def replace(
@@ -314,13 +309,11 @@ class GuidedMasking(torch.nn.Module):
 
         batch, _, width = embedded.shape
         lengths = mask.new_full((batch,), width, dtype=torch.long)
-        num_starts = num_valid_starts(lengths, self.mask_channel_length)
+        span = self.mask_channel_length
+        num_starts = num_valid_starts(lengths, span)
         share = self.options.at("mask_channel_prob", updates)
-        counts = num_spans(lengths, share, self.mask_channel_length)
+        counts = num_spans(lengths, share, span).minimum(num_starts)
         keys = sampling_keys(torch.ones(batch, width, device=mask.device))
-        priorities = add_overhang(
-            keep_first(keys, num_starts), self.mask_channel_length
-        )
-        starts = topk_mask(priorities, counts.minimum(num_starts))
-        channels = spans_to_mask(starts, self.mask_channel_length, lengths)
+        starts = topk_mask(add_overhang(keep_first(keys, num_starts), span), counts)
+        channels = spans_to_mask(starts, span, lengths)
         return masked.masked_fill(channels[:, None], 0.0)

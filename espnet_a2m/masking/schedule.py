@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -12,11 +13,12 @@ Scalar = float | torch.Tensor
 Range = tuple[str, Callable[[float], bool]]
 
 
-class LinearSchedule:
+class LinearSchedule(NamedTuple):
     """From ``start`` to ``end`` over ``updates`` updates, constant from there on."""
 
-    def __init__(self, start: float, end: float, updates: float):
-        self.start, self.end, self.updates = float(start), float(end), float(updates)
+    start: float
+    end: float
+    updates: float
 
     def __call__(self, updates: torch.Tensor) -> torch.Tensor:
         """Value, a 0-dim tensor on the device of ``updates`` (0-dim): no host sync."""
@@ -53,26 +55,23 @@ class AnnealedOptions:
                 raise ValueError(
                     f"{where}: anneal: {name!r} is none of {', '.join(ranges)}"
                 )
-            if (
-                not isinstance(given, Sequence)
-                or len(given) != 3
-                or not all(isinstance(number, (int, float)) for number in given)
-                or given[2] <= 0
-            ):
-                raise ValueError(
-                    f"{where}: anneal: {name}={given!r} is not [start, end, updates], "
-                    "three numbers with updates above 0"
-                )
-            self.schedules[name] = LinearSchedule(*given)
+            match given:
+                case [int() | float(), int() | float(), int() | float() as n] if n > 0:
+                    self.schedules[name] = LinearSchedule(*map(float, given))
+                case _:
+                    raise ValueError(
+                        f"{where}: anneal: {name}={given!r} is not [start, end, "
+                        "updates], three numbers with updates above 0"
+                    )
         for name, (wanted, fits) in ranges.items():
             for value in self._ends(name):
                 if not fits(value):
                     raise ValueError(f"{where}: {name}={value} is not {wanted}")
 
-    def _ends(self, name: str) -> list[float]:
+    def _ends(self, name: str) -> Sequence[float]:
         """All extreme values of an option; none if it is off."""
         if name in self.schedules:
-            return [self.schedules[name].start, self.schedules[name].end]
+            return self.schedules[name][:2]
         constant = self.constants[name]
         return [] if constant is None else [constant]
 
