@@ -24,9 +24,7 @@ UNIFORM_LIFT = 0.95, 1.05
 LESS_SPEECH = 0.005
 
 
-def auc(
-    positive: Sequence[float] | np.ndarray, negative: Sequence[float] | np.ndarray
-) -> float:
+def auc(positive: Sequence[float], negative: Sequence[float]) -> float:
     """Area under the ROC curve: P(positive > negative) + P(equal) / 2; NaN if empty."""
     from sklearn.metrics import roc_auc_score
 
@@ -69,41 +67,37 @@ def mean_of_equal(values: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     return (np.bincount(group, values) / np.bincount(group))[group]
 
 
-class Held:
-    """What the masks of one kind hold, summed over utterances and divided by draws."""
+def held_by(
+    probability: np.ndarray, is_speech: np.ndarray, confidence: np.ndarray
+) -> np.ndarray:
+    """What the masks of an utterance hold, as terms of the sums of `shares`.
 
-    def __init__(self) -> None:
-        self.masked, self.speech, self.confidence = 0.0, 0.0, 0.0
-        self.frames, self.starved = 0, 0
-        self.least, self.most = 0.0, 0.0
+    Args:
+        probability: (T,) shares of the draws that mask a frame.
+        is_speech: (T,) boolean.
+        confidence: (T,) frame confidences.
+    """
+    least, most = masked_by_confidence(
+        torch.from_numpy(mean_of_equal(probability, confidence))[None],
+        torch.from_numpy(confidence)[None],
+        torch.tensor([len(confidence)]),
+    )
+    masked = probability.sum(), probability @ is_speech, probability @ confidence
+    starved = (probability == 0).sum()
+    return np.array([len(probability), *masked, float(least), float(most), starved])
 
-    def add(
-        self, probability: np.ndarray, is_speech: np.ndarray, confidence: np.ndarray
-    ) -> None:
-        """Add an utterance: (T,) shares of the draws that mask a frame, and so on."""
-        self.frames += len(probability)
-        self.starved += int((probability == 0).sum())
-        self.masked += probability.sum()
-        self.speech += probability @ is_speech
-        self.confidence += probability @ confidence
-        least, most = masked_by_confidence(
-            torch.from_numpy(mean_of_equal(probability, confidence))[None],
-            torch.from_numpy(confidence)[None],
-            torch.tensor([len(confidence)]),
-        )
-        self.least += float(least)
-        self.most += float(most)
 
-    def report(self) -> dict[str, float]:
-        """See `mask_report`."""
-        masked, frames = max(self.masked, 1e-9), max(self.frames, 1)
-        return {
-            "masked_fraction": self.masked / frames,
-            "speech_share": self.speech / masked,
-            "confidence": self.confidence / masked,
-            "lift": self.most / max(self.least, 1e-9),
-            "starved": self.starved / frames,
-        }
+def shares(held: np.ndarray) -> dict[str, float]:
+    """See `mask_report`; of the sums of `held_by` over utterances."""
+    frames, masked, speech, confidence, least, most, starved = held.tolist()
+    frames, masked = max(frames, 1), max(masked, 1e-9)
+    return {
+        "masked_fraction": masked / frames,
+        "speech_share": speech / masked,
+        "confidence": confidence / masked,
+        "lift": most / max(least, 1e-9),
+        "starved": starved / frames,
+    }
 
 
 def mask_report(
@@ -133,7 +127,7 @@ def mask_report(
         tells speech, None without silence. ``start_divergence_nats``: the mean over
         utterances, None where the guidance draws starts by no known distribution.
     """
-    held = {kind: Held() for kind in ("all", "uniform", "guided")}
+    held = {kind: np.zeros(7) for kind in ("all", "uniform", "guided")}
     divergences, speech_confidence, other_confidence = [], [], []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -143,24 +137,22 @@ def mask_report(
                 continue
             confidence = frames.numpy()
             is_speech = speech_frames(speech, run.encoder_grid, len(frames))
-            speech_confidence.append(confidence[is_speech])
-            other_confidence.append(confidence[~is_speech])
-            held["all"].add(np.ones(len(frames)), is_speech, confidence)
+            speech_confidence += confidence[is_speech].tolist()
+            other_confidence += confidence[~is_speech].tolist()
+            held["all"] += held_by(np.ones(len(frames)), is_speech, confidence)
             for kind, masking in (("uniform", run.uniform), ("guided", run.guided)):
-                masks = run.draw(masking, frames, draws).double()
-                held[kind].add(masks.mean(0).numpy(), is_speech, confidence)
-            if (starts := run.start_distribution()) is not None:
+                masked = run.draw(masking, frames, draws).double().mean(0).numpy()
+                held[kind] += held_by(masked, is_speech, confidence)
+            if (starts := run.start_distribution(frames)) is not None:
                 divergences.append(start_divergence(starts))
-    area = math.nan
-    if speech_confidence:
-        area = auc(np.concatenate(speech_confidence), np.concatenate(other_confidence))
+    area = auc(speech_confidence, other_confidence)
     return {
         "utterances": len(utts),
         "draws": draws,
         "guidance": run.guided.guidance,
         "mask_prob": float(run.guided.options.at("mask_prob", ANNEALED)),
         "mask_length": run.guided.mask_length,
-        **{kind: of.report() for kind, of in held.items()},
+        **{kind: shares(sums) for kind, sums in held.items()},
         "auc_speech": None if math.isnan(area) else area,
         "start_divergence_nats": float(np.mean(divergences)) if divergences else None,
     }
