@@ -106,7 +106,7 @@ def frame_positions(
     source_lengths: torch.Tensor,
     speech_start: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Where the frames of one grid lie among those of another.
+    """(B, T') fractional indices of one grid's frames into another's, clipped to them.
 
     Args:
         source: Grid of the uncropped utterances.
@@ -114,9 +114,6 @@ def frame_positions(
         num_frames: T', frames of the target in the padded batch.
         source_lengths: (B,) numbers of the source's frames.
         speech_start: (B,) first sample of the audio inside the cropped utterance.
-
-    Returns:
-        (B, T') fractional indices into the source's frames, clipped to them.
     """
     frames = torch.arange(num_frames, device=source_lengths.device)
     centre = (target.offset + frames * target.stride).expand(len(source_lengths), -1)
