@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 
 from espnet_a2m.confidence.interface import Scorer
 from espnet_a2m.core.errors import DataError, UserError, preview
+from espnet_a2m.core.files import file_digest
 from espnet_a2m.core.frames import FrameGrid
 
 
@@ -25,48 +25,30 @@ class Word(NamedTuple):
     confidence: float
 
 
-def parse_word(fields: Sequence[str], where: str) -> Word:
+def parse_word(fields: Sequence[str]) -> Word:
     """One line's columns after utterance and channel.
 
-    Raises:
-        DataError: Names the column.
+    Raises ValueError: names the column.
     """
-    if len(fields) == 3:
-        raise DataError(
-            f"{where}: no confidence: let the recogniser write a sixth column, "
-            "`<utt> <channel> <start> <duration> <word> <confidence>`"
-        )
     if len(fields) != 4:
-        raise DataError(
-            f"{where}: expected `<utt> <channel> <start> <duration> <word> "
-            "<confidence>`"
-        )
-    try:
-        start, duration = float(fields[0]), float(fields[1])
-        confidence = float(fields[3])
-    except ValueError as e:
-        raise DataError(
-            f"{where}: {e}: start, duration (seconds) and confidence are numbers"
-        ) from None
+        problem = "no confidence, the sixth column: " if len(fields) == 3 else ""
+        line = "`<utt> <channel> <start> <duration> <word> <confidence>`"
+        raise ValueError(f"{problem}expected {line}")
+    start, duration, confidence = (float(fields[i]) for i in (0, 1, 3))
     if not (0 <= start < np.inf and 0 <= duration < np.inf):
-        raise DataError(
-            f"{where}: start {start} and duration {duration} must be seconds, from 0"
+        raise ValueError(
+            f"start {start} and duration {duration} must be seconds, from 0"
         )
     if not 0 <= confidence <= 1:
-        raise DataError(f"{where}: confidence {confidence} is not within [0, 1]")
+        raise ValueError(f"confidence {confidence} is not within [0, 1]")
     return Word(start, duration, fields[2], confidence)
 
 
 def read_ctm(path: str | Path) -> dict[str, list[Word]]:
     """Read `<utt> <channel> <start> <duration> <word> <confidence>` lines.
 
-    ``;;`` starts a comment line.
-
-    Returns:
-        Utterance -> its words by their start.
-
-    Raises:
-        DataError: A line is not as it must be, or the file is missing or has no word.
+    ``;;`` starts a comment. Returns utterance -> its words by their start. Raises
+    DataError: a line is not as it must be, or the file is missing or has no word.
     """
     words: dict[str, list[Word]] = {}
     try:
@@ -76,7 +58,10 @@ def read_ctm(path: str | Path) -> dict[str, list[Word]]:
     for number, line in enumerate(lines, 1):
         fields = line.split()
         if fields and not line.startswith(";;"):
-            word = parse_word(fields[2:], f"{path}:{number}")
+            try:
+                word = parse_word(fields[2:])
+            except ValueError as e:
+                raise DataError(f"{path}:{number}: {e}") from None
             words.setdefault(fields[0], []).append(word)
     if not words:
         raise DataError(f"{path}: no words in it")
@@ -84,9 +69,7 @@ def read_ctm(path: str | Path) -> dict[str, list[Word]]:
 
 
 class CTMScorer(Scorer):
-    """A frame has the confidence of the word that covers its centre.
-
-    Where words overlap it is that of the one that starts last.
+    """A frame has the confidence of the word over its centre that starts last.
 
     Args:
         file: CTM; its first column holds the utterances of ``wav.scp``, of which the
@@ -103,23 +86,17 @@ class CTMScorer(Scorer):
     works_on_crops = False
 
     def __init__(
-        self,
-        file: str,
-        gap: float = 0.0,
-        frame_shift: float = 0.01,
-        fs: int = 16000,
+        self, file: str, gap: float = 0.0, frame_shift: float = 0.01, fs: int = 16000
     ):
         stride = round(frame_shift * fs)
         if not 0 <= gap <= 1:
             raise ValueError(f"gap={gap} is not within [0, 1]")
         if stride < 1:
             raise ValueError(f"frame_shift={frame_shift} s is less than a sample")
-        self.file = file
+        self.file, self.gap = file, gap
         self.words = read_ctm(file)
-        self.gap = gap
         self.grid = FrameGrid(fs=fs, offset=stride / 2, stride=stride)
-        content = Path(file).read_bytes()
-        self.description = {"sha256": hashlib.sha256(content).hexdigest()}
+        self.description = {"sha256": file_digest(file)}
 
     def prepare(self, utt_ids: Collection[str]) -> None:
         """Warn of utterances without words and of words without an utterance."""
@@ -144,27 +121,20 @@ class CTMScorer(Scorer):
             )
 
     def of_utterance(self, utt_id: str, num_samples: int) -> np.ndarray:
-        """(T,) confidences.
-
-        Raises:
-            DataError: A word starts after the audio's end.
-        """
-        centres = self.grid.offset + self.grid.stride * np.arange(
-            self.grid.num_frames(num_samples)
-        )
-        seconds = centres / self.grid.fs
-        confidence = np.full(len(centres), self.gap, dtype=np.float32)
-        for word in self.words.get(utt_id, []):
-            if word.start * self.grid.fs > num_samples:
+        """(T,) confidences. Raises DataError: a word starts after the audio's end."""
+        grid = self.grid
+        frames = np.arange(grid.num_frames(num_samples))
+        seconds = (grid.offset + grid.stride * frames) / grid.fs
+        confidence = np.full(len(frames), self.gap, dtype=np.float32)
+        for start, duration, word, word_confidence in self.words.get(utt_id, []):
+            if start * grid.fs > num_samples:
                 raise DataError(
-                    f"{self.file}: {utt_id}: {word.word!r} starts at {word.start} s, "
-                    f"but the audio ends at {num_samples / self.grid.fs:.2f} s: times "
-                    "must be those within the utterance"
+                    f"{self.file}: {utt_id}: {word!r} starts at {start} s, but the "
+                    f"audio ends at {num_samples / grid.fs:.2f} s: times must be those "
+                    "within the utterance"
                 )
-            begin, end = np.searchsorted(
-                seconds, [word.start, word.start + word.duration]
-            )
-            confidence[begin:end] = word.confidence
+            begin, end = np.searchsorted(seconds, [start, start + duration])
+            confidence[begin:end] = word_confidence
         return confidence
 
     def score(

@@ -25,9 +25,8 @@ def frame_level(
         grid: Where the frames are in ``speech``.
         num_frames: T.
 
-    Returns:
-        (B, T) level in dB of full scale, at least -120, and (B, T) whether the
-        window holds any sample.
+    Returns (B, T) level in dB of full scale, at least -120, and (B, T) whether the
+    window holds any sample.
     """
     power = speech.float().square()
     power = power * ~padding_mask(speech_lengths, speech.size(1))
@@ -52,22 +51,12 @@ def energy_confidence(
 ) -> torch.Tensor:
     """A label-free baseline for eq. 2: 1 for the utterance's loudest frame.
 
-    Args:
-        speech: (B, N) samples in [-1, 1]; anything beyond the lengths.
-        speech_lengths: (B,) samples.
-        grid: Where the frames are in ``speech``.
-        num_frames: T.
-        range_db: How far below the loudest frame confidence reaches 0, in dB;
-            between the two it is linear in dB.
+    Arguments are those of `frame_level`, and how far below the loudest frame confidence
+    reaches 0, in dB; between the two it is linear in dB.
 
     Returns:
         (B, T) confidences in [0, 1]; 0 where a frame has no audio.
-
-    Raises:
-        ValueError: ``range_db`` is not positive.
     """
-    if range_db <= 0:
-        raise ValueError(f"range_db={range_db}: must be above 0 dB")
     level, has_audio = frame_level(speech, speech_lengths, grid, num_frames)
     loudest = level.masked_fill(~has_audio, -torch.inf).amax(1, keepdim=True)
     confidence = 1 + (level - loudest) / range_db
@@ -119,7 +108,5 @@ class EnergyScorer(Scorer):
         # would be the loudest one's in a batch with a longer utterance
         end = self.grid.offset + (frames - 0.5) * self.grid.stride
         heard = torch.minimum(speech_lengths, end.floor().long())
-        confidence = energy_confidence(
-            speech, heard, self.grid, num_frames, self.range_db
-        )
-        return confidence, frames
+        options = self.grid, num_frames, self.range_db
+        return energy_confidence(speech, heard, *options), frames
