@@ -34,8 +34,7 @@ def frames_of(
 ) -> torch.Tensor:
     """Features (T, F) of one utterance, T >= 1, all of them finite.
 
-    Raises:
-        DataError: The utterance is too short, or a feature is not finite.
+    Raises DataError: the utterance is too short, or a feature is not finite.
     """
     frames = features(speech)
     if not len(frames):
@@ -54,8 +53,7 @@ def frames_of(
 def read_frames(features: Features, utt_id: str, source: str) -> torch.Tensor:
     """Read an utterance of a formatted ``wav.scp``; its features (T, F).
 
-    Raises:
-        DataError: The audio cannot be read or has no usable features.
+    Raises DataError: the audio cannot be read or has no usable features.
     """
     speech = read_audio(utt_id, source, features.grid.fs)
     return frames_of(features, utt_id, source, speech)

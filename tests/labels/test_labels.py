@@ -292,7 +292,10 @@ def test_layer_labels_and_their_errors(data, ssl_model, mfcc_labels, tmp_path, c
         (["--model_file", broken / "none.pth", "--layer", "1"], "no such file"),
         (["--model_file", broken / "lacking.pth", "--layer", "1"], "does not fit"),
         (["--model_file", broken / "nan.pth", "--layer", "1"], "not finite"),
-        ([*label_by_mfcc, *layer], "39 dimensions, but these have 32"),
+        (
+            [*label_by_mfcc, *layer],
+            "fitted on {'features': 'mfcc', 'fs': 16000}, not on",
+        ),
     ):
         command = [*wrong, "--output_dir", tmp_path / "wrong"]
         if "--kmeans" not in wrong:
