@@ -11,16 +11,10 @@ from espnet_a2m.core.distributed import sum_over_processes
 
 @dataclasses.dataclass
 class LossTerm:
-    """What an objective returns.
+    """What an objective returns; ``stats`` are scalars to report, on the device."""
 
-    Attributes:
-        sums: (B,) float32, the loss of each utterance, summed over its frames.
-        counts: (B,) how many frames that were.
-        stats: Scalars to report, kept on the device.
-    """
-
-    sums: torch.Tensor
-    counts: torch.Tensor
+    sums: torch.Tensor  # (B,) float32, the loss of each utterance, over its frames
+    counts: torch.Tensor  # (B,) how many frames that were
     stats: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
 
 

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from espnet_a2m.core.frames import padding_mask
 from espnet_a2m.core.registry import find_part
@@ -37,11 +38,11 @@ class GuidanceOptions(NamedTuple):
     high_share: Scalar
 
 
-Orders = list[tuple[torch.Tensor, Scalar]]
-Guidance = Callable[[torch.Tensor, torch.Tensor, GuidanceOptions], Orders]
+Orders = list[tuple[Tensor, Scalar]]
+Guidance = Callable[[Tensor, Tensor, GuidanceOptions], Orders]
 
 
-def log_weights(confidence: torch.Tensor, options: GuidanceOptions) -> torch.Tensor:
+def log_weights(confidence: Tensor, options: GuidanceOptions) -> Tensor:
     """Logarithms of what the probabilities of starts are proportional to (eq. 3).
 
     That is ``s ** power``, or, with a temperature, ``exp(s ** power / temperature)``.
@@ -51,45 +52,37 @@ def log_weights(confidence: torch.Tensor, options: GuidanceOptions) -> torch.Ten
     return confidence.clamp(min=0.0) ** options.power / options.temperature
 
 
-def sample_by(confidence: torch.Tensor, options: GuidanceOptions) -> torch.Tensor:
+def sample_by(confidence: Tensor, options: GuidanceOptions) -> Tensor:
     """(B, S) priorities that draw starts by eq. 3, see `log_weights`."""
-    is_plain = not isinstance(options.power, torch.Tensor) and options.power == 1.0
+    is_plain = not isinstance(options.power, Tensor) and options.power == 1.0
     if is_plain and options.temperature is None:
         return sampling_keys(confidence)
     return log_sampling_keys(log_weights(confidence, options))
 
 
-def shuffle_starts(confidence: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+def shuffle_starts(confidence: Tensor, lengths: Tensor) -> Tensor:
     """(B, S) with the first ``lengths`` (B,) starts permuted at random."""
     order = torch.rand(confidence.shape, device=confidence.device)
     padding = padding_mask(lengths, confidence.size(1))
     return confidence.gather(1, order.masked_fill_(padding, 2.0).argsort(1))
 
 
-def uniform(
-    confidence: torch.Tensor, lengths: torch.Tensor, options: GuidanceOptions
-) -> Orders:
+def uniform(confidence: Tensor, lengths: Tensor, options: GuidanceOptions) -> Orders:
     """All starts alike: the baseline."""
     return [(sampling_keys(torch.ones_like(confidence)), 1.0)]
 
 
-def high(
-    confidence: torch.Tensor, lengths: torch.Tensor, options: GuidanceOptions
-) -> Orders:
+def high(confidence: Tensor, lengths: Tensor, options: GuidanceOptions) -> Orders:
     """Where confidence is high (eq. 3)."""
     return [(sample_by(confidence, options), 1.0)]
 
 
-def low(
-    confidence: torch.Tensor, lengths: torch.Tensor, options: GuidanceOptions
-) -> Orders:
+def low(confidence: Tensor, lengths: Tensor, options: GuidanceOptions) -> Orders:
     """Where confidence is low: by 1 - s."""
     return [(sample_by(1.0 - confidence, options), 1.0)]
 
 
-def mixed(
-    confidence: torch.Tensor, lengths: torch.Tensor, options: GuidanceOptions
-) -> Orders:
+def mixed(confidence: Tensor, lengths: Tensor, options: GuidanceOptions) -> Orders:
     """``high_share`` where confidence is high, then where it is low."""
     return [
         (sample_by(confidence, options), options.high_share),
@@ -97,18 +90,14 @@ def mixed(
     ]
 
 
-def top_k(
-    confidence: torch.Tensor, lengths: torch.Tensor, options: GuidanceOptions
-) -> Orders:
+def top_k(confidence: Tensor, lengths: Tensor, options: GuidanceOptions) -> Orders:
     """The most confident starts; random are only ties."""
     # float64 keeps the noise apart from the confidences
     noise = 1e-8 * torch.rand_like(confidence)
     return [(confidence.double() + noise, 1.0)]
 
 
-def shuffled(
-    confidence: torch.Tensor, lengths: torch.Tensor, options: GuidanceOptions
-) -> Orders:
+def shuffled(confidence: Tensor, lengths: Tensor, options: GuidanceOptions) -> Orders:
     """As high, of confidences that are permuted among the utterance's starts."""
     return [(sample_by(shuffle_starts(confidence, lengths), options), 1.0)]
 
@@ -124,13 +113,9 @@ GUIDANCE: dict[str, Guidance] = {
 
 
 def guidance_function(name: str) -> Guidance:
-    """The function of a guidance.
+    """The function of a guidance in ``GUIDANCE``, or ``package.module:function``.
 
-    Args:
-        name: One of ``GUIDANCE``, or ``package.module:function`` of the user's own.
-
-    Raises:
-        ValueError: There is none of this name.
+    Raises ValueError: there is none of this name.
     """
     where = f"masking_conf: guidance={name}"
     if name == "energy":

@@ -9,13 +9,14 @@ and then few frames of the least confident quarter are masked.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from espnet_a2m.core.frames import padding_mask
 
 
 def masked_by_confidence(
-    mask: torch.Tensor, confidence: torch.Tensor, lengths: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+    mask: Tensor, confidence: Tensor, lengths: Tensor
+) -> tuple[Tensor, Tensor]:
     """Masked frames in the least and in the most confident quarter of each utterance.
 
     The host does not wait for the device. An utterance shorter than 4 frames has no

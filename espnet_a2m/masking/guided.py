@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
 
 from espnet_a2m.core.config import ConfigError, check_choice
 from espnet_a2m.masking.guidance import (
@@ -59,12 +60,9 @@ class GuidedMasking(torch.nn.Module):
         size: D, width of the encoder's input.
         mask_prob: Share of frames to mask; the paper's best is 0.4.
         mask_length: Frames in a span; the paper uses 10.
-        guidance: ``high`` draws starts by eq. 3 from their confidences s, ``low`` by
-            1 - s, ``mixed`` takes ``high_share`` from high and the rest from low,
-            ``top_k`` takes the most confident starts (ties at random). Controls:
-            ``uniform`` ignores the confidences (the baseline), ``shuffled`` permutes
-            them among the utterance's starts. Or ``package.module:function``; see
-            :mod:`espnet_a2m.masking.guidance`.
+        guidance: How confidences s decide where spans start, see
+            :mod:`espnet_a2m.masking.guidance`: ``high`` (eq. 3), ``low``, ``mixed``,
+            ``top_k``, ``uniform``, ``shuffled`` or ``package.module:function``.
         span_edges: ``overhang`` lets spans begin before the first frame and end
             after the last, so that every frame lies in ``mask_length`` possible
             spans; at exact coverage the last span is cut to a piece at a random
@@ -72,8 +70,8 @@ class GuidedMasking(torch.nn.Module):
             the last is cut at its end; the first and last frames of an utterance
             are masked several times less often than the others.
         span_confidence: Confidence of a start: ``mean`` or ``max`` of the frames
-            inside the utterance that it would mask, or ``first``, of the first of
-            them alone (eq. 3 as the paper writes it).
+            that it would mask, or ``first``, of the first of them alone (eq. 3 as the
+            paper writes it).
         rank_confidence: Use (rank - 0.5) / n of a start among the n possible starts
             of its utterance as its confidence, so that guidance is as strong with
             any scorer; equal confidences have their mean rank.
@@ -81,14 +79,12 @@ class GuidedMasking(torch.nn.Module):
             exact coverage) that is from high.
         power: Probabilities are proportional to s ** power (low: of 1 - s).
         temperature: They are proportional to exp(s ** power / temperature) instead.
-            Neither changes ``uniform`` and ``top_k``.
-        coverage: ``exact`` draws spans until exactly ``mask_prob`` of every
-            utterance's frames are masked, and cuts the last short; ``starts`` draws
-            mask_prob / mask_length of the possible starts (``inside``: of the
-            utterance's length, as fairseq does); spans overlap, so fewer frames are
-            masked (0.65: 48-49 %).
+        coverage: ``exact`` masks exactly ``mask_prob`` of every utterance's frames;
+            ``starts`` draws mask_prob / mask_length of the possible starts (``inside``:
+            of the utterance's length, as fairseq does), whose spans overlap, so that
+            fewer frames are masked (0.65: 48-49 %).
         min_masks: At least so many spans are drawn in every utterance, as far as it
-            has room for their starts. Spans that overhang mask at least one frame.
+            has room for their starts.
         mask_channel_prob: Share of channels that are set to zero in all frames, in
             training, as in wav2vec 2.0: spans as by ``coverage: starts``, drawn
             uniformly for every utterance.
@@ -96,9 +92,8 @@ class GuidedMasking(torch.nn.Module):
         replacement: Masked frames become a ``learned`` vector (mask_emb), ``noise``
             (of standard deviation ``noise_std``, as in BEST-RQ) or ``zeros``.
         noise_std: See ``replacement``.
-        anneal: Option -> [start, end, updates] in place of the option's constant:
-            linear, then constant. For mask_prob, power, temperature, high_share,
-            mask_channel_prob, noise_std.
+        anneal: Option of ``RANGES`` -> [start, end, updates] in place of its constant:
+            linear, then constant.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -174,11 +169,11 @@ class GuidedMasking(torch.nn.Module):
     @torch.no_grad()
     def draw(
         self,
-        lengths: torch.Tensor,
+        lengths: Tensor,
         max_length: int,
-        confidence: torch.Tensor | None,
-        updates: torch.Tensor,
-    ) -> torch.Tensor:
+        confidence: Tensor | None,
+        updates: Tensor,
+    ) -> Tensor:
         """Draw a mask.
 
         Args:
@@ -215,8 +210,8 @@ class GuidedMasking(torch.nn.Module):
         return take_in_order(frame_orders, counts, masked, self.overhang)
 
     def start_confidence(
-        self, confidence: torch.Tensor | None, lengths: torch.Tensor, max_length: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, confidence: Tensor | None, lengths: Tensor, max_length: int
+    ) -> tuple[Tensor, Tensor]:
         """Confidences of the possible starts, and (B,) numbers of these.
 
         Arguments and errors are those of `draw`. The starts come first in the rows of
@@ -242,7 +237,7 @@ class GuidedMasking(torch.nn.Module):
             of_starts = rank_starts(of_starts, num_starts)
         return of_starts, num_starts
 
-    def guidance_options(self, updates: torch.Tensor) -> GuidanceOptions:
+    def guidance_options(self, updates: Tensor) -> GuidanceOptions:
         """What guidances are given after so many updates (0-dim)."""
         at, is_off = self.options.at, self.options.is_off
         temperature = None if is_off("temperature") else at("temperature", updates)
@@ -251,7 +246,7 @@ class GuidedMasking(torch.nn.Module):
         )
 
     def _start_orders(
-        self, confidence: torch.Tensor, num_starts: torch.Tensor, updates: torch.Tensor
+        self, confidence: Tensor, num_starts: Tensor, updates: Tensor
     ) -> Orders:
         """In which order spans start: priorities (B, T + M - 1) and shares."""
         orders = []
@@ -283,18 +278,13 @@ class GuidedMasking(torch.nn.Module):
             spans = max(spans, int(room * mask_prob / self.mask_length) + 1)
         return max(1, min(max_length, max(count, spans * self.mask_length)))
 
-    def replace(
-        self, embedded: torch.Tensor, mask: torch.Tensor, updates: torch.Tensor
-    ) -> torch.Tensor:
-        """Replace masked frames, and in training mask channels.
+    def replace(self, embedded: Tensor, mask: Tensor, updates: Tensor) -> Tensor:
+        """(B, T, D) with masked frames replaced, and in training channels masked.
 
         Args:
             embedded: (B, T, D), left as it is.
             mask: (B, T) True where masked.
             updates: 0-dim, updates so far.
-
-        Returns:
-            (B, T, D) a new tensor.
         """
         frames = mask[..., None]
         if self.replacement == "learned":

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-import torch
+from torch import Tensor
 
 #: A constant, or the value of a schedule: 0-dim, on the device.
-Scalar = float | torch.Tensor
+Scalar = float | Tensor
 #: What an option may be, in words and as a test.
 Range = tuple[str, Callable[[float], bool]]
 
@@ -20,7 +20,7 @@ class LinearSchedule(NamedTuple):
     end: float
     updates: float
 
-    def __call__(self, updates: torch.Tensor) -> torch.Tensor:
+    def __call__(self, updates: Tensor) -> Tensor:
         """Value, a 0-dim tensor on the device of ``updates`` (0-dim): no host sync."""
         done = (updates / self.updates).clamp(0.0, 1.0)
         value = self.start + (self.end - self.start) * done
@@ -83,11 +83,10 @@ class AnnealedOptions:
         """Whether an option has no value."""
         return not self._ends(name)
 
-    def at(self, name: str, updates: torch.Tensor) -> Scalar:
+    def at(self, name: str, updates: Tensor) -> Scalar:
         """Value of an option after ``updates`` (0-dim); a tensor if it is annealed.
 
-        Raises:
-            ValueError: The option is off.
+        Raises ValueError: the option is off.
         """
         if name in self.schedules:
             return self.schedules[name](updates)
