@@ -29,8 +29,7 @@ FILES = Path("exp")
 def gather(args: argparse.Namespace, directory: Path) -> list[str]:
     """Copy the files that the model needs; returns those beside model and config.
 
-    Raises:
-        UserError: A file is missing, or the model reads another one.
+    Raises UserError: a file is missing, or the model reads another one.
     """
     config = load_config(args.config)
     if config.get("frontend") == "espnet_ssl":
