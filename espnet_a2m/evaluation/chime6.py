@@ -39,10 +39,8 @@ def location_table(
 ) -> str:
     """Word error rates as a Markdown table: a row per session, a column per location.
 
-    Args:
-        counts: utterance -> [words of the reference, errors].
-        sessions: utterance -> session.
-        locations: utterance -> one of `LOCATIONS`, or `NO_LOCATION`.
+    ``counts`` is utterance -> [words of the reference, errors]; locations are of
+    `LOCATIONS`, or `NO_LOCATION`.
     """
     words: Counter[tuple[str, str]] = Counter()
     errors: Counter[tuple[str, str]] = Counter()
@@ -78,11 +76,11 @@ def evaluate_set(
     Args:
         data: the set's data directory.
         hyp: the recognised `text`; the results go beside it.
-        sctk: as `espnet_a2m.evaluation.wer.evaluate`.
+        sctk: as of `evaluate`.
         own: the directories of CHiME-6's own preparation.
 
     Raises:
-        UserError: a table is not complete, or as `espnet_a2m.evaluation.wer.evaluate`.
+        UserError: a table is not complete, or as `evaluate`.
     """
     references = find_references(data, own)
     paths = [data / "text", references, data / "utt2session", data / "utt2location"]

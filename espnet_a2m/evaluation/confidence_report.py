@@ -42,13 +42,8 @@ def language_auc(
 ) -> dict[str, dict[str, float]]:
     """How well utterance confidence tells ``target`` from each other language.
 
-    Args:
-        utts: Utterance -> (confidence, seconds).
-        language: Utterance -> language.
-        target: The language that the scorer was trained for.
-
-    Returns:
-        Other language, or ``all`` -> auc, and the numbers of utterances.
+    ``utts`` is utterance -> (confidence, seconds), ``language`` utterance -> language.
+    The result is other language, or ``all`` -> auc, and the numbers of utterances.
     """
     by_language: dict[str, list[float]] = {}
     for utt, (s_u, seconds) in utts.items():
@@ -81,13 +76,10 @@ def make_report(
         target_lang: Value of ``utt2lang`` to tell from the others; None: no AUC.
         exclude: Utterances the scorer was trained on; AUC is also given without.
         heldout: A set of the target language that the scorer was not trained on; AUC
-            is also given with its utterances for those of ``scored``, and the
-            scorer's error rate is measured on it.
-        run: How pre-training masks; None: with the default options, at the scorer's
-            frames.
+            is also given with it, and the scorer's error rate is measured on it.
+        run: How pre-training masks; None: by default, at the scorer's frames.
         mask_utts: Utterances, drawn at random, whose masks are compared.
-        cer_utts: Utterances of ``heldout``, drawn at random, that are recognised;
-            0: none.
+        cer_utts: Utterances of ``heldout``, drawn at random, to recognise; 0: none.
 
     Returns:
         The report for JSON, and utterance -> (confidence, seconds).
@@ -157,7 +149,7 @@ def _table_row(name: str, of: Mapping[str, Any]) -> str:
 def format_report(report: Mapping[str, Any]) -> str:
     """The report as lines to read."""
     head = " ".join(f"{key:>5}" for key in ("mean", *(f"{q}%" for q in PERCENTILES)))
-    read, total = report["utterances"]["read"], report["utterances"]["of"]
+    read, total = report["utterances"].values()
     sample = f", a random {read} of its {total} utterances" if read < total else ""
     lines = [
         f"Confidences of {report['data']}{sample}",
@@ -210,9 +202,9 @@ def draw_report(
     scored: ScoredDataset,
     utts: Mapping[str, tuple[float, float]],
     outdir: Path,
-    count: int = 4,
-    target_lang: str | None = None,
-    run: RunMasking | None = None,
+    count: int,
+    target_lang: str | None,
+    run: RunMasking,
 ) -> Iterator[Path]:
     """Draw the histogram of confidences and ``count`` utterances; yields the files.
 
@@ -226,7 +218,6 @@ def draw_report(
     title = f"{scored.data}: utterance confidence"
     path = outdir / "utterance_confidence.png"
     yield draw_histogram(path, dict(sorted(by_language.items())), title)
-    run = run or RunMasking({}, scored.grid, scored.grid)
     for seed, utt in enumerate(_choose(scored, utts, count, target_lang or "")):
         speech, s_t = run.read(scored, utt)
         with torch.random.fork_rng(devices=[]):

@@ -44,14 +44,10 @@ def speech_frames(speech: np.ndarray, grid: FrameGrid, num_frames: int) -> np.nd
     Args:
         speech: (N,) samples in [-1, 1].
         grid: Positions of the frames; each takes one stride around its centre.
-        num_frames: T.
-
-    Returns:
-        (T,) boolean.
+        num_frames: T; the result is (T,) boolean.
     """
-    level = frame_level(
-        torch.from_numpy(speech)[None], torch.tensor([len(speech)]), grid, num_frames
-    )[0][0].numpy()
+    batch = torch.from_numpy(speech)[None], torch.tensor([len(speech)])
+    level = frame_level(*batch, grid, num_frames)[0][0].numpy()
     return (level >= level.max() - 30.0) & (level > -55.0)
 
 
@@ -70,12 +66,9 @@ def mean_of_equal(values: np.ndarray, confidence: np.ndarray) -> np.ndarray:
 def held_by(
     probability: np.ndarray, is_speech: np.ndarray, confidence: np.ndarray
 ) -> np.ndarray:
-    """What the masks of an utterance hold, as terms of the sums of `shares`.
+    """What the masks of an utterance hold: (7,) terms of the sums of `shares`.
 
-    Args:
-        probability: (T,) shares of the draws that mask a frame.
-        is_speech: (T,) boolean.
-        confidence: (T,) frame confidences.
+    All are (T,), of the frames; ``probability`` is the share of draws that mask one.
     """
     least, most = masked_by_confidence(
         torch.from_numpy(mean_of_equal(probability, confidence))[None],
@@ -160,36 +153,32 @@ def mask_report(
 
 def format_masks(masks: Mapping[str, Any]) -> list[str]:
     """The answer of `mask_report` as lines to read."""
+    row = "  {:<12} {:>7} {:>7} {:>10} {:>5} {:>12}".format
     lines = [
-        f"Masks at {masks['mask_prob']:.0%}, {masks['utterances']} utterances: "
-        f"guidance {masks['guidance']}, spans of {masks['mask_length']} frames, "
-        f"{masks['draws']} draws of each",
-        f"  {'':<12} {'masked':>7} {'speech':>7} {'confidence':>10} {'lift':>5} "
-        f"{'never masked':>12}",
+        "Masks at {mask_prob:.0%}, {utterances} utterances: guidance {guidance}, spans "
+        "of {mask_length} frames, {draws} draws of each".format(**masks),
+        row("", "masked", "speech", "confidence", "lift", "never masked"),
     ]
-    for kind in ("all", "uniform", "guided"):
-        of = masks[kind]
-        name = "all frames" if kind == "all" else f"{kind} mask"
-        lines.append(
-            f"  {name:<12} {of['masked_fraction']:>7.1%} {of['speech_share']:>7.1%} "
-            f"{of['confidence']:>10.3f} {of['lift']:>5.2f} {of['starved']:>12.1%}"
-        )
+    names = {"all": "all frames", "uniform": "uniform mask", "guided": "guided mask"}
+    for kind, name in names.items():
+        masked, speech, confidence, lift, starved = masks[kind].values()
+        shares = f"{masked:.1%}", f"{speech:.1%}", f"{confidence:.3f}", f"{lift:.2f}"
+        lines.append(row(name, *shares, f"{starved:.1%}"))
     area, nats = masks["auc_speech"], masks["start_divergence_nats"]
+    silent = "no frame is silent" if area is None else f"{area:.3f}"
+    kl = f"not known of {masks['guidance']}" if nats is None else f"{nats:.4f} nats"
     return [
         *lines,
         "  lift: P(mask) of the most confident quarter of an utterance's frames over "
         "the least confident quarter's",
-        "AUC of frame confidence for speech (by energy): "
-        + ("no frame is silent" if area is None else f"{area:.3f}"),
-        "KL divergence of the start distribution from uniform: "
-        + (f"not known of {masks['guidance']}" if nats is None else f"{nats:.4f} nats"),
+        f"AUC of frame confidence for speech (by energy): {silent}",
+        f"KL divergence of the start distribution from uniform: {kl}",
     ]
 
 
 def mask_warnings(masks: Mapping[str, Any]) -> list[str]:
     """What is wrong with the answer of `mask_report`, and how to correct it."""
-    name, guided = masks["guidance"], masks["guided"]
-    lift, less, more = guided["lift"], *UNIFORM_LIFT
+    name, lift, (less, more) = masks["guidance"], masks["guided"]["lift"], UNIFORM_LIFT
     found = []
     strength = "rank_confidence=true, span_confidence=mean, span_edges=overhang"
     if less <= lift <= more and name not in UNGUIDED:
@@ -202,7 +191,7 @@ def mask_warnings(masks: Mapping[str, Any]) -> list[str]:
             f"guidance {name} masks what the scorer is unsure of (lift {lift:.2f}): "
             f"score with --blank exclude, and set masking_conf {strength}"
         )
-    share, uniform = guided["speech_share"], masks["uniform"]["speech_share"]
+    share, uniform = (masks[kind]["speech_share"] for kind in ("guided", "uniform"))
     if share < uniform - LESS_SPEECH and name in SEEKS_CONFIDENCE:
         found.append(
             f"guided masks hold less speech than uniform ones ({share:.1%}, "

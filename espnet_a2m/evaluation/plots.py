@@ -66,16 +66,8 @@ def draw_utterance(
 ) -> Path:
     """Draw a spectrogram with the masked spans over it and the confidence under it.
 
-    Args:
-        path: PNG to write.
-        title: Headline.
-        speech: (N,) samples.
-        confidence: (T,) frame confidences.
-        mask: (T,) boolean, the chosen spans.
-        grid: Where the T frames are in ``speech``.
-
-    Returns:
-        ``path``.
+    ``speech`` is (N,) samples; ``confidence`` and the boolean ``mask`` are (T,), of
+    the frames of ``grid``. Returns ``path``, the PNG.
     """
     seconds, hop = len(speech) / grid.fs, grid.fs // 100
     size = max(6.0, min(18.0, 2.2 * seconds)), 4.8
@@ -156,13 +148,8 @@ def draw_curves(
 ) -> Path | None:
     """Draw training curves, a panel for each group of statistics that was reported.
 
-    Args:
-        path: PNG to write.
-        stats: Epoch -> ``train`` and ``valid`` -> statistic -> value.
-        title: Headline.
-
-    Returns:
-        ``path``; None when there is nothing to draw.
+    ``stats`` is epoch -> ``train`` and ``valid`` -> statistic -> value. Returns
+    ``path``, the PNG; None when there is nothing to draw.
     """
     keys = sorted(
         {

@@ -66,7 +66,7 @@ class RunMasking:
             config: The YAML file; None: ``masking_conf``, at the scorer's frames.
             options: Further options of ``bin.ssl_train``.
             masking_conf: Options in place of the configuration's.
-            scorer_grid: Where the frames of the confidences are in the audio.
+            scorer_grid: As above.
 
         Raises:
             ConfigError: The configuration cannot be read, or is wrong.
@@ -116,20 +116,14 @@ class RunMasking:
         return masking.draw(lengths, size, rows, ANNEALED)
 
     def start_distribution(self, confidence: torch.Tensor) -> torch.Tensor | None:
-        """Where the first span of a guided mask starts (eq. 3).
+        """(S,) probabilities that the first span of a guided mask starts there (eq. 3).
 
-        Args:
-            confidence: (T,) frame confidences of an utterance.
-
-        Returns:
-            (S,) probabilities; None where the guidance draws starts by none
-            (``top_k``) or by unknown ones (the user's own).
+        ``confidence`` is (T,). None where the guidance draws starts by no probabilities
+        (``top_k``) or by unknown ones (the user's own).
         """
         size, options = len(confidence), self.guided.guidance_options(ANNEALED)
-        lengths = torch.tensor([size])
-        starts, num_starts = self.guided.start_confidence(
-            confidence[None], lengths, size
-        )
+        utterance = confidence[None], torch.tensor([size]), size
+        starts, num_starts = self.guided.start_confidence(*utterance)
         s = starts[0, : num_starts[0]].double()
         high, low = (log_weights(x, options).softmax(0) for x in (s, 1.0 - s))
         known = {

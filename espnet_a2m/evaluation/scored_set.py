@@ -34,15 +34,9 @@ class ScoredDataset:
     def load(
         cls, data: PathLike, confidence: PathLike, most: int | None = None
     ) -> ScoredDataset:
-        """Open the directories.
+        """Open the directories; take at random ``most`` utterances, None: all.
 
-        Args:
-            data: The formatted data directory.
-            confidence: Its confidences.
-            most: Utterances to take at random where there are more; None: all.
-
-        Raises:
-            DataError: A file is missing, or an utterance has no confidences.
+        Raises DataError: a file is missing, or an utterance has no confidences.
         """
         data, confidence = Path(data), Path(confidence)
         needed = data / "wav.scp", confidence / "confidence.scp"

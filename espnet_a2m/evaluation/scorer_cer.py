@@ -31,8 +31,7 @@ ToText = Callable[[list[int]], str]
 def espnet_text(scorer: CTCScorer, config: dict[str, Any]) -> ToText:
     """Text from labels of an ESPnet model with this training configuration.
 
-    Raises:
-        UserError: Its tokens are not known to spell text.
+    Raises UserError: its tokens are not known to spell text.
     """
     labels, kind = list(scorer.model.token_list), str(config.get("token_type", "bpe"))
     spaces = {"char": "<space>", "bpe": "▁", "word": " "}
@@ -94,15 +93,11 @@ def transcripts(scored: ScoredDataset, most: int) -> dict[str, str]:
 
 
 def scorer_cer(scored: ScoredDataset, most: int) -> dict[str, Any]:
-    """Recognise a part of a set with the scorer that has scored it, on the CPU.
+    """Recognise ``most`` utterances of a set with the scorer that has scored it.
 
-    Args:
-        scored: The set; its ``text`` is the reference, and case is ignored.
-        most: Utterances, drawn at random.
-
-    Returns:
-        ``data``, and either ``cer`` in percent with ``utterances``, the number of
-        them, or ``reason`` why there is none.
+    They are drawn at random; the set's ``text`` is the reference, and case is ignored.
+    It runs on the CPU. Returns ``data``, and either ``cer`` in percent with
+    ``utterances``, the number of them, or ``reason`` why there is none.
     """
     data = str(scored.data)
     try:

@@ -46,8 +46,7 @@ def find_sclite() -> str | None:
 def describe_tool(sctk: str = "auto") -> str:
     """Name of the tool that computes error rates.
 
-    Args:
-        sctk: ``auto``: sclite if it is installed, else jiwer; ``none``: jiwer.
+    With ``sctk=auto`` it is sclite if that is installed, else jiwer; ``none``: jiwer.
     """
     if sctk == "auto" and (sclite := find_sclite()):
         return f"sclite ({sclite})"
@@ -66,8 +65,7 @@ def tokens(text: str, unit: str) -> list[str]:
 def read_pair(ref: PathLike, hyp: PathLike) -> tuple[dict[str, str], dict[str, str]]:
     """Transcripts of a reference and a hypothesis ``text``; lines may be empty.
 
-    Raises:
-        DataError: The files have different utterances, or the reference no words.
+    Raises DataError: the files have different utterances, or the reference no words.
     """
     tables = [(path, iter_scp(path, allow_empty=True)) for path in (ref, hyp)]
     fix = "decode this set (an empty hypothesis is a line with the utterance id alone)"
@@ -88,8 +86,7 @@ def write_trn(path: PathLike, texts: Mapping[str, list[str]]) -> None:
 def run_sclite(sclite: str, outdir: Path) -> tuple[dict[str, Counts], str]:
     """Counts of ``ref.trn`` and ``hyp.trn`` by trn id, and sclite's reports.
 
-    Raises:
-        UserError: sclite failed.
+    Raises UserError: sclite failed.
     """
     command = [sclite, "-s", "-e", "utf-8", "-r", "ref.trn", "trn"]
     command += ["-h", "hyp.trn", "trn", "-i", "rm", "-o", "all", "stdout"]
@@ -156,15 +153,12 @@ def evaluate(
     Args:
         ref: Reference ``text``; ``utt2spk`` beside it names the speakers.
         hyp: Decoded ``text``.
-        outdir: Output directory.
+        outdir: Where the files go.
         unit: ``word`` or ``char``.
         sctk: As of :func:`describe_tool`.
 
-    Returns:
-        ESPnet's columns, see :func:`percentages`.
-
-    Raises:
-        UserError: The sets differ, or the tool fails.
+    Returns the columns of :func:`percentages`. Raises UserError where the sets differ,
+    or the tool fails.
     """
     tool, sclite = describe_tool(sctk), find_sclite() if sctk == "auto" else None
     refs, hyps = read_pair(ref, hyp)
