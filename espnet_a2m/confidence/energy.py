@@ -87,7 +87,7 @@ class EnergyScorer(Scorer):
     ):
         if min(range_db, fs, stride) <= 0 or offset < 0:
             raise ValueError(
-                "range_db, fs and stride must be above 0, offset not below"
+                "range_db, fs and stride must be above 0, offset 0 or above"
             )
         self.range_db = range_db
         self.grid = FrameGrid(fs=fs, offset=offset, stride=stride)

@@ -27,9 +27,7 @@ def find_model(
 ) -> tuple[Path, str | Path | Mapping[str, Any]]:
     """The parameters' file, and the training configuration or its file.
 
-    Raises:
-        UserError: A packed model that is damaged or not safe, or that cannot be
-            fetched.
+    Raises UserError: a packed model is damaged or not safe, or cannot be fetched.
     """
     path = Path(model_file)
     if path.suffix == ".zip" and path.is_file():

@@ -63,8 +63,7 @@ def frame_confidence(
     Returns:
         (..., T) float32 confidences in [0, 1].
 
-    Raises:
-        ValueError: See :func:`check_measure`.
+    Raises ValueError: see :func:`check_measure`.
     """
     check_measure(measure, blank, temperature)
     scores = log_probs.float()

@@ -1,4 +1,4 @@
-"""Confidences of the audio of a training step, from a frozen scorer."""
+"""Confidences of the audio of an update, from a frozen scorer."""
 
 from __future__ import annotations
 

@@ -14,17 +14,11 @@ from espnet_a2m.data.audio import read_audio
 
 
 class Features(Protocol):
-    """Turns the samples (N,) of an utterance into frames (T, F).
+    """Turns the samples (N,) of an utterance into frames (T, F)."""
 
-    Attributes:
-        grid: Where the frames are: T is ``grid.num_frames(N)``.
-        dim: F.
-        description: What tells these features from others, in JSON's types.
-    """
-
-    grid: FrameGrid
-    dim: int
-    description: dict[str, object]
+    grid: FrameGrid  # where the frames are: T is grid.num_frames(N)
+    dim: int  # F
+    description: dict[str, object]  # what tells these from others, in JSON's types
 
     def __call__(self, speech: np.ndarray) -> torch.Tensor: ...
 
@@ -80,11 +74,9 @@ class MFCC:
         """(N,) samples -> (T, 39)."""
         if len(speech) < self.window:
             return torch.empty(0, self.dim)
-        static = torchaudio.compliance.kaldi.mfcc(
-            torch.from_numpy(speech)[None],
-            sample_frequency=self.grid.fs,
-            use_energy=False,
-        ).T
+        options = {"sample_frequency": self.grid.fs, "use_energy": False}
+        batch = torch.from_numpy(speech)[None]
+        static = torchaudio.compliance.kaldi.mfcc(batch, **options).T
         deltas = torchaudio.functional.compute_deltas(static)
         delta_deltas = torchaudio.functional.compute_deltas(deltas)
         return torch.cat([static, deltas, delta_deltas]).T.contiguous()

@@ -104,7 +104,7 @@ def summarise(output: Path, num_classes: int, frame_seconds: float) -> dict[str,
         try:
             labels = read_array(source)
             if labels.dtype != np.int32 or not len(labels) or labels.ndim != 1:
-                raise ValueError("no vector of whole numbers")
+                raise ValueError("no vector of integers")
             if labels.max() >= num_classes:
                 raise ValueError(f"a label of {labels.max()}")
             counts += np.bincount(labels, minlength=num_classes)

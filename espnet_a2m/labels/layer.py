@@ -24,8 +24,8 @@ class LayerFeatures:
     One utterance at a time, so that padding cannot matter.
 
     Args:
-        model_file: Parameters, such as ``4epoch.pth``, of a pre-training or of ESPnet's
-            ASR task; ``config.yaml`` lies beside.
+        model_file: Parameters of a pre-training run or of ESPnet's ASR task, such as
+            ``4epoch.pth``; ``config.yaml`` lies beside.
         layer: Layer of the encoder, from 1.
         device: ``cpu`` or ``cuda``.
 

@@ -84,7 +84,7 @@ def test_the_documented_example_runs(example, data, audio, monkeypatch, tmp_path
             len(single[utt]),
         )[0].numpy()
         assert np.corrcoef(single[utt], level)[0, 1] > 0.4
-    # other options are other scores: the set is scored anew
+    # other options are other scores: the set is scored again
     again = score(data, tmp_path / "single", "--scorer", "voicing:Voicing")
     assert any(not np.array_equal(again[utt], single[utt]) for utt in audio)
 

@@ -205,8 +205,8 @@ def test_curves_of_espnets_own_statistics(tmp_path):
 
     # truncated by an interruption: the one before is read
     checkpoint.rename(tmp_path / "checkpoint.previous.pth")
-    whole = (tmp_path / "checkpoint.previous.pth").read_bytes()
-    checkpoint.write_bytes(whole[: len(whole) // 2])
+    content = (tmp_path / "checkpoint.previous.pth").read_bytes()
+    checkpoint.write_bytes(content[: len(content) // 2])
     assert sorted(read_stats(tmp_path)) == [1, 2, 3]
     (tmp_path / "checkpoint.previous.pth").unlink()
     with pytest.raises(UserError, match="incomplete"):
