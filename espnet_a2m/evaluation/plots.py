@@ -102,8 +102,7 @@ def draw_histogram(
     size = 7, 1.2 + 1.1 * len(by_language)
     figure = Figure(figsize=size, layout="constrained")
     rows = figure.subplots(len(by_language), 1, sharex=True, squeeze=False)[:, 0]
-    everything = np.concatenate([np.asarray(v) for v in by_language.values()])
-    low = math.floor(everything.min() * 20) / 20
+    low = math.floor(min(map(min, by_language.values())) * 20) / 20
     bins = np.linspace(low, max(1.0, low + 0.05), 61)
     for axes, (language, values) in zip(rows, by_language.items(), strict=True):
         axes.hist(values, bins=bins, color="tab:blue")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import json
 import platform
@@ -12,6 +11,7 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,8 +23,7 @@ MEASURES = {"WER": "score_wer", "CER": "score_cer", "TER": "score_ter"}
 RESAMPLES = 1000
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """Error rates of one decoded set."""
 
     experiment: Path  # directory of the model
@@ -37,12 +36,10 @@ class Result:
 
 
 def bootstrap_interval(utterances: Iterable[tuple[int, int]]) -> tuple[float, float]:
-    """95 % confidence interval of the error rate in percent, resampling utterances.
+    """95 % confidence interval of the error rate in percent.
 
-    Bisani and Ney, ICASSP 2004: the test set is resampled with replacement.
-
-    Args:
-        utterances: (tokens of the reference, errors) of each.
+    The utterances, (tokens of the reference, errors) of each, are resampled with
+    replacement (Bisani and Ney, ICASSP 2004).
     """
     words, errors = np.array(list(utterances), dtype=float).T
     rng = np.random.default_rng(0)
@@ -55,10 +52,8 @@ def bootstrap_interval(utterances: Iterable[tuple[int, int]]) -> tuple[float, fl
 def read_result(directory: Path, experiment: Path, measure: str) -> Result | None:
     """Read one ``score_*`` directory; None if it has no results.
 
-    ESPnet's own directories have only sclite's ``result.txt``, with the totals.
-
-    Raises:
-        UserError: A file is damaged.
+    ESPnet's own directories have only sclite's ``result.txt``, with the totals. Raises
+    UserError: a file is damaged.
     """
     names = (experiment, directory.parent.parent.name, directory.parent.name, measure)
     path = directory / "result.json"

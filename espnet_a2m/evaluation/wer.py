@@ -44,10 +44,7 @@ def find_sclite() -> str | None:
 
 
 def describe_tool(sctk: str = "auto") -> str:
-    """Name of the tool that computes error rates.
-
-    With ``sctk=auto`` it is sclite if that is installed, else jiwer; ``none``: jiwer.
-    """
+    """Name of the tool that computes error rates: of ``auto``, sclite if installed."""
     if sctk == "auto" and (sclite := find_sclite()):
         return f"sclite ({sclite})"
     why = "as asked" if sctk == "none" else "sclite was not found"

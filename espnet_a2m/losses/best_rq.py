@@ -63,8 +63,7 @@ class BestRQLoss(Objective):
         codebook_size: V, 8192 in the paper.
         codebook_dim: 16 in the paper.
 
-    Raises:
-        ValueError: The front end is trained, so its features cannot be targets.
+    Raises ValueError: the front end is trained, so its features cannot be targets.
     """
 
     usage: CodeUsage

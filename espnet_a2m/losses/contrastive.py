@@ -53,9 +53,8 @@ def contrastive_logits(
         negatives: (B, M, K) indices of the distractors.
         logit_temp: Temperature of the similarities.
 
-    Returns:
-        (B, M, 1 + K) logits, the target first; -inf where a distractor has the
-        target's code.
+    Returns (B, M, 1 + K) logits, the target first; -inf where a distractor has the
+    target's code.
     """
     # what is small is scaled: the predictions, not the similarities
     predicted = with_norm(predicted, 1.0 / logit_temp)

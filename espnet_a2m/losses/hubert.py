@@ -24,8 +24,7 @@ class HuBERTLoss(Objective):
             torchaudio) or ``linear``, a product and a bias (ESPnet).
         logit_temp: Temperature of either.
 
-    Raises:
-        ValueError: Unknown ``similarity``.
+    Raises ValueError: unknown ``similarity``.
     """
 
     usage: CodeUsage

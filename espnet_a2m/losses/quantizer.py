@@ -42,10 +42,7 @@ def standardise(features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
 
     What an input layer gives at first differs little from frame to frame; without
     this most frames would share one code from the start and never leave it.
-
-    Args:
-        features: (B, T, D).
-        lengths: (B,) numbers of frames; what lies beyond is not looked at.
+    ``features`` is (B, T, D); what lies beyond ``lengths`` (B,) is not looked at.
     """
     inside = ~padding_mask(lengths, features.size(1))[..., None]
     count = lengths.clamp(min=1)[:, None, None]
@@ -72,8 +69,7 @@ class GumbelQuantizer(torch.nn.Module):
             quantiser. True as published; without it the input layer learns through
             the encoder only and cannot make codes that are merely easy to tell apart.
 
-    Raises:
-        ValueError: ``codebook_dim`` is not a multiple of ``num_codebooks``.
+    Raises ValueError: ``codebook_dim`` is not a multiple of ``num_codebooks``.
     """
 
     def __init__(
@@ -142,7 +138,7 @@ class GumbelQuantizer(torch.nn.Module):
         self.usage.update(ids, valid)
         vectors = torch.einsum("bmgv,gvc->bmgc", choice, self.codebook).flatten(2)
 
-        # of all processes, so that diversity is that of the whole batch
+        # of all processes, so that diversity is that of all its frames
         total = sum_over_processes(valid.sum()).clamp(min=1)
         probs = logits.softmax(-1) * valid[..., None, None]
         prob_perplexity = perplexity(sum_over_processes(probs.sum((0, 1))) / total)

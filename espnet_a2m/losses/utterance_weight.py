@@ -24,8 +24,7 @@ class UtteranceWeight:
             weighted; the others keep 1. The paper's best scales 0.1 of them.
         frames: Frames that s_u is of: ``all`` or ``masked``.
 
-    Raises:
-        ValueError: An argument is out of its range.
+    Raises ValueError: an argument is out of its range.
     """
 
     def __init__(self, kind: str = "none", fraction: float = 1.0, frames: str = "all"):

@@ -27,8 +27,7 @@ def masked_by_confidence(
         confidence: (B, T) frame confidences; equal ones come in any order.
         lengths: (B,) numbers of frames.
 
-    Returns:
-        Two sums (0-dim) over the utterances, of equally many frames.
+    Returns two sums (0-dim) over the utterances, of equally many frames.
     """
     size, lengths = mask.size(1), lengths[:, None]
     beyond = padding_mask(lengths[:, 0], size)

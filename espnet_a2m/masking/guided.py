@@ -95,8 +95,7 @@ class GuidedMasking(torch.nn.Module):
         anneal: Option of ``RANGES`` -> [start, end, updates] in place of its constant:
             linear, then constant.
 
-    Raises:
-        ValueError: An argument is out of its range.
+    Raises ValueError: an argument is out of its range.
     """
 
     def __init__(
@@ -150,10 +149,8 @@ class GuidedMasking(torch.nn.Module):
         self.guidance = guidance
         self.order_starts = guidance_function(guidance)
         self.overhang = span_edges == "overhang"
-        self.span_confidence = span_confidence
-        self.rank_confidence = rank_confidence
-        self.coverage = coverage
-        self.min_masks = min_masks
+        self.span_confidence, self.rank_confidence = span_confidence, rank_confidence
+        self.coverage, self.min_masks = coverage, min_masks
         self.mask_channel_length = mask_channel_length
         self.replacement = replacement
         if replacement == "learned":
@@ -185,8 +182,7 @@ class GuidedMasking(torch.nn.Module):
         Returns:
             (B, T) boolean, True where masked; never beyond ``lengths``.
 
-        Raises:
-            ValueError: ``confidence`` is missing.
+        Raises ValueError: ``confidence`` is missing.
         """
         mask_prob = self.options.at("mask_prob", updates)
         of_starts, num_starts = self.start_confidence(confidence, lengths, max_length)

@@ -1,4 +1,4 @@
-"""From priorities of starts to masks: eq. 3 (section III-B) for a whole batch at once.
+"""From priorities of starts to masks: eq. 3 (section III-B) for a batch at once.
 
 Drawing starts one after the other without replacement, start ``t`` with probability
 ``w_t / sum of the weights not yet drawn``, is sorting them by ``log(u_t) / w_t``
@@ -151,8 +151,7 @@ def take_in_order(
         taken: (B, N) frames that are taken already and count.
         cut_anywhere: See :func:`topk_mask`.
 
-    Returns:
-        (B, N) True where taken: ``counts``, or as many as were taken already.
+    Returns (B, N) True where taken: ``counts``, or as many as were taken already.
     """
     for priorities, share in orders:
         wanted = num_frames_to_mask(counts, share)

@@ -37,8 +37,7 @@ class AnnealedOptions:
         ranges: Option -> what its value may be; the same options.
         anneal: Option -> [start, end, updates] in place of its constant.
 
-    Raises:
-        ValueError: A value is out of its range, or ``anneal`` is malformed.
+    Raises ValueError: a value is out of its range, or ``anneal`` is malformed.
     """
 
     def __init__(

@@ -53,15 +53,14 @@ def span_confidence(
 
 
 def rank_starts(confidence: Tensor, num_starts: Tensor) -> Tensor:
-    """Replace confidences by (rank - 0.5) / n within the utterance.
+    """Replace confidences by (rank - 0.5) / n, in (0, 1), within the utterance.
+
+    The least confident start is first; equal confidences have their mean rank.
 
     Args:
         confidence: (B, S) float32, not negative.
-        num_starts: (B,) n, the utterance's possible starts; they come first.
-
-    Returns:
-        (B, S) in (0, 1), the least confident start first; equal confidences have
-        their mean rank. Anything beyond ``num_starts``.
+        num_starts: (B,) n, the utterance's possible starts; they come first, and
+            anything beyond them in the result.
     """
     size = confidence.size(1)
     place = torch.arange(size + 1, device=confidence.device)

@@ -150,8 +150,7 @@ def export(model_file: str | Path, output_dir: str | Path) -> Path:
     """Export a pre-trained model for ESPnet's ``frontend: espnet_ssl``.
 
     Args:
-        model_file: Checkpoint of a pre-training, such as ``valid....best.pth``, with
-            ``config.yaml`` beside it.
+        model_file: Of a pre-training run; ``config.yaml`` lies beside it.
         output_dir: Created, or replaced if it holds an earlier export.
 
     Returns:
