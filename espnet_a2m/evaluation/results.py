@@ -70,7 +70,9 @@ def read_result(directory: Path, experiment: Path, measure: str) -> Result | Non
             return None
         text = path.read_text(encoding="utf-8", errors="replace")
         found = re.search(r"\| *Sum/Avg *\|([^|]*)\|([^|]*)\|", text)
-        numbers = map(float, " ".join(found.groups()).split()) if found else ()
+        if not found:
+            raise ValueError("no line Sum/Avg")
+        numbers = map(float, " ".join(found.groups()).split())
         row = dict(zip(COLUMNS, numbers, strict=True))
         return Result(*names, row, None, "sclite")
     except Exception as e:  # a damaged file can raise anything

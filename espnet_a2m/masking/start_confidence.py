@@ -55,7 +55,7 @@ def span_confidence(
 def rank_starts(confidence: Tensor, num_starts: Tensor) -> Tensor:
     """Replace confidences by (rank - 0.5) / n, in (0, 1), within the utterance.
 
-    The least confident start is first; equal confidences have their mean rank.
+    Ranks grow with the confidence; equal confidences have their mean rank.
 
     Args:
         confidence: (B, S) float32, not negative.
