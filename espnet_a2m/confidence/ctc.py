@@ -96,7 +96,7 @@ class CTCScorer(Scorer):
         speech_lengths: torch.Tensor,
         utt_ids: Sequence[str] | None = None,
     ) -> Scores:
-        """As the base's, in float32, without gradients, on the audio's device.
+        """Score a batch in float32, without gradients, on the audio's device.
 
         s_u of eq. 9 includes the blank, whatever the frames do: how sure the model is
         of an utterance shows in its silences too.

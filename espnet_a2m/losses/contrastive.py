@@ -106,8 +106,8 @@ class ContrastiveLoss(Objective):
         return contrastive_logits(x, codes, y, negatives, self.logit_temp)
 
     def forward(self, hidden: torch.Tensor | None, batch: MaskedBatch) -> LossTerm:
-        """As the base's; ``acc`` is the share of targets found, ``chance`` what a blind
-        guess finds, ``nats_gained`` how much less than its the loss is.
+        """Loss of a batch; ``acc`` is the share of targets found, ``chance`` that of a
+        blind guess, ``nats_gained`` how much below its loss this one is.
         """
         assert hidden is not None and batch.codes is not None
         valid, count = batch.frames.valid, batch.frames.count

@@ -98,7 +98,7 @@ def top_k(confidence: Tensor, lengths: Tensor, options: GuidanceOptions) -> Orde
 
 
 def shuffled(confidence: Tensor, lengths: Tensor, options: GuidanceOptions) -> Orders:
-    """As high, of confidences that are permuted among the utterance's starts."""
+    """High, of confidences that are permuted among the utterance's starts."""
     return [(sample_by(shuffle_starts(confidence, lengths), options), 1.0)]
 
 

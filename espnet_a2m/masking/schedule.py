@@ -24,7 +24,7 @@ class LinearSchedule(NamedTuple):
         """Value, a 0-dim tensor on the device of ``updates`` (0-dim): no host sync."""
         done = (updates / self.updates).clamp(0.0, 1.0)
         value = self.start + (self.end - self.start) * done
-        # rounding errors must not pass what the host reckons with
+        # rounding must not pass the extremes that the host knows
         return value.clamp(min(self.start, self.end), max(self.start, self.end))
 
 

@@ -373,7 +373,7 @@ def test_jobs_label_as_one(data, mfcc_labels, tmp_path, monkeypatch, capsys):
 
 
 def test_a_part_of_the_hours_is_fitted_on(data, tmp_path):
-    """As many utterances as make the hours, by the lengths that stage 3 noted."""
+    """The utterances add up to the hours, by the lengths in utt2num_samples."""
     for name in ("train", "dev"):
         table = read_scp(data / name / "wav.scp")
         write_table(tmp_path / name / "wav.scp", table)
