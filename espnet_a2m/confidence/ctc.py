@@ -41,9 +41,7 @@ class CTCScorer(Scorer):
     Args:
         model: The model; it is frozen.
         configuration: What the model was built from, in JSON's types.
-        measure: See :mod:`espnet_a2m.confidence.measures`, as for the next.
-        blank: How the blank enters the measure of a frame.
-        temperature: Divides the log posteriors.
+        measure, blank, temperature: As of `espnet_a2m.confidence.measures`.
         blank_id: Index of CTC's blank.
 
     Raises:
@@ -62,9 +60,7 @@ class CTCScorer(Scorer):
         check_measure(measure, blank, temperature)
         self.model: Any = model.requires_grad_(False).eval()
         self.configuration = configuration
-        self.measure = measure
-        self.blank = blank
-        self.temperature = temperature
+        self.measure, self.blank, self.temperature = measure, blank, temperature
         self.blank_id = blank_id
         self.device = torch.device("cpu")
 
@@ -100,7 +96,7 @@ class CTCScorer(Scorer):
         speech_lengths: torch.Tensor,
         utt_ids: Sequence[str] | None = None,
     ) -> Scores:
-        """As the base's, in float32, without gradients, on the audio's device.
+        """Score a batch in float32, without gradients, on the audio's device.
 
         s_u of eq. 9 includes the blank, whatever the frames do: how sure the model is
         of an utterance shows in its silences too.
@@ -110,9 +106,8 @@ class CTCScorer(Scorer):
             self.model.to(self.device)
         # the autocast of training must not reach the scorer
         with torch.no_grad(), torch.autocast(speech.device.type, enabled=False):
-            logits, lengths = self.logits(
-                speech.float(), speech_lengths.to(self.device)
-            )
+            audio = speech.float(), speech_lengths.to(self.device)
+            logits, lengths = self.logits(*audio)
             options = self.temperature, self.blank_id
             confidence = frame_confidence(logits, self.measure, self.blank, *options)
             with_blank = confidence

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -13,19 +12,11 @@ import torch
 
 from espnet_a2m.confidence.interface import Scorer
 from espnet_a2m.core.errors import DataError, UserError, preview
+from espnet_a2m.core.files import file_digest
 from espnet_a2m.core.frames import FrameGrid
 
 #: What recognisers write where nobody speaks
-SILENCE = {
-    "<eps>",
-    "sil",
-    "<sil>",
-    "!sil",
-    "[sil]",
-    "<silence>",
-    "[silence]",
-    "<space>",
-}
+SILENCE = {"<eps>", "sil", "<sil>", "!sil", "[sil]", "<silence>", "[silence]"}
 #: Types of NIST's seventh column that are no speech
 NO_SPEECH = {"noise", "misc", "non-lex"}
 ROUNDING = 1e-3  # by which a confidence may leave [0, 1]
@@ -54,12 +45,7 @@ def parse_word(fields: Sequence[str]) -> Word | None:
         )
     if not 4 <= len(fields) <= 6:  # NIST adds a type and a speaker
         raise ValueError(f"expected {COLUMNS}, and perhaps NIST's type and speaker")
-    try:
-        start, duration, confidence = (float(fields[i]) for i in (0, 1, 3))
-    except ValueError as e:
-        raise ValueError(
-            f"{e}: start, duration (seconds) and confidence are numbers"
-        ) from None
+    start, duration, confidence = (float(fields[i]) for i in (0, 1, 3))
     if not (0 <= start < np.inf and 0 <= duration < np.inf):
         raise ValueError(
             f"start {start} and duration {duration} must be seconds, from 0"
@@ -149,9 +135,7 @@ def read_ctm(path: str | Path, channel: str | None = None) -> dict[str, list[Wor
 
 
 class CTMScorer(Scorer):
-    """A frame has the confidence of the word that covers its centre.
-
-    Where words overlap it is that of the one that starts last.
+    """A frame has the confidence of the word over its centre that starts last.
 
     Args:
         file: CTM; its first column holds the utterances of ``wav.scp``, of which the
@@ -181,12 +165,10 @@ class CTMScorer(Scorer):
             raise ValueError(f"gap={gap} is not within [0, 1]")
         if stride < 1:
             raise ValueError(f"frame_shift={frame_shift} s is less than a sample")
-        self.file = file
-        self.words = read_ctm(file, None if channel is None else str(channel))
-        self.gap = gap
+        self.file, self.gap = file, gap
+        self.words = read_ctm(file, channel)
         self.grid = FrameGrid(fs=fs, offset=stride / 2, stride=stride)
-        content = Path(file).read_bytes()
-        self.description = {"sha256": hashlib.sha256(content).hexdigest()}
+        self.description = {"sha256": file_digest(file)}
 
     def prepare(self, utt_ids: Collection[str]) -> None:
         """Warn of utterances without words and of words without an utterance."""
@@ -211,33 +193,26 @@ class CTMScorer(Scorer):
             )
 
     def of_utterance(self, utt_id: str, num_samples: int) -> np.ndarray:
-        """(T,) confidences.
-
-        Raises:
-            DataError: A word starts after the audio's end.
+        """(T,) confidences. Raises DataError: a word starts long after the
+        audio's end.
         """
-        centres = self.grid.offset + self.grid.stride * np.arange(
-            self.grid.num_frames(num_samples)
-        )
-        seconds = centres / self.grid.fs
-        confidence = np.full(len(centres), self.gap, dtype=np.float32)
-        for word in self.words.get(utt_id, []):
-            late = word.start - num_samples / self.grid.fs
+        grid = self.grid
+        frames = np.arange(grid.num_frames(num_samples))
+        seconds = (grid.offset + grid.stride * frames) / grid.fs
+        confidence = np.full(len(frames), self.gap, dtype=np.float32)
+        for start, duration, word, word_confidence in self.words.get(utt_id, []):
+            late = start - num_samples / grid.fs
             if late > 0:
                 message = (
-                    f"{self.file}: {utt_id}: {word.word!r} starts at {word.start} s, "
-                    f"but the audio ends at {num_samples / self.grid.fs:.2f} s"
+                    f"{self.file}: {utt_id}: {word!r} starts at {start} s, but the "
+                    f"audio ends at {num_samples / grid.fs:.2f} s"
                 )
                 if late > END_SLACK:
-                    raise DataError(
-                        f"{message}: times must be those within the utterance"
-                    )
+                    raise DataError(f"{message}: times must be within the utterance")
                 logging.warning(f"{message}: left out")
                 continue
-            begin, end = np.searchsorted(
-                seconds, [word.start, word.start + word.duration]
-            )
-            confidence[begin:end] = word.confidence
+            begin, end = np.searchsorted(seconds, [start, start + duration])
+            confidence[begin:end] = word_confidence
         return confidence
 
     def score(

@@ -27,9 +27,8 @@ def frame_level(
         grid: Where the frames are in ``speech``.
         num_frames: T.
 
-    Returns:
-        (B, T) level in dB of full scale, at least -120, and without the window's mean,
-        for a constant is no sound; and (B, T) whether the window holds any sample.
+    Returns (B, T) level in dB of full scale, at least -120, without the window's mean
+    (a constant is no sound), and (B, T) whether the window holds any sample.
     """
     inside = ~padding_mask(speech_lengths, speech.size(1))
     # windows follow each other without gap or overlap: cut them off the waveform
@@ -57,24 +56,13 @@ def energy_confidence(
 ) -> torch.Tensor:
     """A label-free baseline for eq. 2: 1 for the utterance's loudest frame.
 
-    Silence has 0: at ``SILENCE_DB``, however quiet the rest of the utterance is.
-
-    Args:
-        speech: (B, N) samples in [-1, 1]; anything beyond the lengths.
-        speech_lengths: (B,) samples.
-        grid: Where the frames are in ``speech``.
-        num_frames: T.
-        range_db: How far below the loudest frame confidence reaches 0, in dB;
-            between the two it is linear in dB.
+    Arguments are those of `frame_level`, and how far below the loudest frame confidence
+    reaches 0, in dB; between the two it is linear in dB. Silence has 0: at
+    ``SILENCE_DB``, however quiet the rest of the utterance is.
 
     Returns:
         (B, T) confidences in [0, 1]; 0 where a frame has no audio.
-
-    Raises:
-        ValueError: ``range_db`` is not positive.
     """
-    if range_db <= 0:
-        raise ValueError(f"range_db={range_db}: must be above 0 dB")
     level, has_audio = frame_level(speech, speech_lengths, grid, num_frames)
     loudest = level.masked_fill(~has_audio, -torch.inf).amax(1, keepdim=True)
     loudest = loudest.clamp(min=SILENCE_DB + range_db)
@@ -106,7 +94,7 @@ class EnergyScorer(Scorer):
     ):
         if min(range_db, fs, stride) <= 0 or offset < 0:
             raise ValueError(
-                "range_db, fs and stride must be above 0, offset not below"
+                "range_db, fs and stride must be above 0, offset 0 or above"
             )
         self.range_db = range_db
         self.grid = FrameGrid(fs=fs, offset=offset, stride=stride)
@@ -127,7 +115,5 @@ class EnergyScorer(Scorer):
         # would be the loudest one's in a batch with a longer utterance
         end = self.grid.offset + (frames - 0.5) * self.grid.stride
         heard = torch.minimum(speech_lengths, end.floor().long())
-        confidence = energy_confidence(
-            speech, heard, self.grid, num_frames, self.range_db
-        )
-        return confidence, frames
+        options = self.grid, num_frames, self.range_db
+        return energy_confidence(speech, heard, *options), frames

@@ -30,9 +30,7 @@ def find_model(
 ) -> tuple[Path, str | Path | Mapping[str, Any]]:
     """The parameters' file, and the training configuration or its file.
 
-    Raises:
-        UserError: A packed model that is damaged or not safe, or that cannot be
-            fetched.
+    Raises UserError: a packed model is damaged or not safe, or cannot be fetched.
     """
     path = Path(model_file)
     if path.suffix == ".zip" and path.is_file():
@@ -57,9 +55,7 @@ class ESPnetScorer(CTCScorer):
             ESPnet's model zoo or on Hugging Face.
         config_file: Training configuration; ``config.yaml`` beside the model when
             None, and the packed one of a packed model.
-        measure: Confidence of a frame, see :mod:`espnet_a2m.confidence.measures`.
-        blank: How the blank enters the measure of a frame.
-        temperature: Divides the log posteriors.
+        measure, blank, temperature: As of `espnet_a2m.confidence.measures`.
         ctc_layer: Encoder layer, from 1, whose intermediate CTC is asked, of those in
             ``interctc_layer_idx``; the last when None.
         trust_checkpoint: Read files that can run programs.
@@ -80,15 +76,12 @@ class ESPnetScorer(CTCScorer):
         ctc_layer: int | None = None,
         trust_checkpoint: bool = False,
     ):
-        model_path, config = find_model(str(model_file), config_file)
-        model = load_trained_model(
-            ASRTask,
-            model_path,
-            config,
+        path, config = find_model(str(model_file), config_file)
+        fix = (
             "train the scorer (bin.asr_train), or name your own by --scorer_exp or "
-            "--scorer_model",
-            trust_checkpoint,
+            "--scorer_model"
         )
+        model = load_trained_model(ASRTask, path, config, fix, trust_checkpoint)
         if not isinstance(model.ctc, CTC):
             raise UserError(
                 f"{model_file}: the model has no CTC (model_conf.ctc_weight is 0), "
@@ -107,25 +100,18 @@ class ESPnetScorer(CTCScorer):
             )
         if not isinstance(config, Mapping):
             config = load_config(config)
-        super().__init__(
-            model,
-            {"config": config, "ctc_layer": ctc_layer},
-            measure,
-            blank,
-            temperature,
-            blank_id=int(model.blank_id),
-        )
+        described = {"config": config, "ctc_layer": ctc_layer}
+        options = measure, blank, temperature
+        super().__init__(model, described, *options, blank_id=int(model.blank_id))
         self.ctc_layer = ctc_layer
-        self.grid: FrameGrid = frontend_grid(model.frontend).after(
-            input_convs(model.encoder)
-        )
-        self.batches = (reason := obstacle(model)) is None
+        convs = input_convs(model.encoder)
+        self.grid: FrameGrid = frontend_grid(model.frontend).after(convs)
+        reason = obstacle(model)
+        self.batches = reason is None
         if not self.batches:
             logging.warning(
-                "%s: utterances are scored one at a time, because a batch would change "
-                "their confidences (%s)",
-                model_file,
-                reason,
+                f"{model_file}: utterances are scored one at a time, because a batch "
+                f"would change their confidences ({reason})"
             )
 
     def bytes_needed(self, num_samples: int) -> int:
@@ -135,7 +121,6 @@ class ESPnetScorer(CTCScorer):
         heads = (getattr(layer, "h", 0) for layer in self.model.encoder.modules())
         return SCORE_BYTES * max(heads) * self.grid.num_frames(num_samples) ** 2
 
-    @torch.no_grad()
     def logits(
         self, speech: torch.Tensor, speech_lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:

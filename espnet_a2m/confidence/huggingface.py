@@ -30,9 +30,7 @@ class HuggingFaceScorer(CTCScorer):
 
     Args:
         model: Folder written by ``save_pretrained``, or a name on the hub.
-        measure: Confidence of a frame, see :mod:`espnet_a2m.confidence.measures`.
-        blank: How the blank enters the measure of a frame.
-        temperature: Divides the log posteriors.
+        measure, blank, temperature: As of `espnet_a2m.confidence.measures`.
 
     Raises:
         UserError: The model cannot be read, or its frame rate is not known here.
@@ -48,9 +46,8 @@ class HuggingFaceScorer(CTCScorer):
     ):
         try:
             config = AutoConfig.from_pretrained(model)
-            if config.model_type not in MODEL_TYPES or getattr(
-                config, "add_adapter", False
-            ):
+            has_adapter = getattr(config, "add_adapter", False)
+            if config.model_type not in MODEL_TYPES or has_adapter:
                 raise UserError(
                     f"{model}: where the frames of a {config.model_type} model are is "
                     f"not known; use one of {', '.join(MODEL_TYPES)} without "
@@ -83,20 +80,11 @@ class HuggingFaceScorer(CTCScorer):
                 f"{model}: parameters are missing, such as {sorted(missing)[0]}: it "
                 "was not fine-tuned with CTC"
             )
-        super().__init__(
-            network,
-            {"model": config.to_dict(), "features": self.extractor.to_dict()},
-            measure,
-            blank,
-            temperature,
-            blank_id=config.pad_token_id,
-        )
-        self.convs = [
-            (kernel, stride, 0)
-            for kernel, stride in zip(
-                config.conv_kernel, config.conv_stride, strict=True
-            )
-        ]
+        described = {"model": config.to_dict(), "features": self.extractor.to_dict()}
+        options = measure, blank, temperature
+        super().__init__(network, described, *options, blank_id=config.pad_token_id)
+        convs = zip(config.conv_kernel, config.conv_stride, strict=True)
+        self.convs = [(kernel, stride, 0) for kernel, stride in convs]
         samples = FrameGrid(fs=self.extractor.sampling_rate, offset=0.0, stride=1)
         self.grid = samples.after(self.convs)
 
@@ -105,16 +93,14 @@ class HuggingFaceScorer(CTCScorer):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """See the base."""
         frames = conv_lengths(speech_lengths, self.convs)
-        rows = speech.new_zeros(
-            len(speech), int(frames.max()), self.model.config.vocab_size
-        )
+        shape = len(speech), int(frames.max()), self.model.config.vocab_size
+        rows = speech.new_zeros(shape)
         for samples in speech_lengths[frames > 0].unique().tolist():
             same = (speech_lengths == samples).nonzero()[:, 0]
-            inputs = self.extractor(
-                list(speech[same, :samples].cpu().numpy()),
-                sampling_rate=self.grid.fs,
-                return_tensors="pt",
-            ).input_values
-            logits = self.model(inputs.to(speech.device)).logits
+            audio = list(speech[same, :samples].cpu().numpy())
+            features = self.extractor(
+                audio, sampling_rate=self.grid.fs, return_tensors="pt"
+            )
+            logits = self.model(features.input_values.to(speech.device)).logits
             rows[same, : logits.size(1)] = logits.to(rows)
         return rows, frames

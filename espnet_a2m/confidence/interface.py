@@ -14,16 +14,13 @@ from espnet_a2m.core.frames import FrameGrid
 class Scores(NamedTuple):
     """What a scorer answers to a batch.
 
-    Attributes:
-        confidence: (B, T) in [0, 1], anything beyond an utterance's frames.
-        lengths: (B,) numbers of frames: those of the scorer's grid, at most one more
-            or less; 0 where an utterance is too short.
-        utterance: (B,) s_u of eq. 9 in [0, 1]; None: the mean of the frames.
+    ``lengths`` are the numbers of frames of the scorer's grid, at most one more or
+    less; 0 where an utterance is too short.
     """
 
-    confidence: torch.Tensor
-    lengths: torch.Tensor
-    utterance: torch.Tensor | None = None
+    confidence: torch.Tensor  # (B, T) in [0, 1], anything beyond an utterance's frames
+    lengths: torch.Tensor  # (B,)
+    utterance: torch.Tensor | None = None  # (B,) s_u of eq. 9; None: mean of the frames
 
 
 class Scorer(ABC):
@@ -71,6 +68,5 @@ class Scorer(ABC):
     def prepare(self, utt_ids: Collection[str]) -> None:  # noqa: B027  # optional
         """Called with all utterances of a set before the first batch of it.
 
-        Raises:
-            UserError: The scorer does not know them.
+        Raises UserError: the scorer does not know them.
         """

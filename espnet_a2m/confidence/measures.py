@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from espnet_a2m.core.config import check_choice
 from espnet_a2m.core.frames import padding_mask
 
 #: How sure the scorer is of one frame, given its posteriors.
@@ -22,10 +23,8 @@ def check_measure(measure: str, blank: str, temperature: float) -> None:
         ValueError: An unknown measure or blank policy, a temperature that is not
             positive, or entropy with the blank excluded.
     """
-    if measure not in MEASURES:
-        raise ValueError(f"measure={measure!r}: choose one of {', '.join(MEASURES)}")
-    if blank not in BLANK_POLICIES:
-        raise ValueError(f"blank={blank!r}: choose one of {', '.join(BLANK_POLICIES)}")
+    check_choice("measure", measure, MEASURES)
+    check_choice("blank", blank, BLANK_POLICIES)
     if not 0 < temperature < math.inf:
         raise ValueError(f"temperature={temperature}: must be above 0; 1 leaves it out")
     if measure == "entropy" and blank == "exclude":
@@ -64,20 +63,19 @@ def frame_confidence(
     Returns:
         (..., T) float32 confidences in [0, 1].
 
-    Raises:
-        ValueError: See :func:`check_measure`.
+    Raises ValueError: see :func:`check_measure`.
     """
     check_measure(measure, blank, temperature)
     scores = log_probs.float()
     if temperature != 1:  # spare a copy of all posteriors
         scores = scores / temperature
     labels = scores.size(-1)
-    total = None if blank == "renormalise" else scores.logsumexp(-1)
+    total = scores.logsumexp(-1)
     if blank != "include":
         is_blank = torch.arange(labels, device=scores.device) == blank_id
         scores = scores.masked_fill(is_blank, -torch.inf)
         labels -= 1
-    if total is None:
+    if blank == "renormalise":
         total = scores.logsumexp(-1)
     if measure == "max_prob":
         confidence = (scores.amax(-1) - total).exp()
@@ -99,14 +97,11 @@ def quantise(confidence: torch.Tensor) -> torch.Tensor:
 def utterance_confidence(
     confidence: torch.Tensor, lengths: torch.Tensor
 ) -> torch.Tensor:
-    """Eq. 9: ``s_u = (1/T) sum_t s_t``.
+    """Eq. 9: ``s_u = (1/T) sum_t s_t``, (B,); 0 for an utterance without frames.
 
     Args:
         confidence: (B, T) frame confidences; anything beyond ``lengths``.
         lengths: (B,) numbers of frames.
-
-    Returns:
-        (B,) mean confidences; 0 for an utterance without frames.
     """
     inside = ~padding_mask(lengths, confidence.size(1))
     return (confidence * inside).sum(1) / lengths.clamp(min=1)

@@ -1,4 +1,4 @@
-"""Confidences of the audio of a training step, from a frozen scorer."""
+"""Confidences of the audio of an update, from a frozen scorer."""
 
 from __future__ import annotations
 
@@ -14,17 +14,11 @@ from espnet_a2m.core.frames import padding_mask
 
 
 class OnlineScorer:
-    """A scorer that computes confidences while training.
+    """A scorer that computes confidences while training, on the frames of ``grid``.
 
     It gives the numbers that scoring the same audio ahead and keeping one byte per
-    frame would, and is no part of the model in training.
-
-    Args:
-        scorer: Its name, see :mod:`espnet_a2m.confidence.registry`.
-        conf: Its options.
-
-    Attributes:
-        grid: Where the frames are in the audio.
+    frame would, and is no part of the model in training. Arguments are those of
+    `build_scorer`.
 
     Raises:
         UserError: The scorer cannot be built, or needs uncropped utterances.
@@ -41,19 +35,13 @@ class OnlineScorer:
         self.grid = self.scorer.grid
 
     def __call__(self, speech: torch.Tensor, speech_lengths: torch.Tensor) -> Scores:
-        """Score a batch as one byte per frame keeps it.
+        """Score (B, N) samples, of (B,) lengths, as one byte per frame keeps them.
 
-        Args:
-            speech: (B, N) samples; anything beyond the lengths.
-            speech_lengths: (B,) samples.
-
-        Returns:
-            `Scores` with all three: (B, T) confidences, 0 beyond the frames of an
-            utterance, (B,) numbers of frames and (B,) s_u.
+        Returns `Scores` with s_u; confidences beyond the frames of an utterance are 0.
         """
         with torch.no_grad():
-            scores = Scores(*self.scorer.score(speech, speech_lengths))
-            confidence, lengths, s_u = scores
+            answer = self.scorer.score(speech, speech_lengths)
+            confidence, lengths, s_u = Scores(*answer)
             if s_u is None:
                 s_u = utterance_confidence(confidence, lengths)
         padding = padding_mask(lengths, confidence.size(1))

@@ -12,15 +12,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from espnet_a2m.confidence.interface import Scorer, Scores
 from espnet_a2m.core.errors import DataError, Preview, UserError
+from espnet_a2m.data import shards
 from espnet_a2m.data.audio import read_audio
-from espnet_a2m.data.shards import (
-    CONFIDENCES,
-    ONE_SHARD,
-    Chunk,
-    Shard,
-    ShardedSet,
-    write_arrays,
-)
 from espnet_a2m.data.tables import Keys, iter_scp
 
 #: Kaldi's one byte per value for values in [0, 1]
@@ -78,49 +71,35 @@ def batches(
 def confidences_of(
     scorer: Scorer, batch: Mapping[str, np.ndarray], device: str
 ) -> dict[str, tuple[np.ndarray, float]]:
-    """Score a batch of utterances and check what the scorer returns.
+    """Score a batch, utterance -> (N,) samples, and check what the scorer returns.
 
-    Args:
-        scorer: The model that returns confidences.
-        batch: Utterance -> (N,) samples.
-        device: ``cpu`` or ``cuda``.
-
-    Returns:
-        Utterance -> (T,) confidences in [0, 1], T >= 0, and s_u.
-
-    Raises:
-        UserError: They are outside [0, 1], not finite, or not on the scorer's grid.
+    Returns utterance -> (T,) confidences in [0, 1], T >= 0, and s_u. Raises UserError:
+    they are outside [0, 1], not finite, or not on the scorer's grid.
     """
-    num_samples = [len(speech) for speech in batch.values()]
     rows = [torch.from_numpy(speech) for speech in batch.values()]
+    samples = torch.tensor([len(row) for row in rows])
+    speech = pad_sequence(rows, batch_first=True).to(device)
     with torch.no_grad():
-        confidence, lengths, utterance = Scores(
-            *scorer.score(
-                pad_sequence(rows, batch_first=True).to(device),
-                torch.tensor(num_samples),
-                list(batch),
-            )
-        )
+        scores = Scores(*scorer.score(speech, samples, list(batch)))
     scored = {}
-    values = confidence.float().cpu().numpy()
-    for row, (utt_id, length) in enumerate(zip(batch, lengths.tolist(), strict=True)):
+    values = scores.confidence.float().cpu().numpy()
+    lengths = scores.lengths.tolist()
+    for row, (utt_id, length) in enumerate(zip(batch, lengths, strict=True)):
         name = f"{type(scorer).__name__}: utterance {utt_id}"
         fix = "correct the scorer's grid, or the lengths that it returns"
-        scorer.grid.check_num_frames(length, num_samples[row], name, fix)
+        scorer.grid.check_num_frames(length, int(samples[row]), name, fix)
         if length > values.shape[1]:
             raise UserError(
                 f"{name} has {length} frames in {values.shape[1]} columns: {fix}"
             )
-        frames = values[row, :length]
-        s_u = 0.0
+        frames, s_u = values[row, :length], 0.0
         if length:
-            s_u = float(frames.mean() if utterance is None else utterance[row])
-        scored[utt_id] = frames, s_u
+            known = scores.utterance
+            s_u = float(frames.mean() if known is None else known[row])
         if not (((frames >= 0) & (frames <= 1)).all() and 0 <= s_u <= 1):
-            raise UserError(
-                f"{name} got confidences that are "
-                "NaN or outside [0, 1]: bring them there"
-            )
+            problem = "got confidences that are NaN or outside [0, 1]: clamp them"
+            raise UserError(f"{name} {problem}")
+        scored[utt_id] = frames, s_u
     return scored
 
 
@@ -131,7 +110,7 @@ def score_set(
     metadata: Mapping[str, object],
     batch_seconds: float = 0.0,
     device: str = "cpu",
-    shard: Shard = ONE_SHARD,
+    shard: shards.Shard = shards.ONE_SHARD,
 ) -> None:
     """Write ``confidence.scp``, ``utt2conf`` and ``grid.json`` of a set.
 
@@ -144,10 +123,8 @@ def score_set(
             batches of similar lengths.
         output: Where the confidences go.
         scorer: The model that returns confidences.
-        metadata: Its name and options; compared with an earlier call's, as is its
-            description.
-        batch_seconds: Audio in a batch, with its padding; 0 scores one utterance at
-            a time.
+        metadata: Its name and options; compared with an earlier call's.
+        batch_seconds: Audio in a batch, with padding; 0: an utterance at a time.
         device: ``cpu`` or ``cuda``.
         shard: What of the set is scored.
 
@@ -157,29 +134,28 @@ def score_set(
     fs = scorer.grid.fs
 
     def write_chunk(
-        chunk: Chunk, stem: Path, report: Callable[[float], object]
+        chunk: shards.Chunk, stem: Path, report: Callable[[float], object]
     ) -> None:
         arrays = {}
         for batch in batches(chunk.audio, fs, batch_seconds):
-            samples_of = ((utt_id, len(speech)) for utt_id, speech in batch.items())
-            refuse_too_long(scorer, samples_of, device)
-            scored = confidences_of(scorer, batch, device)
-            for utt_id, (confidence, s_u) in scored.items():
+            sizes = ((utt_id, len(speech)) for utt_id, speech in batch.items())
+            refuse_too_long(scorer, sizes, device)
+            for utt_id, (frames, s_u) in confidences_of(scorer, batch, device).items():
                 samples = len(batch[utt_id])
-                if not len(confidence):
+                if not len(frames):
                     raise DataError(
                         f"{chunk.audio[utt_id]}: utterance {utt_id} ({samples} "
                         "samples) is too short for the scorer: raise "
                         "--min_wav_duration (filter_lengths)"
                     )
-                arrays[utt_id] = confidence[:, None], s_u
+                arrays[utt_id] = frames[:, None], s_u
                 report(samples / fs)
-        write_arrays(stem, arrays, COMPRESSION_METHOD)
+        shards.write_arrays(stem, arrays, COMPRESSION_METHOD)
 
     scorer.prepare(Keys(data / "wav.scp"))
     if (data / "utt2num_samples").exists():
         lengths = iter_scp(data / "utt2num_samples")
         refuse_too_long(scorer, ((utt, int(n)) for utt, n in lengths), device)
     described = {"description": scorer.description, "grid": vars(scorer.grid)}
-    scores = ShardedSet(data, output, CONFIDENCES, {**metadata, **described})
-    scores.write_shard(write_chunk, shard, fs)
+    tables = shards.CONFIDENCES, {**metadata, **described}
+    shards.ShardedSet(data, output, *tables).write_shard(write_chunk, shard, fs)

@@ -13,7 +13,6 @@ import yaml
 
 from espnet_a2m.core.errors import UserError
 
-MAX_ALIASES = 100  # of a configuration
 # YAML 1.1 takes a number with an exponent for a string unless it has a dot.
 FLOAT_WITHOUT_DOT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
@@ -27,6 +26,13 @@ def nearest(name: object, known: Iterable[object]) -> str:
     names = sorted(str(k) for k in known if k is not None)
     close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else "choose of " + ", ".join(names)
+
+
+def check_choice(option: str, value: object, choices: Collection[object]) -> None:
+    """Refuse the value of an option that is none of its choices. Raises ConfigError."""
+    if value not in choices:
+        listed = ", ".join(map(str, choices))
+        raise ConfigError(f"{option}={value!r}: choose one of {listed}")
 
 
 def check_kwargs(
@@ -59,36 +65,27 @@ def check_kwargs(
             )
         if isinstance(value, str) and FLOAT_WITHOUT_DOT.fullmatch(value):
             raise ConfigError(
-                f"{where}: {key}: YAML reads {value} as a string: "
-                f"write it with a dot and a sign, {_with_dot(value)}"
+                f"{where}: {key}: YAML reads {value} as a string: write it with a dot "
+                "and a sign, as 1.0e-3 or 1.0e+3"
             )
 
 
-def _with_dot(number: str) -> str:
-    """``1e-3`` as ``1.0e-3``, which YAML reads as a number."""
-    mantissa, exponent = re.split("[eE]", number)
-    mantissa = mantissa if "." in mantissa else f"{mantissa}.0"
-    return f"{mantissa}e{exponent if exponent[0] in '+-' else '+' + exponent}"
-
-
 class _Loader(yaml.SafeLoader):
-    """Refuses repeated keys, of which YAML would keep the last, and piled-up aliases.
+    """Refuses repeated keys, of which YAML would keep the last, and nested aliases.
 
     A few lines of aliases inside of what other aliases name can fill any memory.
     """
 
-    num_aliases = 0
     open_anchors = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Refuse an alias inside an anchored value, and more than 100 aliases."""
+        """Refuse an alias inside an anchored value."""
         event = self.peek_event()
         is_alias = isinstance(event, yaml.AliasEvent)
-        self.num_aliases += is_alias
-        if is_alias and (self.open_anchors or self.num_aliases > MAX_ALIASES):
+        if is_alias and self.open_anchors:
             problem = (
-                f"the alias *{event.anchor} is inside of a value with a name (&name), "
-                f"or there are more than {MAX_ALIASES}: write the value out"
+                f"the alias *{event.anchor} is inside of a value with a name (&name): "
+                "write the value out"
             )
             raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
         is_anchor = not is_alias and event.anchor is not None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.distributed as dist
 
@@ -19,27 +17,17 @@ def process_rank() -> int:
     return dist.get_rank() if num_processes() > 1 else 0
 
 
-class _Sum(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
-        total = x.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
-        # every process may use the total for utterances of its own
-        total = grad.clone()
-        dist.all_reduce(total)
-        return total
-
-
 def sum_over_processes(x: torch.Tensor) -> torch.Tensor:
     """Sum a tensor of the same shape on every process; itself where there is one.
 
-    Every process must call this and use the result. Nothing waits for the device.
+    Every process must call this and use the result: gradients, too, are summed.
+    Nothing waits for the device.
     """
-    return _Sum.apply(x) if num_processes() > 1 else x
+    if num_processes() == 1:
+        return x
+    from torch.distributed.nn.functional import all_reduce
+
+    return all_reduce(x)
 
 
 def end_processes() -> None:

@@ -22,8 +22,8 @@ class DataError(UserError):
 def main_guard(main: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a command's `main`: user errors become "ERROR: ..." and exit status 1.
 
-    It catches `UserError` and errors of the operating system (a missing file, no
-    permission, a full disk). Anything else is a defect and keeps its traceback.
+    These are `UserError` and errors of the operating system (a missing file, a full
+    disk). Anything else is a defect and keeps its traceback.
     """
 
     @functools.wraps(main)

@@ -25,17 +25,11 @@ TimeConv = tuple[int, int, int]
 
 @dataclasses.dataclass(frozen=True)
 class FrameGrid:
-    """Frame ``i`` is centred at sample ``offset + i * stride``.
+    """Frame ``i`` is centred at sample ``offset + i * stride``."""
 
-    Attributes:
-        fs: Sampling rate of the waveform in Hz.
-        offset: Centre of frame 0 in samples.
-        stride: Distance between frames in samples.
-    """
-
-    fs: int
-    offset: float
-    stride: int
+    fs: int  # sampling rate of the waveform in Hz
+    offset: float  # centre of frame 0 in samples
+    stride: int  # distance between frames in samples
 
     def after(self, convs: Iterable[TimeConv]) -> FrameGrid:
         """The grid of the frames that leave ``convs`` when these enter."""
@@ -46,7 +40,7 @@ class FrameGrid:
         return dataclasses.replace(self, offset=offset, stride=stride)
 
     def num_frames(self, num_samples: int) -> int:
-        """Frames whose whole receptive field lies in ``num_samples`` samples.
+        """Frames whose complete receptive field is in ``num_samples`` samples.
 
         Within one frame for front ends other than a centre-padded STFT with unpadded
         convolutions.
@@ -88,7 +82,7 @@ class FrameGrid:
             else:
                 grid = cls(**json.loads(Path(source).read_text(encoding="utf-8")))
             if not all(isinstance(x, int) and x > 0 for x in (grid.fs, grid.stride)):
-                raise ValueError("fs and stride must be whole numbers above 0")
+                raise ValueError("fs and stride must be integers above 0")
             if not math.isfinite(grid.offset):
                 raise ValueError("offset must be a number")
         except (OSError, ValueError, TypeError, OverflowError, RecursionError) as e:
@@ -106,7 +100,7 @@ def frame_positions(
     source_lengths: torch.Tensor,
     speech_start: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Where the frames of one grid lie among those of another.
+    """(B, T') fractional indices of one grid's frames into another's, clipped to them.
 
     Args:
         source: Grid of the uncropped utterances.
@@ -114,9 +108,6 @@ def frame_positions(
         num_frames: T', frames of the target in the padded batch.
         source_lengths: (B,) numbers of the source's frames.
         speech_start: (B,) first sample of the audio inside the cropped utterance.
-
-    Returns:
-        (B, T') fractional indices into the source's frames, clipped to them.
     """
     frames = torch.arange(num_frames, device=source_lengths.device)
     centre = (target.offset + frames * target.stride).expand(len(source_lengths), -1)

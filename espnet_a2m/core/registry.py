@@ -1,30 +1,37 @@
-"""Parts of the user's own, by ``package.module:name``."""
+"""Parts by name: ours, or the user's own by ``package.module:name``."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 from espnet_a2m.core.config import nearest
 from espnet_a2m.core.errors import UserError
 
 
-def load_object(path: str, where: str) -> Any:
-    """Import a class or function ``package.module:name``.
+def find_part(name: str, known: Mapping[str, Any], where: str) -> Any:
+    """A class or function: ``known[name]``, or imported from ``package.module:name``.
 
-    Raises UserError where there is none; ``where`` is the option that gives it.
+    What is known may be such a path itself. Raises UserError where there is no part of
+    this name; ``where`` is the option that gives it.
     """
-    module_name, _, name = path.partition(":")
-    if not (module_name and name):
-        raise UserError(f"{where}: {path!r} is not of the form package.module:name")
+    part = known.get(name, name)
+    if not isinstance(part, str):
+        return part
+    module_name, _, attribute = part.partition(":")
+    if not (module_name and attribute):
+        raise UserError(
+            f"{where}: choose one of {', '.join(known)}, or your own as "
+            "package.module:name"
+        )
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as e:
         raise UserError(
             f"{where}: {e}; is the folder that holds it in PYTHONPATH?"
         ) from e
-    if not hasattr(module, name):
-        raise UserError(
-            f"{where}: {module_name} has no {name}: {nearest(name, vars(module))}"
-        )
-    return getattr(module, name)
+    if not hasattr(module, attribute):
+        hint = nearest(attribute, vars(module))
+        raise UserError(f"{where}: {module_name} has no {attribute}: {hint}")
+    return getattr(module, attribute)

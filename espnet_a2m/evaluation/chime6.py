@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
+from itertools import product
 from pathlib import Path
-
-import numpy as np
 
 from espnet_a2m.core.errors import DataError, main_guard, preview
 from espnet_a2m.core.files import write_atomic
 from espnet_a2m.data.corpora.chime6 import LOCATIONS, NO_LOCATION
-from espnet_a2m.data.tables import read_scp, write_table
+from espnet_a2m.data.tables import iter_scp, join_utterances, read_scp, write_table
 from espnet_a2m.evaluation.wer import evaluate
 
 SYNONYMS = {"mhm": "hmm", "mm": "hmm", "mmm": "hmm"}
@@ -39,27 +39,26 @@ def location_table(
 ) -> str:
     """Word error rates as a Markdown table: a row per session, a column per location.
 
-    Args:
-        counts: utterance -> [words of the reference, errors].
-        sessions: utterance -> session.
-        locations: utterance -> one of `LOCATIONS`, or `NO_LOCATION`.
+    ``counts`` is utterance -> [words of the reference, errors]; locations are of
+    `LOCATIONS`, or `NO_LOCATION`.
     """
-    sums: dict[tuple[str, str], np.ndarray] = {}
-    for utt, words_and_errors in counts.items():
-        for row in (sessions[utt], "all"):
-            for cell in ((row, locations[utt]), (row, "all")):
-                sums[cell] = sums.get(cell, 0) + np.array(words_and_errors)
+    words: Counter[tuple[str, str]] = Counter()
+    errors: Counter[tuple[str, str]] = Counter()
+    for utt, (of_reference, wrong) in counts.items():
+        for cell in product((sessions[utt], "all"), (locations[utt], "all")):
+            words[cell] += of_reference
+            errors[cell] += wrong
     unplaced = [NO_LOCATION] if NO_LOCATION in locations.values() else []
     columns = [*LOCATIONS, *unplaced, "all"]
-    lines = ["|session|" + "|".join(columns) + "|", "|---" * (len(columns) + 1) + "|"]
-    for row in [*sorted(set(sessions.values())), "all"]:
-        cells = []
+    table = f"|session|{'|'.join(columns)}|\n" + "|---" * (len(columns) + 1) + "|\n"
+    for session in [*sorted(set(sessions.values())), "all"]:
+        table += f"|{session}|"
         for column in columns:
-            words, errors = sums.get((row, column), (0, 0))
-            rate = f"{100 * errors / words:.2f}" if words else "-"
-            cells.append(f"{rate} ({errors}/{words})")
-        lines.append(f"|{row}|" + "|".join(cells) + "|")
-    return "\n".join(lines) + "\n"
+            e, n = errors[session, column], words[session, column]
+            rate = f"{100 * e / n:.2f}" if n else "-"
+            table += f"{rate} ({e}/{n})|"
+        table += "\n"
+    return table
 
 
 def find_references(data: Path, own: Path) -> Path:
@@ -77,29 +76,28 @@ def evaluate_set(
     Args:
         data: the set's data directory.
         hyp: the recognised `text`; the results go beside it.
-        sctk: as `espnet_a2m.evaluation.wer.evaluate`.
+        sctk: as of `evaluate`.
         own: the directories of CHiME-6's own preparation.
 
     Raises:
-        UserError: a table is not complete, or as `espnet_a2m.evaluation.wer.evaluate`.
+        UserError: a table is not complete, or as `evaluate`.
     """
-    utts = read_scp(data / "text")
     references = find_references(data, own)
-    tables = []
-    for path in (data / "utt2session", data / "utt2location", references):
-        table = read_scp(path)
-        if missing := [utt for utt in utts if utt not in table]:
-            step = "prepare the corpus, and format the set, again (bin.data)"
-            raise DataError(f"{path}: {preview(missing)} missing; {step}")
-        tables.append(table)
-    sessions, locations, text = tables
+    paths = [data / "text", references, data / "utt2session", data / "utt2location"]
+    rows = join_utterances(
+        [(path, iter_scp(path)) for path in paths],
+        "prepare the corpus, and format the set, again (bin.data)",
+    )
+    text, sessions, locations = {}, {}, {}
+    for utt, (_, words, session, location) in rows:
+        text[utt], sessions[utt], locations[utt] = normalise(words), session, location
     if invalid := sorted(set(locations.values()) - {*LOCATIONS, NO_LOCATION}):
         raise DataError(
             f"{data}/utt2location: {preview(invalid)} is none of {LOCATIONS}"
         )
     out = hyp.parent / "score_chime6"
     heard = read_scp(hyp, allow_empty=True)
-    write_table(out / "text", {utt: normalise(text[utt]) for utt in utts})
+    write_table(out / "text", text)
     write_table(out / "hyp", {utt: normalise(t) for utt, t in heard.items()})
     write_table(out / "utt2spk", read_scp(data / "utt2spk"))
     evaluate(out / "text", out / "hyp", out, "word", sctk)

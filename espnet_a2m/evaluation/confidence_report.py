@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import json
 from collections.abc import Collection, Iterator, Mapping
@@ -37,25 +38,16 @@ def _summary(values: np.ndarray, counts: np.ndarray | None = None) -> dict[str, 
 
 
 def language_auc(
-    utts: Mapping[str, tuple[float, float]],
-    language: Mapping[str, str],
-    target: str,
-    exclude: Collection[str] = (),
+    utts: Mapping[str, tuple[float, float]], language: Mapping[str, str], target: str
 ) -> dict[str, dict[str, float]]:
     """How well utterance confidence tells ``target`` from each other language.
 
-    Args:
-        utts: Utterance -> (confidence, seconds).
-        language: Utterance -> language.
-        target: The language that the scorer was trained for.
-        exclude: Utterances left out, such as the scorer's training data.
-
-    Returns:
-        Other language, or ``all`` -> auc, and the numbers of utterances.
+    ``utts`` is utterance -> (confidence, seconds), ``language`` utterance -> language.
+    The result is other language, or ``all`` -> auc, and the numbers of utterances.
     """
     by_language: dict[str, list[float]] = {}
     for utt, (s_u, seconds) in utts.items():
-        if seconds > MIN_SECONDS and utt not in exclude:
+        if seconds > MIN_SECONDS:
             by_language.setdefault(language[utt], []).append(s_u)
     ours = by_language.pop(target, [])
     by_language = dict(sorted(by_language.items()))
@@ -66,16 +58,6 @@ def language_auc(
         for other, scores in by_language.items()
         if ours
     }
-
-
-def utterance_scores(scored: ScoredDataset) -> dict[str, tuple[float, float]]:
-    """Utterance -> (confidence, seconds); reads all confidences of a set."""
-    scores = {}
-    for utt in scored.audio:
-        s_t = scored.confidence(utt)
-        s_u = scored.utterance_confidence(utt, s_t)
-        scores[utt] = (s_u, scored.seconds(utt, len(s_t)))
-    return scores
 
 
 def make_report(
@@ -94,13 +76,10 @@ def make_report(
         target_lang: Value of ``utt2lang`` to tell from the others; None: no AUC.
         exclude: Utterances the scorer was trained on; AUC is also given without.
         heldout: A set of the target language that the scorer was not trained on; AUC
-            is also given with its utterances for those of ``scored``, and the
-            scorer's error rate is measured on it.
-        run: How pre-training masks; None: with the default options, at the scorer's
-            frames.
+            is also given with it, and the scorer's error rate is measured on it.
+        run: How pre-training masks; None: by default, at the scorer's frames.
         mask_utts: Utterances, drawn at random, whose masks are compared.
-        cer_utts: Utterances of ``heldout``, drawn at random, that are recognised;
-            0: none.
+        cer_utts: Utterances of ``heldout``, drawn at random, to recognise; 0: none.
 
     Returns:
         The report for JSON, and utterance -> (confidence, seconds).
@@ -114,49 +93,41 @@ def make_report(
             f"it has {', '.join(sorted(set(scored.language.values()))) or 'none'}"
         )
     utts: dict[str, tuple[float, float]] = {}
-    counts: dict[str, np.ndarray] = {}
+    counts: dict[str, Any] = collections.defaultdict(int)
     for utt in scored.audio:
         s_t = scored.confidence(utt)
-        s_u = scored.utterance_confidence(utt, s_t)
-        utts[utt] = (s_u, scored.seconds(utt, len(s_t)))
+        utts[utt] = scored.score(utt, s_t)
         # one byte per frame: the histogram is exact
         seen = np.bincount(np.rint(s_t * 255).astype(int), minlength=256)
         for language in {ALL, scored.language.get(utt, ALL)}:
-            counts[language] = counts.get(language, 0) + seen
+            counts[language] += seen
 
     report: dict[str, Any] = {"data": str(scored.data), "sets": {}}
     report["utterances"] = {"read": len(scored.audio), "of": scored.total}
     for language in sorted(counts, key=lambda name: (name != ALL, name)):
-        members = np.array(
-            [
-                value
-                for utt, value in utts.items()
-                if language in (ALL, scored.language.get(utt))
-            ]
-        )
+        own = (u for u in utts if language in (ALL, scored.language.get(u)))
+        s_u, seconds = np.array([utts[utt] for utt in own]).T
         report["sets"][language] = {
-            "utterances": len(members),
-            "hours": float(members[:, 1].sum() / 3600),
-            "utterance": _summary(members[:, 0]),
+            "utterances": len(s_u),
+            "hours": float(seconds.sum() / 3600),
+            "utterance": _summary(s_u),
             "frame": _summary(np.arange(256) / 255, counts[language]),
         }
     if target_lang:
-        pair = (utts, scored.language, target_lang)
         report["target_lang"], report["min_seconds"] = target_lang, MIN_SECONDS
-        report["auc"] = language_auc(*pair)
+        spoken = scored.language
+        report["auc"] = language_auc(utts, spoken, target_lang)
         if exclude:
-            report["excluded"] = len(set(exclude) & set(utts))
-            report["auc_without_excluded"] = language_auc(*pair, exclude)
+            kept = {u: score for u, score in utts.items() if u not in exclude}
+            report["excluded"] = len(utts) - len(kept)
+            report["auc_without_excluded"] = language_auc(kept, spoken, target_lang)
         if heldout:
-            ours = utterance_scores(heldout)
-            others = {u: v for u, v in utts.items() if pair[1][u] != target_lang}
-            spoken = {**scored.language, **dict.fromkeys(ours, target_lang)}
+            ours = {u: heldout.score(u, heldout.confidence(u)) for u in heldout.audio}
+            both = {u: v for u, v in utts.items() if spoken[u] != target_lang} | ours
+            spoken = {**spoken, **dict.fromkeys(ours, target_lang)}
             report["heldout"] = str(heldout.data)
-            report["auc_heldout"] = language_auc(
-                {**others, **ours}, spoken, target_lang
-            )
-    rng = np.random.default_rng(0)
-    some = rng.permutation(list(utts))[:mask_utts].tolist()
+            report["auc_heldout"] = language_auc(both, spoken, target_lang)
+    some = np.random.default_rng(0).permutation(list(utts))[:mask_utts].tolist()
     run = run or RunMasking({}, scored.grid, scored.grid)
     report["masks"] = mask_report(scored, some, run)
     report["warnings"] = mask_warnings(report["masks"])
@@ -167,19 +138,18 @@ def make_report(
 
 
 def _table_row(name: str, of: Mapping[str, Any]) -> str:
-    keys = ("mean", *(f"p{q}" for q in PERCENTILES))
-    columns = [
-        " ".join(f"{of[kind][key]:5.3f}" for key in keys)
+    utterances, frames = (
+        " ".join(f"{value:5.3f}" for value in of[kind].values())
         for kind in ("utterance", "frame")
-    ]
+    )
     head = f"{name:<10} {of['utterances']:>8} {of['hours']:>7.2f}"
-    return f"{head} | {columns[0]} | {columns[1]}"
+    return f"{head} | {utterances} | {frames}"
 
 
 def format_report(report: Mapping[str, Any]) -> str:
     """The report as lines to read."""
     head = " ".join(f"{key:>5}" for key in ("mean", *(f"{q}%" for q in PERCENTILES)))
-    read, total = report["utterances"]["read"], report["utterances"]["of"]
+    read, total = report["utterances"].values()
     sample = f", a random {read} of its {total} utterances" if read < total else ""
     lines = [
         f"Confidences of {report['data']}{sample}",
@@ -232,9 +202,9 @@ def draw_report(
     scored: ScoredDataset,
     utts: Mapping[str, tuple[float, float]],
     outdir: Path,
-    count: int = 4,
-    target_lang: str | None = None,
-    run: RunMasking | None = None,
+    count: int,
+    target_lang: str | None,
+    run: RunMasking,
 ) -> Iterator[Path]:
     """Draw the histogram of confidences and ``count`` utterances; yields the files.
 
@@ -245,12 +215,9 @@ def draw_report(
     by_language: dict[str, list[float]] = {}
     for utt, (s_u, _) in utts.items():
         by_language.setdefault(scored.language.get(utt, ALL), []).append(s_u)
-    path, title = (
-        outdir / "utterance_confidence.png",
-        f"{scored.data}: utterance confidence",
-    )
+    title = f"{scored.data}: utterance confidence"
+    path = outdir / "utterance_confidence.png"
     yield draw_histogram(path, dict(sorted(by_language.items())), title)
-    run = run or RunMasking({}, scored.grid, scored.grid)
     for seed, utt in enumerate(_choose(scored, utts, count, target_lang or "")):
         speech, s_t = run.read(scored, utt)
         with torch.random.fork_rng(devices=[]):

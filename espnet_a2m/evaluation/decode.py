@@ -36,15 +36,8 @@ def decode_chunk(
 ) -> None:
     """Write the hypotheses of a chunk of a set to ``<stem>.text``.
 
-    Args:
-        chunk: Some utterances.
-        stem: Path of the table without suffix.
-        wav_scp: Table of the set, of ESPnet's type ``kind``.
-        kind: ``sound`` or another.
-        options: Of asr_inference.
-
-    Raises:
-        DataError: An utterance has no hypothesis.
+    ``wav_scp`` is the table of the set, of ESPnet's type ``kind``; options are
+    asr_inference's. Raises DataError: an utterance has no hypothesis.
     """
     from espnet2.bin.asr_inference import main
 

@@ -24,9 +24,7 @@ UNIFORM_LIFT = 0.95, 1.05
 LESS_SPEECH = 0.005
 
 
-def auc(
-    positive: Sequence[float] | np.ndarray, negative: Sequence[float] | np.ndarray
-) -> float:
+def auc(positive: Sequence[float], negative: Sequence[float]) -> float:
     """Area under the ROC curve: P(positive > negative) + P(equal) / 2; NaN if empty."""
     from sklearn.metrics import roc_auc_score
 
@@ -46,14 +44,10 @@ def speech_frames(speech: np.ndarray, grid: FrameGrid, num_frames: int) -> np.nd
     Args:
         speech: (N,) samples in [-1, 1].
         grid: Positions of the frames; each takes one stride around its centre.
-        num_frames: T.
-
-    Returns:
-        (T,) boolean.
+        num_frames: T; the result is (T,) boolean.
     """
-    level = frame_level(
-        torch.from_numpy(speech)[None], torch.tensor([len(speech)]), grid, num_frames
-    )[0][0].numpy()
+    batch = torch.from_numpy(speech)[None], torch.tensor([len(speech)])
+    level = frame_level(*batch, grid, num_frames)[0][0].numpy()
     return (level >= level.max() - 30.0) & (level > -55.0)
 
 
@@ -69,41 +63,34 @@ def mean_of_equal(values: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     return (np.bincount(group, values) / np.bincount(group))[group]
 
 
-class Held:
-    """What the masks of one kind hold, summed over utterances and divided by draws."""
+def held_by(
+    probability: np.ndarray, is_speech: np.ndarray, confidence: np.ndarray
+) -> np.ndarray:
+    """What the masks of an utterance hold: (7,) terms of the sums of `shares`.
 
-    def __init__(self) -> None:
-        self.masked, self.speech, self.confidence = 0.0, 0.0, 0.0
-        self.frames, self.starved = 0, 0
-        self.least, self.most = 0.0, 0.0
+    All are (T,), of the frames; ``probability`` is the share of draws that mask one.
+    """
+    least, most = masked_by_confidence(
+        torch.from_numpy(mean_of_equal(probability, confidence))[None],
+        torch.from_numpy(confidence)[None],
+        torch.tensor([len(confidence)]),
+    )
+    masked = probability.sum(), probability @ is_speech, probability @ confidence
+    starved = (probability == 0).sum()
+    return np.array([len(probability), *masked, float(least), float(most), starved])
 
-    def add(
-        self, probability: np.ndarray, is_speech: np.ndarray, confidence: np.ndarray
-    ) -> None:
-        """Add an utterance: (T,) shares of the draws that mask a frame, and so on."""
-        self.frames += len(probability)
-        self.starved += int((probability == 0).sum())
-        self.masked += probability.sum()
-        self.speech += probability @ is_speech
-        self.confidence += probability @ confidence
-        least, most = masked_by_confidence(
-            torch.from_numpy(mean_of_equal(probability, confidence))[None],
-            torch.from_numpy(confidence)[None],
-            torch.tensor([len(confidence)]),
-        )
-        self.least += float(least)
-        self.most += float(most)
 
-    def report(self) -> dict[str, float]:
-        """See `mask_report`."""
-        masked, frames = max(self.masked, 1e-9), max(self.frames, 1)
-        return {
-            "masked_fraction": self.masked / frames,
-            "speech_share": self.speech / masked,
-            "confidence": self.confidence / masked,
-            "lift": self.most / max(self.least, 1e-9),
-            "starved": self.starved / frames,
-        }
+def shares(held: np.ndarray) -> dict[str, float]:
+    """See `mask_report`; of the sums of `held_by` over utterances."""
+    frames, masked, speech, confidence, least, most, starved = held.tolist()
+    frames, masked = max(frames, 1), max(masked, 1e-9)
+    return {
+        "masked_fraction": masked / frames,
+        "speech_share": speech / masked,
+        "confidence": confidence / masked,
+        "lift": most / max(least, 1e-9),
+        "starved": starved / frames,
+    }
 
 
 def mask_report(
@@ -133,7 +120,7 @@ def mask_report(
         tells speech, None without silence. ``start_divergence_nats``: the mean over
         utterances, None where the guidance draws starts by no known distribution.
     """
-    held = {kind: Held() for kind in ("all", "uniform", "guided")}
+    held = {kind: np.zeros(7) for kind in ("all", "uniform", "guided")}
     divergences, speech_confidence, other_confidence = [], [], []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -143,24 +130,22 @@ def mask_report(
                 continue
             confidence = frames.numpy()
             is_speech = speech_frames(speech, run.encoder_grid, len(frames))
-            speech_confidence.append(confidence[is_speech])
-            other_confidence.append(confidence[~is_speech])
-            held["all"].add(np.ones(len(frames)), is_speech, confidence)
+            speech_confidence += confidence[is_speech].tolist()
+            other_confidence += confidence[~is_speech].tolist()
+            held["all"] += held_by(np.ones(len(frames)), is_speech, confidence)
             for kind, masking in (("uniform", run.uniform), ("guided", run.guided)):
-                masks = run.draw(masking, frames, draws).double()
-                held[kind].add(masks.mean(0).numpy(), is_speech, confidence)
-            if (starts := run.start_distribution()) is not None:
+                masked = run.draw(masking, frames, draws).double().mean(0).numpy()
+                held[kind] += held_by(masked, is_speech, confidence)
+            if (starts := run.start_distribution(frames)) is not None:
                 divergences.append(start_divergence(starts))
-    area = math.nan
-    if speech_confidence:
-        area = auc(np.concatenate(speech_confidence), np.concatenate(other_confidence))
+    area = auc(speech_confidence, other_confidence)
     return {
         "utterances": len(utts),
         "draws": draws,
         "guidance": run.guided.guidance,
         "mask_prob": float(run.guided.options.at("mask_prob", ANNEALED)),
         "mask_length": run.guided.mask_length,
-        **{kind: of.report() for kind, of in held.items()},
+        **{kind: shares(sums) for kind, sums in held.items()},
         "auc_speech": None if math.isnan(area) else area,
         "start_divergence_nats": float(np.mean(divergences)) if divergences else None,
     }
@@ -168,36 +153,32 @@ def mask_report(
 
 def format_masks(masks: Mapping[str, Any]) -> list[str]:
     """The answer of `mask_report` as lines to read."""
+    row = "  {:<12} {:>7} {:>7} {:>10} {:>5} {:>12}".format
     lines = [
-        f"Masks at {masks['mask_prob']:.0%}, {masks['utterances']} utterances: "
-        f"guidance {masks['guidance']}, spans of {masks['mask_length']} frames, "
-        f"{masks['draws']} draws of each",
-        f"  {'':<12} {'masked':>7} {'speech':>7} {'confidence':>10} {'lift':>5} "
-        f"{'never masked':>12}",
+        "Masks at {mask_prob:.0%}, {utterances} utterances: guidance {guidance}, spans "
+        "of {mask_length} frames, {draws} draws of each".format(**masks),
+        row("", "masked", "speech", "confidence", "lift", "never masked"),
     ]
-    for kind in ("all", "uniform", "guided"):
-        of = masks[kind]
-        name = "all frames" if kind == "all" else f"{kind} mask"
-        lines.append(
-            f"  {name:<12} {of['masked_fraction']:>7.1%} {of['speech_share']:>7.1%} "
-            f"{of['confidence']:>10.3f} {of['lift']:>5.2f} {of['starved']:>12.1%}"
-        )
+    names = {"all": "all frames", "uniform": "uniform mask", "guided": "guided mask"}
+    for kind, name in names.items():
+        masked, speech, confidence, lift, starved = masks[kind].values()
+        shares = f"{masked:.1%}", f"{speech:.1%}", f"{confidence:.3f}", f"{lift:.2f}"
+        lines.append(row(name, *shares, f"{starved:.1%}"))
     area, nats = masks["auc_speech"], masks["start_divergence_nats"]
+    silent = "no frame is silent" if area is None else f"{area:.3f}"
+    kl = f"not known of {masks['guidance']}" if nats is None else f"{nats:.4f} nats"
     return [
         *lines,
         "  lift: P(mask) of the most confident quarter of an utterance's frames over "
         "the least confident quarter's",
-        "AUC of frame confidence for speech (by energy): "
-        + ("no frame is silent" if area is None else f"{area:.3f}"),
-        "KL divergence of the start distribution from uniform: "
-        + (f"not known of {masks['guidance']}" if nats is None else f"{nats:.4f} nats"),
+        f"AUC of frame confidence for speech (by energy): {silent}",
+        f"KL divergence of the start distribution from uniform: {kl}",
     ]
 
 
 def mask_warnings(masks: Mapping[str, Any]) -> list[str]:
     """What is wrong with the answer of `mask_report`, and how to correct it."""
-    name, guided = masks["guidance"], masks["guided"]
-    lift, less, more = guided["lift"], *UNIFORM_LIFT
+    name, lift, (less, more) = masks["guidance"], masks["guided"]["lift"], UNIFORM_LIFT
     found = []
     strength = "rank_confidence=true, span_confidence=mean, span_edges=overhang"
     if less <= lift <= more and name not in UNGUIDED:
@@ -210,7 +191,7 @@ def mask_warnings(masks: Mapping[str, Any]) -> list[str]:
             f"guidance {name} masks what the scorer is unsure of (lift {lift:.2f}): "
             f"score with --blank exclude, and set masking_conf {strength}"
         )
-    share, uniform = guided["speech_share"], masks["uniform"]["speech_share"]
+    share, uniform = (masks[kind]["speech_share"] for kind in ("guided", "uniform"))
     if share < uniform - LESS_SPEECH and name in SEEKS_CONFIDENCE:
         found.append(
             f"guided masks hold less speech than uniform ones ({share:.1%}, "

@@ -8,16 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure  # without pyplot, no display is needed
+from matplotlib.ticker import MaxNLocator
 
 from espnet_a2m.core.files import atomic_writer
 from espnet_a2m.core.frames import FrameGrid
-
-matplotlib.use("Agg")  # no display is needed
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.ticker import MaxNLocator  # noqa: E402
 
 #: Panel of training curves -> pattern of the statistics that it shows.
 PANELS = {
@@ -41,11 +38,6 @@ def save(figure: Figure, path: Path) -> Path:
     with atomic_writer(path) as stream:
         figure.savefig(stream, format="png", dpi=120)
     return path
-
-
-def escape_math(name: str) -> str:
-    """Escape the dollars in a name, between which matplotlib would see a formula."""
-    return name.replace("$", r"\$")
 
 
 def log_mel(speech: np.ndarray, fs: int, hop: int) -> np.ndarray:
@@ -74,48 +66,30 @@ def draw_utterance(
 ) -> Path:
     """Draw a spectrogram with the masked spans over it and the confidence under it.
 
-    Args:
-        path: PNG to write.
-        title: Headline.
-        speech: (N,) samples.
-        confidence: (T,) frame confidences.
-        mask: (T,) boolean, the chosen spans.
-        grid: Where the T frames are in ``speech``.
-
-    Returns:
-        ``path``.
+    ``speech`` is (N,) samples; ``confidence`` and the boolean ``mask`` are (T,), of
+    the frames of ``grid``. Returns ``path``, the PNG.
     """
-    seconds = len(speech) / grid.fs
-    figure = Figure(figsize=(max(6.0, min(18.0, 2.2 * seconds)), 4.8))
-    figure.set_layout_engine("constrained")
-    upper, lower = figure.subplots(
-        2, 1, sharex=True, gridspec_kw={"height_ratios": [2, 1]}
-    )
-    hop = grid.fs // 100
+    seconds, hop = len(speech) / grid.fs, grid.fs // 100
+    size = max(6.0, min(18.0, 2.2 * seconds)), 4.8
+    figure = Figure(figsize=size, layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
     mel = log_mel(speech, grid.fs, hop)
     half = hop / 2 / grid.fs
-    begin, end = -half, (mel.shape[1] - 1) * hop / grid.fs + half
-    upper.imshow(
-        mel,
-        origin="lower",
-        aspect="auto",
-        extent=(begin, end, 0, len(mel)),
-        cmap="magma",
-        vmin=-70,
-    )
+    extent = (-half, (mel.shape[1] - 1) * hop / grid.fs + half, 0, len(mel))
+    picture = {"origin": "lower", "aspect": "auto", "cmap": "magma", "vmin": -70}
+    upper.imshow(mel, extent=extent, **picture)
     upper.set_ylabel("mel filter")
-    figures = (
-        f"mean s_t {confidence.mean():.3f} (red), {mask.mean():.0%} masked (shaded)"
-    )
-    upper.set_title(f"{escape_math(title)}: {figures}", fontsize=10)
+    mean = float(confidence.mean())
+    title += f": mean s_t {mean:.3f} (red), {mask.mean():.0%} masked (shaded)"
+    upper.set_title(title, fontsize=10, parse_math=False)
     centre = (grid.offset + grid.stride * np.arange(len(confidence))) / grid.fs
     half = grid.stride / 2 / grid.fs
     for first, last in spans(mask):
+        left, right = centre[first] - half, centre[last - 1] + half
         for axes, colour in ((upper, "white"), (lower, "tab:blue")):
-            left, right = centre[first] - half, centre[last - 1] + half
             axes.axvspan(left, right, color=colour, alpha=0.3, linewidth=0)
     lower.plot(centre, confidence, color="black", linewidth=1.2)
-    lower.axhline(float(confidence.mean()), color="tab:red", linewidth=0.8)
+    lower.axhline(mean, color="tab:red", linewidth=0.8)
     lower.set(xlabel="seconds", ylabel="confidence s_t", ylim=(0, 1.05))
     lower.set_xlim(0, seconds)
     return save(figure, path)
@@ -125,20 +99,18 @@ def draw_histogram(
     path: Path, by_language: Mapping[str, Sequence[float]], title: str
 ) -> Path:
     """Draw histograms of utterance confidences, a row per language."""
-    figure = Figure(figsize=(7, 1.2 + 1.1 * len(by_language)))
-    figure.set_layout_engine("constrained")
+    size = 7, 1.2 + 1.1 * len(by_language)
+    figure = Figure(figsize=size, layout="constrained")
     rows = figure.subplots(len(by_language), 1, sharex=True, squeeze=False)[:, 0]
-    everything = np.concatenate([np.asarray(v) for v in by_language.values()])
-    low = math.floor(everything.min() * 20) / 20
+    low = math.floor(min(map(min, by_language.values())) * 20) / 20
     bins = np.linspace(low, max(1.0, low + 0.05), 61)
     for axes, (language, values) in zip(rows, by_language.items(), strict=True):
         axes.hist(values, bins=bins, color="tab:blue")
         axes.axvline(float(np.mean(values)), color="tab:red", linewidth=1)
-        axes.set_ylabel(
-            f"{escape_math(language)}\n({len(values)})", rotation=0, ha="right"
-        )
+        label = f"{language}\n({len(values)})"
+        axes.set_ylabel(label, rotation=0, ha="right", parse_math=False)
         axes.set_yticks([])
-    rows[0].set_title(f"{escape_math(title)} (red: mean)", fontsize=10)
+    rows[0].set_title(f"{title} (red: mean)", fontsize=10, parse_math=False)
     rows[-1].set_xlabel("utterance confidence s_u")
     return save(figure, path)
 
@@ -148,19 +120,16 @@ def _draw_panel(
 ) -> None:
     """Draw the statistics ``keys`` over the epochs, one colour each."""
     for i, key in enumerate(keys):
+        # what a blind guess gets is the line to be above
+        is_blind = key.startswith(("majority_", "chance_"))
+        colour = "grey" if is_blind else f"C{i % 10}"
         label: str | None = key
         for part, style in (("train", "-"), ("valid", "--")):
-            points = [
-                (epoch, float(stats[epoch][part][key]))
-                for epoch in sorted(stats)
-                if key in stats[epoch].get(part, {})
-            ]
-            if points:
-                x, y = zip(*points, strict=True)
-                # what a blind guess gets is the line to be above
-                blind = key.startswith(("majority_", "chance_"))
-                colour = "grey" if blind else f"C{i % 10}"
-                axes.plot(x, y, style, color=colour, marker=".", ms=4, label=label)
+            epochs = [e for e in sorted(stats) if key in stats[e].get(part, {})]
+            values = [float(stats[epoch][part][key]) for epoch in epochs]
+            if epochs:
+                (line,) = axes.plot(epochs, values, style, label=label)
+                line.set(color=colour, marker=".", markersize=4)
                 label = None  # in the legend once
     if name.startswith("nats"):
         axes.axhline(0, color="grey", linewidth=0.8)
@@ -178,13 +147,8 @@ def draw_curves(
 ) -> Path | None:
     """Draw training curves, a panel for each group of statistics that was reported.
 
-    Args:
-        path: PNG to write.
-        stats: Epoch -> ``train`` and ``valid`` -> statistic -> value.
-        title: Headline.
-
-    Returns:
-        ``path``; None when there is nothing to draw.
+    ``stats`` is epoch -> ``train`` and ``valid`` -> statistic -> value. Returns
+    ``path``, the PNG; None when there is nothing to draw.
     """
     keys = sorted(
         {
@@ -205,12 +169,10 @@ def draw_curves(
         return None
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure = Figure(figsize=(4.6 * columns, 3.2 * rows + 0.4))
-    figure.set_layout_engine("constrained")
-    figure.suptitle(f"{escape_math(title)} (solid: train, dashed: valid)", fontsize=10)
-    grid = figure.subplots(rows, columns, squeeze=False).flat
-    for axes, (name, shown) in zip(grid, panels.items(), strict=False):
-        _draw_panel(axes, name, shown, stats)
-    for axes in list(figure.axes)[len(panels) :]:
-        axes.set_visible(False)
+    size = 4.6 * columns, 3.2 * rows + 0.4
+    figure = Figure(figsize=size, layout="constrained")
+    title += " (solid: train, dashed: valid)"
+    figure.suptitle(title, fontsize=10, parse_math=False)
+    for i, (name, shown) in enumerate(panels.items(), 1):
+        _draw_panel(figure.add_subplot(rows, columns, i), name, shown, stats)
     return save(figure, path)

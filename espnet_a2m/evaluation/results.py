@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import datetime
 import json
 import platform
@@ -11,7 +9,9 @@ import re
 import subprocess
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,8 +23,7 @@ MEASURES = {"WER": "score_wer", "CER": "score_cer", "TER": "score_ter"}
 RESAMPLES = 1000
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """Error rates of one decoded set."""
 
     experiment: Path  # directory of the model
@@ -37,19 +36,15 @@ class Result:
 
 
 def bootstrap_interval(utterances: Iterable[tuple[int, int]]) -> tuple[float, float]:
-    """95 % confidence interval of the error rate in percent, resampling utterances.
+    """95 % confidence interval of the error rate in percent.
 
-    Bisani and Ney, ICASSP 2004: the test set is resampled with replacement.
-
-    Args:
-        utterances: (tokens of the reference, errors) of each.
+    The utterances, (tokens of the reference, errors) of each, are resampled with
+    replacement (Bisani and Ney, ICASSP 2004).
     """
     words, errors = np.array(list(utterances), dtype=float).T
     rng = np.random.default_rng(0)
-    rates = []
-    for _ in range(RESAMPLES):
-        drawn = rng.integers(len(words), size=len(words))
-        rates.append(100 * errors[drawn].sum() / max(words[drawn].sum(), 1))
+    draws = (rng.integers(len(words), size=len(words)) for _ in range(RESAMPLES))
+    rates = [100 * errors[i].sum() / max(words[i].sum(), 1) for i in draws]
     low, high = np.percentile(rates, (2.5, 97.5)).tolist()
     return low, high
 
@@ -57,42 +52,37 @@ def bootstrap_interval(utterances: Iterable[tuple[int, int]]) -> tuple[float, fl
 def read_result(directory: Path, experiment: Path, measure: str) -> Result | None:
     """Read one ``score_*`` directory; None if it has no results.
 
-    ESPnet's own directories have only sclite's ``result.txt``, with the totals.
-
-    Raises:
-        UserError: A file is damaged.
+    ESPnet's own directories have only sclite's ``result.txt``, with the totals. Raises
+    UserError: a file is damaged.
     """
     names = (experiment, directory.parent.parent.name, directory.parent.name, measure)
-    if (directory / "result.json").exists():
-        try:
-            saved = json.loads((directory / "result.json").read_text(encoding="utf-8"))
+    path = directory / "result.json"
+    try:
+        if path.exists():
+            saved = json.loads(path.read_text(encoding="utf-8"))
             row = {column: float(saved[column]) for column in COLUMNS}
             interval = bootstrap_interval(saved["utterances"].values())
             # files written before the key was renamed have "scorer"
             tool = str(saved.get("wer_tool") or saved["scorer"])
-        except Exception as e:  # a damaged file can raise anything
-            raise UserError(
-                f"{directory}/result.json: not a result ({e!r}); evaluate the set again"
-            ) from e
-        return Result(*names, row, interval, tool)
-    if (directory / "result.txt").exists():
-        text = (directory / "result.txt").read_text(encoding="utf-8", errors="replace")
-        total = re.search(r"\| *Sum/Avg *\|([^|]*)\|([^|]*)\|", text)
-        numbers = (total[1] + total[2]).split() if total else []
-        with contextlib.suppress(ValueError):
-            row = dict(zip(COLUMNS, map(float, numbers), strict=True))
-            return Result(*names, row, None, "sclite")
-        raise UserError(
-            f"{directory}/result.txt: no line Sum/Avg; evaluate the set again"
-        )
-    return None
+            return Result(*names, row, interval, tool)
+        path = directory / "result.txt"
+        if not path.exists():
+            return None
+        text = path.read_text(encoding="utf-8", errors="replace")
+        found = re.search(r"\| *Sum/Avg *\|([^|]*)\|([^|]*)\|", text)
+        if not found:
+            raise ValueError("no line Sum/Avg")
+        numbers = map(float, " ".join(found.groups()).split())
+        row = dict(zip(COLUMNS, numbers, strict=True))
+        return Result(*names, row, None, "sclite")
+    except Exception as e:  # a damaged file can raise anything
+        raise UserError(f"{path}: not a result ({e!r}); evaluate the set again") from e
 
 
 def find_results(experiments: Iterable[PathLike]) -> list[Result]:
     """All results in ``<experiment>/<decoding>/<set>/score_{wer,cer,ter}``.
 
-    Raises:
-        UserError: An experiment holds none.
+    Raises UserError: an experiment holds none.
     """
     results = []
     for name in experiments:
@@ -114,27 +104,31 @@ def find_results(experiments: Iterable[PathLike]) -> list[Result]:
 
 def _git(*command: str) -> str:
     try:
-        return subprocess.check_output(
-            ["git", *command], text=True, stderr=subprocess.DEVNULL
-        ).strip()
+        done = subprocess.run(
+            ["git", *command], check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "not in a git repository"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def environment() -> str:
     """The software versions behind the results, as ESPnet lists them."""
     now = datetime.datetime.now().astimezone()
-    versions = dict.fromkeys(("espnet", "espnet_a2m", "torch"), "not installed")
-    for package in versions:
-        with contextlib.suppress(PackageNotFoundError):
-            versions[package] = version(package)
     return (
         "## Environments\n\n"
         f"- date: `{now:%a %b %d %H:%M:%S %Z %Y}`\n"
         f"- python version: `{platform.python_version()}`\n"
-        f"- espnet version: `espnet {versions['espnet']}`\n"
-        f"- espnet_a2m version: `{versions['espnet_a2m']}`\n"
-        f"- pytorch version: `pytorch {versions['torch']}`\n"
+        f"- espnet version: `espnet {_version('espnet')}`\n"
+        f"- espnet_a2m version: `{_version('espnet_a2m')}`\n"
+        f"- pytorch version: `pytorch {_version('torch')}`\n"
         f"- Git hash: `{_git('rev-parse', 'HEAD')}`\n"
         f"  - Commit date: `{_git('log', '-1', '--format=%cd')}`\n"
     )
@@ -154,39 +148,32 @@ def summary(results: list[Result]) -> str:
     columns = [f"{dataset} {list(MEASURES)[i]}" for dataset, i in order]
     table = [["experiment", *columns]]
     table += [[name, *(row.get(c, "") for c in columns)] for name, row in rows.items()]
-    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
-    lines = [
-        "| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |"
-        for line in table
-    ]
-    lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
-    return "\n".join(lines) + "\n"
+    widths = [max(map(len, column)) for column in zip(*table)]
+    padded = ([cell.ljust(w) for cell, w in zip(line, widths)] for line in table)
+    lines = [f"| {' | '.join(line)} |\n" for line in padded]
+    lines.insert(1, f"|{'|'.join('-' * (width + 2) for width in widths)}|\n")
+    return "".join(lines)
 
 
 def tables(results: list[Result]) -> str:
     """ESPnet's table of each experiment and measure."""
-    parts = []
-    for experiment in dict.fromkeys(r.experiment for r in results):
-        parts.append(f"## {experiment}\n")
-        for measure in MEASURES:
-            names = (experiment, measure)
-            rows = [r for r in results if (r.experiment, r.measure) == names]
-            if rows:
-                parts.append(f"### {measure}\n\n|dataset|{'|'.join(COLUMNS)}|")
-                parts.append("|---" * (len(COLUMNS) + 1) + "|")
-            for r in rows:
+    text = ""
+    for experiment, of_model in groupby(results, lambda r: r.experiment):
+        text += f"\n## {experiment}\n"
+        for measure, of_measure in groupby(of_model, lambda r: r.measure):
+            text += f"\n### {measure}\n\n|dataset|{'|'.join(COLUMNS)}|\n"
+            text += "|---" * (len(COLUMNS) + 1) + "|\n"
+            for r in of_measure:
                 counts = "|".join(f"{r.row[c]:.0f}" for c in COLUMNS[:2])
                 rates = "|".join(f"{r.row[c]:.1f}" for c in COLUMNS[2:])
-                parts.append(f"|{r.decoding}/{r.dataset}|{counts}|{rates}|")
-            parts += [""] if rows else []
-    return "\n".join(parts)
+                text += f"|{r.decoding}/{r.dataset}|{counts}|{rates}|\n"
+    return text
 
 
 def write_results(experiments: Iterable[PathLike], output: PathLike) -> str:
     """Write RESULTS.md; returns the summary for the terminal.
 
-    Raises:
-        UserError: An experiment holds no results.
+    Raises UserError: an experiment holds no results.
     """
     results = find_results(experiments)
     short = summary(results)
@@ -195,6 +182,6 @@ def write_results(experiments: Iterable[PathLike], output: PathLike) -> str:
         output,
         f"# RESULTS\n\n{environment()}\n## Summary\n\n"
         f"Error rates in percent, computed by {tools}; in brackets 95 % confidence "
-        f"intervals (bootstrap over utterances).\n\n{short}\n{tables(results)}",
+        f"intervals (bootstrap over utterances).\n\n{short}{tables(results)}",
     )
     return short

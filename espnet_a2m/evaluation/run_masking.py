@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,44 +12,19 @@ import torch
 from espnet_a2m.core.config import ConfigError, check_kwargs
 from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.evaluation.scored_set import ScoredDataset
-from espnet_a2m.masking.guidance import Guidance, GuidanceOptions, Orders
+from espnet_a2m.masking.guidance import log_weights
 from espnet_a2m.masking.guided import GuidedMasking
-from espnet_a2m.masking.sampling import EPS
 from espnet_a2m.model.frontend import ConfidenceFrontend
 
 #: Updates at which annealed options are read: they have their last value
 ANNEALED = torch.tensor(2**40)
 
 
-class ObservedGuidance:
-    """A guidance that remembers what it was asked last: the starts of a batch's row 0.
-
-    Attributes:
-        confidence: (S,) confidences of the possible starts.
-        options: The guidance's options.
-    """
-
-    def __init__(self, guidance: Guidance):
-        self.guidance = guidance
-        self.confidence: torch.Tensor
-        self.options: GuidanceOptions
-
-    def __call__(
-        self, confidence: torch.Tensor, lengths: torch.Tensor, options: GuidanceOptions
-    ) -> Orders:
-        """As the guidance."""
-        self.confidence, self.options = confidence[0, : lengths[0]], options
-        return self.guidance(confidence, lengths, options)
-
-
-@dataclasses.dataclass
 class RunMasking:
-    """How a pre-training run masks an utterance.
+    """How a pre-training run masks an utterance, at the end of the run.
 
-    Annealed options have their last value.
-
-    Attributes:
-        conf: ``masking_conf``.
+    Args:
+        conf: ``masking_conf``; annealed options have their last value.
         scorer_grid: Where the frames of the confidences are in the audio.
         encoder_grid: Where the encoder's are.
         width: Of the encoder's input.
@@ -61,23 +35,22 @@ class RunMasking:
             rates differ.
     """
 
-    conf: Mapping[str, Any]
-    scorer_grid: FrameGrid
-    encoder_grid: FrameGrid
-    width: int = 1024
-    crop: int | None = None
-
-    def __post_init__(self) -> None:
-        check_kwargs(GuidedMasking, self.conf, "masking_conf", given=("size",))
-        uniform = {**self.conf, "guidance": "uniform"}
+    def __init__(
+        self,
+        conf: Mapping[str, Any],
+        scorer_grid: FrameGrid,
+        encoder_grid: FrameGrid,
+        width: int = 1024,
+        crop: int | None = None,
+    ):
+        check_kwargs(GuidedMasking, conf, "masking_conf", given=("size",))
         try:
-            self.guided = GuidedMasking(self.width, **self.conf)
-            self.uniform = GuidedMasking(self.width, **uniform)
-            self.frontend = ConfidenceFrontend(self.encoder_grid, self.scorer_grid)
+            self.guided = GuidedMasking(width, **conf)
+            self.uniform = GuidedMasking(width, **{**conf, "guidance": "uniform"})
+            self.frontend = ConfidenceFrontend(encoder_grid, scorer_grid)
         except ValueError as e:
             raise ConfigError(str(e)) from e
-        self.observed = ObservedGuidance(self.guided.order_starts)
-        self.guided.order_starts = self.observed
+        self.encoder_grid, self.crop = encoder_grid, crop
 
     @classmethod
     def load(
@@ -93,7 +66,7 @@ class RunMasking:
             config: The YAML file; None: ``masking_conf``, at the scorer's frames.
             options: Further options of ``bin.ssl_train``.
             masking_conf: Options in place of the configuration's.
-            scorer_grid: Where the frames of the confidences are in the audio.
+            scorer_grid: As above.
 
         Raises:
             ConfigError: The configuration cannot be read, or is wrong.
@@ -111,8 +84,8 @@ class RunMasking:
         frontend = task.build_frontend(args)
         size = frontend.output_size()
         with torch.device("meta"):  # only its shape is asked
-            preencoder = task.build("preencoder", args, input_size=size)
-            size = size if preencoder is None else preencoder.output_size()
+            if preencoder := task.build("preencoder", args, input_size=size):
+                size = preencoder.output_size()
             encoder = task.build("encoder", args, input_size=size)
         grid = task.frontend_grid(frontend, fs).after(task.input_convs(encoder))
         conf = {**args.masking_conf, **masking_conf}
@@ -142,21 +115,17 @@ class RunMasking:
         lengths, rows = torch.full((draws,), size), confidence.expand(draws, -1)
         return masking.draw(lengths, size, rows, ANNEALED)
 
-    def start_distribution(self) -> torch.Tensor | None:
-        """Where the first span of the last guided draw starts (eq. 3).
+    def start_distribution(self, confidence: torch.Tensor) -> torch.Tensor | None:
+        """(S,) probabilities that the first span of a guided mask starts there (eq. 3).
 
-        Returns:
-            (S,) probabilities; None where the guidance draws starts by none
-            (``top_k``) or by unknown ones (the user's own).
+        ``confidence`` is (T,). None where the guidance draws starts by no probabilities
+        (``top_k``) or by unknown ones (the user's own).
         """
-        confidence, options = self.observed.confidence.double(), self.observed.options
-
-        def drawn_by(s: torch.Tensor) -> torch.Tensor:
-            if options.temperature is None:
-                return (options.power * s.clamp(min=EPS).log()).softmax(0)
-            return (s.clamp(min=0.0) ** options.power / options.temperature).softmax(0)
-
-        high, low = drawn_by(confidence), drawn_by(1.0 - confidence)
+        size, options = len(confidence), self.guided.guidance_options(ANNEALED)
+        utterance = confidence[None], torch.tensor([size]), size
+        starts, num_starts = self.guided.start_confidence(*utterance)
+        s = starts[0, : num_starts[0]].double()
+        high, low = (log_weights(x, options).softmax(0) for x in (s, 1.0 - s))
         known = {
             "high": high,
             "shuffled": high,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -33,45 +34,36 @@ class ScoredDataset:
     def load(
         cls, data: PathLike, confidence: PathLike, most: int | None = None
     ) -> ScoredDataset:
-        """Open the directories.
+        """Open the directories; take at random ``most`` utterances, None: all.
 
-        Args:
-            data: The formatted data directory.
-            confidence: Its confidences.
-            most: Utterances to take at random where there are more; None: all.
-
-        Raises:
-            DataError: A file is missing, or an utterance has no confidences.
+        Raises DataError: a file is missing, or an utterance has no confidences.
         """
         data, confidence = Path(data), Path(confidence)
-        wav_scp, scp = data / "wav.scp", confidence / "confidence.scp"
-        total = len(Keys(wav_scp))
+        needed = data / "wav.scp", confidence / "confidence.scp"
+        others = confidence / "utt2conf", data / "utt2lang", data / "utt2num_samples"
+        paths = [*needed, *(path for path in others if path.exists())]
+        total = len(Keys(data / "wav.scp"))
         chosen = np.ones(total, dtype=bool)
-        if most is not None and total > most:
+        if most is not None:
             chosen[np.random.default_rng(0).permutation(total)[most:]] = False
-        utt2conf = confidence / "utt2conf"
-        paths = [wav_scp, scp, utt2conf, data / "utt2lang", data / "utt2num_samples"]
-        paths = [path for path in paths if path.exists() or path in (wav_scp, scp)]
-        tables: dict[Path, dict[str, str]] = {path: {} for path in paths}
+        tables: dict[Path, dict[str, str]] = {path: {} for path in (*needed, *others)}
         rows = join_utterances(
             [(path, iter_scp(path)) for path in paths],
             "complete it, or score the set again (bin.score)",
         )
-        for (utt, row), is_chosen in zip(rows, chosen):
-            if is_chosen:
-                for path, value in zip(paths, row):
-                    tables[path][utt] = value
-        samples_path = data / "utt2num_samples"
-        counts = tables.get(samples_path, {})
+        for utt, row in itertools.compress(rows, chosen):
+            for path, value in zip(paths, row):
+                tables[path][utt] = value
+        audio, source, utterance, language, counts = tables.values()
         return cls(
             data,
             confidence,
-            audio=tables[wav_scp],
-            source=tables[scp],
-            utterance={u: float(s) for u, s in tables.get(utt2conf, {}).items()},
+            audio,
+            source,
+            utterance={utt: float(s_u) for utt, s_u in utterance.items()},
             grid=FrameGrid.load(confidence / "grid.json"),
-            language=tables.get(data / "utt2lang", {}),
-            num_samples={u: to_count(n, samples_path, u) for u, n in counts.items()},
+            language=language,
+            num_samples={u: to_count(n, others[-1], u) for u, n in counts.items()},
             total=total,
         )
 
@@ -95,14 +87,11 @@ class ScoredDataset:
             self.grid.check_num_frames(len(values), samples, where, fix)
         return values
 
-    def utterance_confidence(self, utt: str, confidence: np.ndarray) -> float:
-        """s_u of an utterance (eq. 9); where it is not known, the mean of (T,) s_t."""
-        return self.utterance.get(utt, float(confidence.mean()))
-
-    def seconds(self, utt: str, num_frames: int) -> float:
-        """Length of an utterance, from ``num_frames`` where samples are not known."""
-        samples = self.num_samples.get(utt, num_frames * self.grid.stride)
-        return samples / self.grid.fs
+    def score(self, utt: str, confidence: np.ndarray) -> tuple[float, float]:
+        """s_u of an utterance (eq. 9) and its seconds, from (T,) s_t if unknown."""
+        samples = self.num_samples.get(utt, len(confidence) * self.grid.stride)
+        s_u = self.utterance.get(utt, float(confidence.mean()))
+        return s_u, samples / self.grid.fs
 
     def speech(self, utt: str) -> np.ndarray:
         """(N,) float32 samples in [-1, 1] of an utterance."""

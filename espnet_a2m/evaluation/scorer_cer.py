@@ -11,6 +11,7 @@ from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
+import jiwer
 import numpy as np
 import torch
 
@@ -19,7 +20,6 @@ from espnet_a2m.confidence.registry import build_scorer
 from espnet_a2m.core.errors import DataError, UserError
 from espnet_a2m.data.tables import iter_scp
 from espnet_a2m.evaluation.scored_set import ScoredDataset
-from espnet_a2m.evaluation.wer import percentages, run_jiwer, tokens
 
 #: Character error rate in percent above which a scorer is no good
 MAX_CER = 80.0
@@ -29,14 +29,9 @@ ToText = Callable[[list[int]], str]
 
 
 def espnet_text(scorer: CTCScorer, config: dict[str, Any]) -> ToText:
-    """Text from labels of an ESPnet model.
+    """Text from labels of an ESPnet model with this training configuration.
 
-    Args:
-        scorer: The model.
-        config: Its training configuration.
-
-    Raises:
-        UserError: Its tokens are not known to spell text.
+    Raises UserError: its tokens are not known to spell text.
     """
     labels, kind = list(scorer.model.token_list), str(config.get("token_type", "bpe"))
     spaces = {"char": "<space>", "bpe": "▁", "word": " "}
@@ -54,11 +49,7 @@ def espnet_text(scorer: CTCScorer, config: dict[str, Any]) -> ToText:
 
 
 def huggingface_text(model: str) -> ToText:
-    """Text from labels of a Hugging Face model, by its tokenizer.
-
-    Raises:
-        UserError: It has no tokenizer.
-    """
+    """Text from labels of a Hugging Face model. Raises UserError: no tokenizer."""
     from transformers import AutoTokenizer
 
     try:
@@ -78,7 +69,7 @@ def build_recogniser(scored: ScoredDataset) -> tuple[CTCScorer, ToText]:
     try:
         metadata = json.loads(path.read_text(encoding="utf-8"))
         name, conf = metadata["scorer"], metadata["conf"]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{path}, which names the scorer, cannot be read") from None
     if name not in ("espnet", "hf"):
         raise UserError(f"--scorer {name} writes no text")
@@ -90,11 +81,7 @@ def build_recogniser(scored: ScoredDataset) -> tuple[CTCScorer, ToText]:
 
 
 def transcripts(scored: ScoredDataset, most: int) -> dict[str, str]:
-    """Utterance -> transcript, of at most so many utterances that have one.
-
-    Raises:
-        UserError: There is none.
-    """
+    """Transcripts of ``most`` utterances at most. Raises UserError: there is none."""
     path = scored.data / "text"
     if not path.exists():
         raise UserError(f"{scored.data} has no text")
@@ -106,15 +93,11 @@ def transcripts(scored: ScoredDataset, most: int) -> dict[str, str]:
 
 
 def scorer_cer(scored: ScoredDataset, most: int) -> dict[str, Any]:
-    """Recognise a part of a set with the scorer that has scored it, on the CPU.
+    """Recognise ``most`` utterances of a set with the scorer that has scored it.
 
-    Args:
-        scored: The set; its ``text`` is the reference, and case is ignored.
-        most: Utterances, drawn at random.
-
-    Returns:
-        ``data``, and either ``cer`` in percent with ``utterances``, the number of
-        them, or ``reason`` why there is none.
+    They are drawn at random; the set's ``text`` is the reference, and case is ignored.
+    It runs on the CPU. Returns ``data``, and either ``cer`` in percent with
+    ``utterances``, the number of them, or ``reason`` why there is none.
     """
     data = str(scored.data)
     try:
@@ -122,16 +105,16 @@ def scorer_cer(scored: ScoredDataset, most: int) -> dict[str, Any]:
         scorer, to_text = build_recogniser(scored)
     except UserError as e:
         return {"data": data, "reason": str(e)}
-    refs, hyps = {}, {}
-    for utt, text in texts.items():
+    heard = []
+    for utt in texts:
         speech = torch.from_numpy(scored.speech(utt))[None]
         with torch.no_grad():
             logits, lengths = scorer.logits(speech, torch.tensor([speech.size(1)]))
-        best = logits[0, : lengths[0]].argmax(-1).tolist()
-        refs[utt], hyps[utt] = tokens(text, "char"), tokens(to_text(best), "char")
-    counts, _ = run_jiwer(refs, hyps)
-    cer = percentages(np.array(list(counts.values())))["Err"]
-    return {"data": data, "utterances": len(refs), "cer": cer}
+        heard.append(to_text(logits[0, : lengths[0]].argmax(-1).tolist()))
+    refs, hyps = (
+        [" ".join(t.lower().split()) for t in side] for side in (texts.values(), heard)
+    )
+    return {"data": data, "utterances": len(refs), "cer": 100 * jiwer.cer(refs, hyps)}
 
 
 def format_cer(cer: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ import numpy as np
 
 from espnet_a2m.core.errors import DataError, UserError, preview
 from espnet_a2m.core.files import PathLike, write_atomic
-from espnet_a2m.data.tables import read_scp
+from espnet_a2m.data.tables import iter_scp, join_utterances, read_scp
 
 SPACE = "<space>"
 # sclite drops these or reads them as markup (alternatives, comments, null words); their
@@ -32,8 +32,6 @@ SPACE = "<space>"
 SPECIAL = str.maketrans({c: chr(ord(c) + 0xFEE0) for c in ";{}*@\\"})
 # An utterance id stands in parentheses at the end of its line.
 SPECIAL_ID = str.maketrans({c: chr(ord(c) + 0xFEE0) for c in "()"})
-
-
 #: Correct tokens, substitutions, deletions and insertions of an utterance
 Counts = list[int]
 
@@ -46,11 +44,7 @@ def find_sclite() -> str | None:
 
 
 def describe_tool(sctk: str = "auto") -> str:
-    """Name of the tool that computes error rates.
-
-    Args:
-        sctk: ``auto``: sclite if it is installed, else jiwer; ``none``: jiwer.
-    """
+    """Name of the tool that computes error rates: of ``auto``, sclite if installed."""
     if sctk == "auto" and (sclite := find_sclite()):
         return f"sclite ({sclite})"
     why = "as asked" if sctk == "none" else "sclite was not found"
@@ -68,22 +62,14 @@ def tokens(text: str, unit: str) -> list[str]:
 def read_pair(ref: PathLike, hyp: PathLike) -> tuple[dict[str, str], dict[str, str]]:
     """Transcripts of a reference and a hypothesis ``text``; lines may be empty.
 
-    Raises:
-        DataError: The files have different utterances, or the reference no words.
+    Raises DataError: the files have different utterances, or the reference no words.
     """
-    refs, hyps = read_scp(ref, allow_empty=True), read_scp(hyp, allow_empty=True)
-    if missing := [utt for utt in refs if utt not in hyps]:
-        raise DataError(
-            f"{hyp}: {len(missing)} of {len(refs)} utterances of {ref} have no "
-            f"hypothesis: {preview(missing)}; decode them (an empty hypothesis is a "
-            "line with the utterance id alone)"
-        )
-    if extra := [utt for utt in hyps if utt not in refs]:
-        raise DataError(
-            f"{hyp}: {len(extra)} hypotheses are of utterances not in {ref}: "
-            f"{preview(extra)}; decode the same set"
-        )
-    if not any(text.split() for text in refs.values()):
+    tables = [(path, iter_scp(path, allow_empty=True)) for path in (ref, hyp)]
+    fix = "decode this set (an empty hypothesis is a line with the utterance id alone)"
+    refs, hyps = {}, {}
+    for utt, row in join_utterances(tables, fix, same=True):
+        refs[utt], hyps[utt] = row
+    if not any(refs.values()):
         raise DataError(f"{ref}: all transcripts are empty")
     return refs, hyps
 
@@ -97,8 +83,7 @@ def write_trn(path: PathLike, texts: Mapping[str, list[str]]) -> None:
 def run_sclite(sclite: str, outdir: Path) -> tuple[dict[str, Counts], str]:
     """Counts of ``ref.trn`` and ``hyp.trn`` by trn id, and sclite's reports.
 
-    Raises:
-        UserError: sclite failed.
+    Raises UserError: sclite failed.
     """
     command = [sclite, "-s", "-e", "utf-8", "-r", "ref.trn", "trn"]
     command += ["-h", "hyp.trn", "trn", "-i", "rm", "-o", "all", "stdout"]
@@ -134,11 +119,11 @@ def run_jiwer(
     return counts, "".join(lines)
 
 
-def percentages(counts: np.ndarray) -> dict[str, float]:
-    """The columns of ESPnet's result table, rates in percent, of (N, 4) `Counts`."""
-    corr, sub, dele, ins = counts.T
+def percentages(counts: Mapping[str, Counts]) -> dict[str, float]:
+    """The columns of ESPnet's result table, rates in percent."""
+    corr, sub, dele, ins = np.array(list(counts.values())).T
     errors = sub + dele + ins
-    words = int(counts[:, :3].sum())
+    words = int((corr + sub + dele).sum())
     parts = {"Corr": corr, "Sub": sub, "Del": dele, "Ins": ins, "Err": errors}
     rates = {name: float(100 * part.sum() / words) for name, part in parts.items()}
     wrong = float(100 * (errors > 0).mean())
@@ -165,17 +150,14 @@ def evaluate(
     Args:
         ref: Reference ``text``; ``utt2spk`` beside it names the speakers.
         hyp: Decoded ``text``.
-        outdir: Output directory.
+        outdir: Where the files go.
         unit: ``word`` or ``char``.
         sctk: As of :func:`describe_tool`.
 
-    Returns:
-        ESPnet's columns, see :func:`percentages`.
-
-    Raises:
-        UserError: The sets differ, or the tool fails.
+    Returns the columns of :func:`percentages`. Raises UserError where the sets differ,
+    or the tool fails.
     """
-    tool = describe_tool(sctk)
+    tool, sclite = describe_tool(sctk), find_sclite() if sctk == "auto" else None
     refs, hyps = read_pair(ref, hyp)
     utt2spk_file = Path(ref).parent / "utt2spk"
     utt2spk = read_scp(utt2spk_file) if utt2spk_file.exists() else {}
@@ -189,28 +171,22 @@ def evaluate(
     out = Path(outdir)
     write_trn(out / "ref.trn", ref_tokens)
     write_trn(out / "hyp.trn", hyp_tokens)
-    sclite = find_sclite() if tool.startswith("sclite") else None
     if sclite:
         counts, report = run_sclite(sclite, out)
+        counted = {key: sum(c[:3]) for key, c in counts.items()}
+        lost = [u for u, k in ids.items() if counted.get(k) != len(ref_tokens[k])]
+        if lost:
+            raise UserError(
+                f"{out}: {tool} did not count all of {preview(lost)}; use --sctk none"
+            )
+        row = percentages(counts)
     else:
         counts, report = run_jiwer(ref_tokens, hyp_tokens)
-    lost = [
-        utt
-        for utt, key in ids.items()
-        if key not in counts or sum(counts[key][:3]) != len(ref_tokens[key])
-    ]
-    if lost:
-        raise UserError(
-            f"{out}: {tool} did not count all of {preview(lost)}; use --sctk none"
-        )
-    row = percentages(np.array(list(counts.values())))
+        row = percentages(counts)
+        report = summary_table(row) + report
     head = f"Error rates by {tool}, unit: {unit}\n\n"
-    write_atomic(
-        out / "result.txt", head + ("" if sclite else summary_table(row)) + report
-    )
-    utterances = {
-        utt: [sum(counts[key][:3]), sum(counts[key][1:])] for utt, key in ids.items()
-    }
-    result = {"wer_tool": tool, "unit": unit, **row, "utterances": utterances}
+    write_atomic(out / "result.txt", head + report)
+    by_utt = {u: [sum(counts[k][:3]), sum(counts[k][1:])] for u, k in ids.items()}
+    result = {"wer_tool": tool, "unit": unit, **row, "utterances": by_utt}
     write_atomic(out / "result.json", json.dumps(result, ensure_ascii=False) + "\n")
     return row

@@ -14,17 +14,11 @@ from espnet_a2m.data.audio import read_audio
 
 
 class Features(Protocol):
-    """Turns the samples (N,) of an utterance into frames (T, F).
+    """Turns the samples (N,) of an utterance into frames (T, F)."""
 
-    Attributes:
-        grid: Where the frames are: T is ``grid.num_frames(N)``.
-        dim: F.
-        description: What tells these features from others, in JSON's types.
-    """
-
-    grid: FrameGrid
-    dim: int
-    description: dict[str, object]
+    grid: FrameGrid  # where the frames are: T is grid.num_frames(N)
+    dim: int  # F
+    description: dict[str, object]  # what tells these from others, in JSON's types
 
     def __call__(self, speech: np.ndarray) -> torch.Tensor: ...
 
@@ -34,8 +28,7 @@ def frames_of(
 ) -> torch.Tensor:
     """Features (T, F) of one utterance, T >= 1, all of them finite.
 
-    Raises:
-        DataError: The utterance is too short, or a feature is not finite.
+    Raises DataError: the utterance is too short, or a feature is not finite.
     """
     frames = features(speech)
     if not len(frames):
@@ -54,8 +47,7 @@ def frames_of(
 def read_frames(features: Features, utt_id: str, source: str) -> torch.Tensor:
     """Read an utterance of a formatted ``wav.scp``; its features (T, F).
 
-    Raises:
-        DataError: The audio cannot be read or has no usable features.
+    Raises DataError: the audio cannot be read or has no usable features.
     """
     speech = read_audio(utt_id, source, features.grid.fs)
     return frames_of(features, utt_id, source, speech)
@@ -82,11 +74,9 @@ class MFCC:
         """(N,) samples -> (T, 39)."""
         if len(speech) < self.window:
             return torch.empty(0, self.dim)
-        static = torchaudio.compliance.kaldi.mfcc(
-            torch.from_numpy(speech)[None],
-            sample_frequency=self.grid.fs,
-            use_energy=False,
-        ).T
+        options = {"sample_frequency": self.grid.fs, "use_energy": False}
+        batch = torch.from_numpy(speech)[None]
+        static = torchaudio.compliance.kaldi.mfcc(batch, **options).T
         deltas = torchaudio.functional.compute_deltas(static)
         delta_deltas = torchaudio.functional.compute_deltas(deltas)
         return torch.cat([static, deltas, delta_deltas]).T.contiguous()

@@ -13,7 +13,6 @@ import itertools
 import json
 import logging
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from espnet_a2m.core.errors import DataError, UserError
-from espnet_a2m.core.files import file_digest
+from espnet_a2m.core.files import PathLike, file_digest
 from espnet_a2m.data.tables import Keys, iter_scp
 from espnet_a2m.labels.features import Features, read_frames
 from espnet_a2m.labels.kmeans import KMeans, assign, load_arrays, save_arrays
@@ -41,23 +40,14 @@ SAVE_UTTERANCES = 200
 
 @dataclass
 class Pass:
-    """A pass of Lloyd's algorithm, between two utterances.
+    """A pass of Lloyd's algorithm, between two utterances."""
 
-    Attributes:
-        centroids: (K, F) float32.
-        history: Mean squared distance of a frame in each earlier pass.
-        sums: (K, F) float64, of the frames assigned to each centroid so far.
-        counts: (K,) int64, their numbers.
-        inertia: () float64, sum of their squared distances.
-        position: Utterances done.
-    """
-
-    centroids: torch.Tensor
-    history: list[float]
-    sums: torch.Tensor
-    counts: torch.Tensor
-    inertia: torch.Tensor
-    position: int = 0
+    centroids: torch.Tensor  # (K, F) float32
+    history: list[float]  # mean squared distance of a frame in each earlier pass
+    sums: torch.Tensor  # (K, F) float64, of the frames assigned to each so far
+    counts: torch.Tensor  # (K,) int64, their numbers
+    inertia: torch.Tensor  # () float64, sum of their squared distances
+    position: int = 0  # utterances done
 
     @classmethod
     def begin(cls, centroids: torch.Tensor, history: list[float]) -> Pass:
@@ -83,49 +73,26 @@ class Pass:
 
     def save(self, path: Path, settings: str) -> None:
         """Write as npz, atomically."""
-        arrays = {
-            k: v.cpu() if isinstance(v, torch.Tensor) else v
-            for k, v in vars(self).items()
-        }
+        saved = vars(self).items()
+        arrays = {k: v.cpu() if torch.is_tensor(v) else v for k, v in saved}
         save_arrays(path, {**arrays, "settings": settings})
 
     @classmethod
     def load(cls, path: Path, settings: str, device: str) -> Pass | None:
         """What :meth:`save` wrote, or None where there is none by these settings.
 
-        Raises:
-            UserError: The file is of another kind or release.
+        Raises UserError: the file is of another kind or release.
         """
         arrays = load_arrays(path) if path.exists() else {}
         if str(arrays.pop("settings", "")) != settings:
             return None
-        tensors = {
-            name: torch.from_numpy(arrays[name]).to(device)
-            for name in ("centroids", "sums", "counts", "inertia")
-        }
-        return cls(
-            history=arrays["history"].tolist(),
-            position=int(arrays["position"]),
-            **tensors,
-        )
-
-
-def chosen_entries(
-    wav_scp: Path, chosen: np.ndarray, start: int = 0
-) -> Iterator[tuple[str, str]]:
-    """Lines (utterance, file) of a table, where chosen (N,) is true, in its order.
-
-    Args:
-        wav_scp: The table, of N lines.
-        chosen: Which lines.
-        start: How many of the chosen ones to leave out.
-    """
-    lines = (entry for entry, use in zip(iter_scp(wav_scp), chosen) if use)
-    return itertools.islice(lines, start, None)
+        history, position = arrays.pop("history").tolist(), int(arrays.pop("position"))
+        tensors = {k: torch.from_numpy(v).to(device) for k, v in arrays.items()}
+        return cls(history=history, position=position, **tensors)
 
 
 def sample_frames(
-    wav_scp: Path,
+    wav_scp: PathLike,
     chosen: np.ndarray,
     features: Features,
     num_clusters: int,
@@ -133,22 +100,21 @@ def sample_frames(
 ) -> np.ndarray:
     """Random frames (S, F) of random utterances, S about 256 per cluster at most.
 
-    Raises:
-        DataError: There are fewer frames than clusters.
+    Raises DataError: there are fewer frames than clusters.
     """
     wanted = num_clusters * SAMPLE_PER_CLUSTER
-    lines = np.flatnonzero(chosen)
-    share = max(SAMPLE_PER_UTTERANCE, math.ceil(wanted / len(lines)))
-    order = lines[rng.permutation(len(lines))]
+    order = rng.permutation(np.flatnonzero(chosen))
+    share = max(SAMPLE_PER_UTTERANCE, math.ceil(wanted / len(order)))
+    # as many utterances as would do, if all were long enough, then as many again
+    block = math.ceil(wanted / share)
     sample, size = [], 0
     with tqdm(desc="k-means: sample", total=wanted, unit="frames") as bar:
-        # as many utterances as would do, if all were long enough, then as many again
-        for begin in range(0, len(order), math.ceil(wanted / share)):
-            some = order[begin : begin + math.ceil(wanted / share)]
-            picked = np.zeros(len(chosen), dtype=bool)
-            picked[some] = True
-            entries = dict(zip(np.sort(some), chosen_entries(wav_scp, picked)))
-            for line in some:
+        for begin in range(0, len(order), block):
+            lines = order[begin : begin + block].tolist()
+            needed = set(lines)
+            table = enumerate(iter_scp(wav_scp))
+            entries = {line: entry for line, entry in table if line in needed}
+            for line in lines:
                 frames = read_frames(features, *entries[line]).cpu()
                 taken = rng.permutation(len(frames))[: min(share, wanted - size)]
                 sample.append(frames.numpy()[taken])
@@ -158,7 +124,7 @@ def sample_frames(
                     return np.concatenate(sample)
     if size < num_clusters:
         raise DataError(
-            f"{size} frames in {len(lines)} utterances are fewer than {num_clusters} "
+            f"{size} frames in {len(order)} utterances are fewer than {num_clusters} "
             "clusters: take fewer clusters (--num_clusters), more audio, or a larger "
             "share of it (--fit_hours)"
         )
@@ -168,18 +134,14 @@ def sample_frames(
 def first_centroids(sample: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
     """Centroids (K, F) of a sample (S, F), the best of several starts."""
     kmeans = MiniBatchKMeans(
-        num_clusters,
-        init="k-means++",
-        n_init=NUM_STARTS,
-        batch_size=BATCH_FRAMES,
-        random_state=seed,
+        num_clusters, n_init=NUM_STARTS, batch_size=BATCH_FRAMES, random_state=seed
     )
     with threadpool_limits(1):  # sums of threads come in any order
         return kmeans.fit(sample).cluster_centers_.astype(np.float32)
 
 
 def fit(
-    wav_scp: str | Path,
+    wav_scp: PathLike,
     path: Path,
     features: Features,
     num_clusters: int,
@@ -204,31 +166,28 @@ def fit(
         device: Where the features are, ``cpu`` or ``cuda``.
 
     Raises:
-        DataError: An utterance has no usable features, or there are too few.
-        UserError: The file is not of this release, or an option is out of range.
+        UserError: An utterance has no usable features, there are too few of them, the
+            file is not of this release, or an option is out of range.
     """
     if num_clusters < 1 or max_passes < 1 or not 0 < fraction <= 1:
         raise UserError(
             f"num_clusters={num_clusters}, max_passes={max_passes} must be positive "
             f"and fraction={fraction} in (0, 1]"
         )
-    settings = json.dumps(
-        {
-            "features": features.description,
-            "num_clusters": num_clusters,
-            "seed": seed,
-            "fraction": fraction,
-            "max_passes": max_passes,
-            "wav_scp": file_digest(wav_scp),
-        },
-        sort_keys=True,
-    )
+    described = {
+        "features": features.description,
+        "num_clusters": num_clusters,
+        "seed": seed,
+        "fraction": fraction,
+        "max_passes": max_passes,
+        "wav_scp": file_digest(wav_scp),
+    }
+    settings = json.dumps(described, sort_keys=True)
     partial = path.with_suffix(".partial.npz")
     if path.exists() and (kmeans := KMeans.load(path)).settings == settings:
         partial.unlink(missing_ok=True)
         return kmeans
 
-    wav_scp = Path(wav_scp)
     total = len(Keys(wav_scp))
     rng = np.random.default_rng(seed)
     count = math.ceil(fraction * total)
@@ -244,22 +203,17 @@ def fit(
         state.save(partial, settings)
 
     while True:
-        number = len(state.history) + 1
-        for utt_id, source in tqdm(
-            chosen_entries(wav_scp, chosen, state.position),
-            desc=f"k-means: pass {number} of at most {max_passes}",
-            initial=state.position,
-            total=count,
-            unit="utt",
-        ):
-            state.add(read_frames(features, utt_id, source))
+        number, done = len(state.history) + 1, state.position
+        title = f"k-means: pass {number} of at most {max_passes}"
+        entries = itertools.compress(iter_scp(wav_scp), chosen)
+        rest = itertools.islice(entries, done, None)
+        for entry in tqdm(rest, title, initial=done, total=count, unit="utt"):
+            state.add(read_frames(features, *entry))
             if state.position % SAVE_UTTERANCES == 0:
                 state.save(partial, settings)
         after = state.end()
-        converged = number > 1 and (
-            after.history[-1] > (1 - TOLERANCE) * after.history[-2]
-        )
-        if number == max_passes or converged:
+        before, inertia = [math.inf, *after.history][-2:]
+        if number == max_passes or inertia > (1 - TOLERANCE) * before:
             break
         state = after
         state.save(partial, settings)

@@ -23,14 +23,9 @@ BLOCK_FRAMES = 10_000
 def assign(
     frames: torch.Tensor, centroids: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Nearest centroids of frames.
+    """Nearest of the centroids (K, F) of frames (T, F), on the same device.
 
-    Args:
-        frames: (T, F).
-        centroids: (K, F), on the same device.
-
-    Returns:
-        (T,) classes and (T,) squared Euclidean distances to their centroids.
+    Returns (T,) classes and (T,) squared Euclidean distances to their centroids.
     """
     norms = centroids.square().sum(1)
     classes, distances = [], []
@@ -51,8 +46,7 @@ def save_arrays(path: Path, arrays: dict[str, object]) -> None:
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
     """Read what :func:`save_arrays` wrote; nothing pickled is ever loaded.
 
-    Raises:
-        UserError: Another kind of file, or of another release.
+    Raises UserError: another kind of file, or of another release.
     """
     content = io.BytesIO(path.read_bytes())
     try:
@@ -70,19 +64,12 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class KMeans:
-    """A fitted k-means: K clusters of frames with F features.
+    """A fitted k-means: K clusters of frames with F features."""
 
-    Attributes:
-        centroids: (K, F) float32.
-        counts: (K,) frames of each cluster in the last pass of the fit.
-        inertia: (passes,) mean squared distance of a frame in each pass.
-        settings: JSON of what it was fitted on and how.
-    """
-
-    centroids: np.ndarray
-    counts: np.ndarray
-    inertia: np.ndarray
-    settings: str
+    centroids: np.ndarray  # (K, F) float32
+    counts: np.ndarray  # (K,) frames of each cluster in the last pass of the fit
+    inertia: np.ndarray  # (passes,) mean squared distance of a frame in each pass
+    settings: str  # JSON of what it was fitted on and how
 
     def save(self, path: Path) -> None:
         """Write as npz, atomically."""
@@ -90,19 +77,14 @@ class KMeans:
 
     @classmethod
     def load(cls, path: Path) -> KMeans:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            UserError: It is no such file.
-        """
+        """Read what :meth:`save` wrote. Raises UserError: it is no such file."""
         arrays = load_arrays(path)
         try:
             settings = str(arrays.pop("settings"))
             kmeans = cls(settings=settings, **arrays)
             json.loads(settings)["features"]
-            if [kmeans.centroids.ndim, kmeans.counts.ndim, kmeans.inertia.ndim] != [
-                *(2, 1, 1)
-            ] or not np.isfinite(kmeans.centroids).all():
+            ndims = kmeans.centroids.ndim, kmeans.counts.ndim, kmeans.inertia.ndim
+            if ndims != (2, 1, 1) or not np.isfinite(kmeans.centroids).all():
                 raise ValueError("its arrays are not those of one")
             return kmeans
         except (KeyError, TypeError, ValueError, RecursionError) as e:
@@ -113,15 +95,8 @@ class KMeans:
     def check_features(self, features: Features, path: Path) -> None:
         """Refuse features that this k-means was not fitted on.
 
-        Raises:
-            UserError: Their dimension, kind, layer or model differs.
+        Raises UserError: their kind, layer or model differs.
         """
-        dim = self.centroids.shape[1]
-        if dim != features.dim:
-            raise UserError(
-                f"{path}: fitted on features of {dim} dimensions, but these have "
-                f"{features.dim}: give the features it was fitted on, or fit again"
-            )
         fitted = json.loads(self.settings)["features"]
         if fitted != features.description:
             raise UserError(

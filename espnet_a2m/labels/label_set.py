@@ -13,16 +13,9 @@ import torch
 
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.files import write_atomic
+from espnet_a2m.data import shards
 from espnet_a2m.data.archives import read_array
 from espnet_a2m.data.audio import read_audio
-from espnet_a2m.data.shards import (
-    LABELS,
-    ONE_SHARD,
-    Chunk,
-    Shard,
-    ShardedSet,
-    write_arrays,
-)
 from espnet_a2m.data.tables import iter_scp, join_utterances
 from espnet_a2m.labels.features import Features, frames_of
 from espnet_a2m.labels.kmeans import KMeans, assign
@@ -42,7 +35,7 @@ def label_shard(
     kmeans: KMeans,
     features: Features,
     device: str = "cpu",
-    shard: Shard = ONE_SHARD,
+    shard: shards.Shard = shards.ONE_SHARD,
 ) -> int:
     """Write ``labels.scp``, ``grid.json`` and ``utt2inertia`` of a set.
 
@@ -59,18 +52,15 @@ def label_shard(
         device: Where the features are.
         shard: What of the set is labelled.
 
-    Returns:
-        How many frames this call has labelled.
-
-    Raises:
-        DataError: An utterance cannot be labelled.
+    Returns how many frames this call has labelled. Raises DataError where an utterance
+    cannot be labelled.
     """
     centroids = torch.from_numpy(kmeans.centroids).to(device)
     fs = features.grid.fs
     labelled = 0
 
     def write_chunk(
-        chunk: Chunk, stem: Path, report: Callable[[float], object]
+        chunk: shards.Chunk, stem: Path, report: Callable[[float], object]
     ) -> None:
         nonlocal labelled
         arrays = {}
@@ -81,10 +71,10 @@ def label_shard(
             arrays[utt_id] = classes.int().cpu().numpy(), float(distances.mean())
             labelled += len(frames)
             report(len(speech) / fs)
-        write_arrays(stem, arrays)
+        shards.write_arrays(stem, arrays)
 
     described = {**metadata(kmeans), "grid": vars(features.grid)}
-    labels = ShardedSet(data, output, LABELS, described)
+    labels = shards.ShardedSet(data, output, shards.LABELS, described)
     labels.write_shard(write_chunk, shard, fs)
     return labelled
 
@@ -94,8 +84,7 @@ def summarise_labels(
 ) -> dict[str, Any]:
     """Write ``labels.json``: statistics of the labels of a set, and its metadata."""
     frame_seconds = features.grid.stride / features.grid.fs
-    summary = summarise(output, len(kmeans.centroids), frame_seconds)
-    summary |= metadata(kmeans)
+    summary = summarise(output, len(kmeans.centroids), frame_seconds) | metadata(kmeans)
     write_atomic(output / "labels.json", json.dumps(summary, indent=2) + "\n")
     return summary
 
@@ -103,29 +92,23 @@ def summarise_labels(
 def summarise(output: Path, num_classes: int, frame_seconds: float) -> dict[str, Any]:
     """Statistics of the labels in a directory, read utterance by utterance.
 
-    Args:
-        output: Has ``labels.scp`` and ``utt2inertia``.
-        num_classes: Clusters of the k-means.
-        frame_seconds: Distance between frames.
-
-    Raises:
-        DataError: What is there are no labels.
+    It has ``labels.scp`` and ``utt2inertia``. Raises DataError: what is there are no
+    labels in ``num_classes`` classes.
     """
     counts = np.zeros(num_classes, np.int64)
     runs, inertia, utterances = 0, 0.0, 0
     fix = "remove the directory and run bin.labels again"
-    tables = [(path, iter_scp(path)) for path in map(output.joinpath, LABELS.values())]
+    paths = (output / name for name in shards.LABELS.values())
+    tables = [(path, iter_scp(path)) for path in paths]
     for utt_id, (of_utt, source) in join_utterances(tables, fix, same=True):
         try:
             labels = read_array(source)
             if labels.dtype != np.int32 or not len(labels) or labels.ndim != 1:
-                raise ValueError("no vector of whole numbers")
+                raise ValueError("no vector of integers")
             if labels.max() >= num_classes:
                 raise ValueError(f"a label of {labels.max()}")
             counts += np.bincount(labels, minlength=num_classes)
             inertia += float(of_utt) * len(labels)
-        except DataError:
-            raise
         except ValueError as e:
             raise DataError(
                 f"{output}: the labels of {utt_id} are damaged ({e}); {fix}"

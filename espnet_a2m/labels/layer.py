@@ -24,8 +24,8 @@ class LayerFeatures:
     One utterance at a time, so that padding cannot matter.
 
     Args:
-        model_file: Parameters, such as ``4epoch.pth``, of a pre-training or of ESPnet's
-            ASR task; ``config.yaml`` lies beside.
+        model_file: Parameters of a pre-training run or of ESPnet's ASR task, such as
+            ``4epoch.pth``; ``config.yaml`` lies beside.
         layer: Layer of the encoder, from 1.
         device: ``cpu`` or ``cuda``.
 
@@ -38,12 +38,9 @@ class LayerFeatures:
         model_path = Path(model_file)
         config = model_path.parent / "config.yaml"
         of_ssl = not config.is_file() or "masking_conf" in load_config(config)
-        self.model = load_trained_model(
-            A2MTask if of_ssl else ASRTask,
-            model_path,
-            None,
-            "train the model first (bin.ssl_train or bin.asr_train)",
-        )
+        task = A2MTask if of_ssl else ASRTask
+        fix = "train the model first (bin.ssl_train or bin.asr_train)"
+        self.model = load_trained_model(task, model_path, None, fix)
         encoder = self.model.encoder
         self.num_layers = len(encoder.encoders)
         if not 1 <= layer <= self.num_layers:
@@ -51,13 +48,11 @@ class LayerFeatures:
                 f"{model_path}: there is no layer {layer}; choose --layer from 1 to "
                 f"{self.num_layers}"
             )
-        self.layer = layer
-        self.device = device
+        self.layer, self.device = layer, device
         self.model.to(device).eval()
         self.dim = encoder.output_size()
-        self.grid: FrameGrid = frontend_grid(self.model.frontend).after(
-            input_convs(encoder)
-        )
+        convs = input_convs(encoder)
+        self.grid: FrameGrid = frontend_grid(self.model.frontend).after(convs)
         self.description: dict[str, object] = {
             "features": "layer",
             "layer": layer,

@@ -58,14 +58,12 @@ class BestRQLoss(Objective):
         frontend: Front end without parameters, such as log-mel.
         feats_size: F, its width.
         input_convs: The encoder's subsampling.
-        layer: Layer whose output predicts, counted from 1.
-        weight: Weight of this loss in the sum.
+        layer, weight: As of `Objective`.
         num_codebooks: G; the losses of the codebooks are averaged.
         codebook_size: V, 8192 in the paper.
         codebook_dim: 16 in the paper.
 
-    Raises:
-        ValueError: The front end is trained, so its features cannot be targets.
+    Raises ValueError: the front end is trained, so its features cannot be targets.
     """
 
     usage: CodeUsage

@@ -48,16 +48,10 @@ class CodeUsage(torch.nn.Module):
 
     @torch.no_grad()
     def update(self, ids: torch.Tensor, valid: torch.Tensor) -> None:
-        """Count a batch of all processes.
-
-        Args:
-            ids: (B, M, G) classes.
-            valid: (B, M) False on padding.
-        """
+        """Count (B, M, G) classes of all processes where ``valid`` (B, M) is true."""
         keep = valid[..., None].expand_as(ids).flatten(0, 1).T.to(self.counts)
-        batch = torch.zeros_like(self.counts).scatter_add(
-            1, ids.flatten(0, 1).T.contiguous(), keep
-        )
+        ids = ids.flatten(0, 1).T.contiguous()
+        batch = torch.zeros_like(self.counts).scatter_add(1, ids, keep)
         batch = sum_over_processes(batch)
         if self.training:
             self.counts.mul_(DECAY).add_(batch)
@@ -69,12 +63,8 @@ class CodeUsage(torch.nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Cross-entropy of ``probs`` and accuracy of their most frequent class.
 
-        Args:
-            ids: (B, M, G) classes.
-            valid: (B, M) False on padding.
-
-        Returns:
-            0-dim: nats a frame, summed over the groups; accuracy over all groups.
+        Arguments are those of `update`. Returns, 0-dim, nats a frame, summed over the
+        groups, and accuracy over all groups.
         """
         keep = valid[..., None]
         count = valid.sum().clamp(min=1)
@@ -84,10 +74,7 @@ class CodeUsage(torch.nn.Module):
         return (nats * keep).sum() / count, right.sum() / (count * ids.size(-1))
 
     def end_validation(self) -> float:
-        """Entropy in nats, summed over groups, of what was counted in evaluation.
-
-        The next validation begins with no counts.
-        """
+        """Entropy in nats of what a validation has counted, summed over groups."""
         counts = self.validation_counts.double()
         entropy = -torch.xlogy(counts, counts / counts.sum(1, keepdim=True)).sum(1)
         nats = (entropy / counts.sum(1).clamp(min=1)).sum()

@@ -17,9 +17,8 @@ def sample_negatives(count: torch.Tensor, max_count: int, num: int) -> torch.Ten
         max_count: M, the padded number.
         num: K, distractors per frame, drawn with replacement.
 
-    Returns:
-        (B, M, K) indices in ``[0, count)``, never the frame's own unless the
-        utterance has no other masked frame.
+    Returns (B, M, K) indices in ``[0, count)``, never the frame's own unless the
+    utterance has no other masked frame.
     """
     others = (count - 1).clamp(min=1)[:, None, None]
     u = torch.rand((count.size(0), max_count, num), device=count.device)
@@ -54,9 +53,8 @@ def contrastive_logits(
         negatives: (B, M, K) indices of the distractors.
         logit_temp: Temperature of the similarities.
 
-    Returns:
-        (B, M, 1 + K) logits, the target first; -inf where a distractor has the
-        target's code.
+    Returns (B, M, 1 + K) logits, the target first; -inf where a distractor has the
+    target's code.
     """
     # what is small is scaled: the predictions, not the similarities
     predicted = with_norm(predicted, 1.0 / logit_temp)
@@ -76,8 +74,7 @@ class ContrastiveLoss(Objective):
     Args:
         input_size: D, width of the encoder's layers.
         quantizer: The quantiser that makes the codes.
-        layer: Layer whose output predicts, counted from 1.
-        weight: Weight of this loss in the sum.
+        layer, weight: As of `Objective`.
         num_negatives: K, distractors per frame.
         logit_temp: Temperature of the cosine similarities.
         final_dim: Width of the space in which predictions and codes meet.
@@ -105,18 +102,12 @@ class ContrastiveLoss(Objective):
         self, hidden: torch.Tensor, codes: Codes, negatives: torch.Tensor
     ) -> torch.Tensor:
         """See :func:`contrastive_logits`; (B, M, 1 + K), the target first."""
-        return contrastive_logits(
-            self.project_hidden(hidden),
-            codes,
-            self.project_code(codes.vectors),
-            negatives,
-            self.logit_temp,
-        )
+        x, y = self.project_hidden(hidden), self.project_code(codes.vectors)
+        return contrastive_logits(x, codes, y, negatives, self.logit_temp)
 
     def forward(self, hidden: torch.Tensor | None, batch: MaskedBatch) -> LossTerm:
-        """See :meth:`Objective.forward`; ``acc`` is the share of targets found,
-        ``chance`` what a blind guess finds, ``nats_gained`` how much less than a blind
-        guess's the loss is.
+        """Loss of a batch; ``acc`` is the share of targets found, ``chance`` that of a
+        blind guess, ``nats_gained`` how much below its loss this one is.
         """
         assert hidden is not None and batch.codes is not None
         valid, count = batch.frames.valid, batch.frames.count
@@ -129,12 +120,9 @@ class ContrastiveLoss(Objective):
         # right only where there was something to confuse the target with
         best = logits.detach()[..., 1:].amax(-1)
         correct = (logits.detach()[..., 0] > best) & best.isfinite() & valid
-        return LossTerm(
-            sums=sums,
-            counts=count,
-            stats={
-                "acc": correct.sum() / total,
-                "chance": logits.new_full((), 1 / logits.size(-1)),
-                "nats_gained": (blind_nats.sum() - sums.detach().sum()) / total,
-            },
-        )
+        stats = {
+            "acc": correct.sum() / total,
+            "chance": logits.new_full((), 1 / logits.size(-1)),
+            "nats_gained": (blind_nats.sum() - sums.detach().sum()) / total,
+        }
+        return LossTerm(sums, count, stats)

@@ -28,26 +28,17 @@ def masked_cross_entropy(
         In evaluation ``cross_entropy`` is given instead: the frequencies are known at
         the end (:meth:`CodeUsage.end_validation`).
     """
-    frame_loss = F.cross_entropy(
-        logits.flatten(0, 2), ids.flatten(), reduction="none"
-    ).view_as(ids)
-    keep = valid[..., None]
-    count = valid.sum(1)
+    flat = logits.flatten(0, 2), ids.flatten()
+    frame_loss = F.cross_entropy(*flat, reduction="none").view_as(ids).sum(-1)
+    sums, count = frame_loss.masked_fill(~valid, 0.0).sum(1), valid.sum(1)
     total = count.sum().clamp(min=1)
-    correct = (logits.detach().argmax(-1) == ids) & keep
-    sums = frame_loss.sum(-1).masked_fill(~valid, 0.0).sum(1)
     nats = sums.detach().sum() / total
+    correct = (logits.detach().argmax(-1) == ids) & valid[..., None]
     blind_nats, majority = usage.blind_guess(ids, valid)
     usage.update(ids, valid)
-    told = {"cross_entropy": nats}
+    stats = {"acc": correct.sum() / (total * ids.size(-1)), "majority": majority}
     if usage.training:
-        told = {"nats_gained": blind_nats - nats}
-    return LossTerm(
-        sums=sums,
-        counts=count,
-        stats={
-            "acc": correct.sum() / (total * ids.size(-1)),
-            "majority": majority,
-            **told,
-        },
-    )
+        stats["nats_gained"] = blind_nats - nats
+    else:
+        stats["cross_entropy"] = nats
+    return LossTerm(sums, count, stats)

@@ -16,8 +16,7 @@ class FeaturePenalty(Objective):
         frontend: The front end, which must have parameters that are trained.
         weight: Weight of the penalty; 10 in wav2vec 2.0 base.
 
-    Raises:
-        ValueError: The front end is fixed.
+    Raises ValueError: the front end is fixed.
     """
 
     name = "feature_penalty"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from espnet_a2m.core.config import check_choice
 from espnet_a2m.losses.code_usage import CodeUsage
 from espnet_a2m.losses.cross_entropy import masked_cross_entropy
 from espnet_a2m.losses.objective import MaskedBatch, Objective
@@ -16,16 +17,14 @@ class HuBERTLoss(Objective):
 
     Args:
         input_size: D, width of the encoder's layers.
-        layer: Layer whose output predicts, counted from 1.
+        layer, weight: As of `Objective`.
         num_classes: Number of clusters of the labels.
-        weight: Weight of this loss in the sum.
         final_dim: Width of the space in which predictions and labels meet.
         similarity: ``cosine`` with the label embeddings (the paper, fairseq,
             torchaudio) or ``linear``, a product and a bias (ESPnet).
         logit_temp: Temperature of either.
 
-    Raises:
-        ValueError: Unknown ``similarity``.
+    Raises ValueError: unknown ``similarity``.
     """
 
     usage: CodeUsage
@@ -43,10 +42,7 @@ class HuBERTLoss(Objective):
         logit_temp: float = 0.1,
     ):
         super().__init__(layer, weight)
-        if similarity not in ("cosine", "linear"):
-            raise ValueError(
-                f"hubert: similarity={similarity!r}: choose cosine or linear"
-            )
+        check_choice("hubert: similarity", similarity, ("cosine", "linear"))
         self.num_classes = num_classes
         self.similarity = similarity
         self.logit_temp = logit_temp
@@ -65,10 +61,8 @@ class HuBERTLoss(Objective):
         if self.similarity == "linear":
             logits = self.label_embeddings(projected)
         else:
-            logits = F.linear(
-                F.normalize(projected, dim=-1),
-                F.normalize(self.label_embeddings.weight, dim=-1),
-            )
+            vectors = projected, self.label_embeddings.weight
+            logits = F.linear(*(F.normalize(x, dim=-1) for x in vectors))
         logits = logits[:, :, None] / self.logit_temp
         ids = batch.frames.take(batch.labels)[..., None]
         return masked_cross_entropy(logits, ids, batch.frames.valid, self.usage)

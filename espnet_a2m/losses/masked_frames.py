@@ -9,15 +9,10 @@ import torch
 
 @dataclasses.dataclass
 class MaskedFrames:
-    """The masked frames of a batch, packed; M is their largest number in a row.
+    """The masked frames of a batch, packed; M is their largest number in a row."""
 
-    Attributes:
-        index: (B, M) positions in time.
-        valid: (B, M) False on padding.
-    """
-
-    index: torch.Tensor
-    valid: torch.Tensor
+    index: torch.Tensor  # (B, M) positions in time
+    valid: torch.Tensor  # (B, M) False on padding
 
     @classmethod
     def pack(cls, mask: torch.Tensor, max_count: int) -> MaskedFrames:

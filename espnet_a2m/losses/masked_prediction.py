@@ -18,8 +18,7 @@ class MaskedPredictionLoss(Objective):
         input_size: D, width of the encoder's layers.
         quantizer: The quantiser that makes the codes; the losses of its groups
             are summed.
-        layer: Layer whose output predicts, counted from 1.
-        weight: Weight of this loss in the sum.
+        layer, weight: As of `Objective`.
     """
 
     usage: CodeUsage

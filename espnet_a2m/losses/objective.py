@@ -18,22 +18,14 @@ class MaskedBatch:
 
     Shapes: B utterances, T encoder frames, M masked frames, S frames of the front
     end, F its width.
-
-    Attributes:
-        frames: The masked frames.
-        lengths: (B,) encoder frames.
-        feats: (B, S, F) of the front end, neither normalised nor augmented.
-        feats_lengths: (B,) numbers of its frames.
-        codes: Of the masked frames, where there is a quantiser.
-        labels: (B, T) pseudo-labels at the encoder's frames, where there are any.
     """
 
-    frames: MaskedFrames
-    lengths: torch.Tensor
-    feats: torch.Tensor
-    feats_lengths: torch.Tensor
-    codes: Codes | None = None
-    labels: torch.Tensor | None = None
+    frames: MaskedFrames  # the masked frames
+    lengths: torch.Tensor  # (B,) encoder frames
+    feats: torch.Tensor  # (B, S, F) of the front end, neither normalised nor augmented
+    feats_lengths: torch.Tensor  # (B,) numbers of its frames
+    codes: Codes | None = None  # of the masked frames, where there is a quantiser
+    labels: torch.Tensor | None = None  # (B, T) pseudo-labels, where there are any
 
 
 class Objective(torch.nn.Module):

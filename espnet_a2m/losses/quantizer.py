@@ -15,25 +15,14 @@ from espnet_a2m.losses.code_usage import CodeUsage
 
 @dataclasses.dataclass
 class Codes:
-    """Discrete targets of the masked frames.
+    """Discrete targets of the masked frames; perplexities are summed over groups."""
 
-    Attributes:
-        vectors: (B, M, C) chosen codebook entries, groups concatenated.
-        ids: (B, M, G) index of the entry chosen in each group.
-        code_perplexity: Perplexity of the entries chosen in the last 100 batches or so,
-            summed over groups.
-        prob_perplexity: Perplexity of the batch's mean probabilities, without noise,
-            summed over groups.
-        diversity: ``(G V - prob_perplexity) / (G V)``, the loss against collapse.
-        temperature: Gumbel temperature that was used.
-    """
-
-    vectors: torch.Tensor
-    ids: torch.Tensor
-    code_perplexity: torch.Tensor
-    prob_perplexity: torch.Tensor
-    diversity: torch.Tensor
-    temperature: torch.Tensor
+    vectors: torch.Tensor  # (B, M, C) chosen codebook entries, groups concatenated
+    ids: torch.Tensor  # (B, M, G) index of the entry chosen in each group
+    code_perplexity: torch.Tensor  # of entries chosen in the last 100 batches or so
+    prob_perplexity: torch.Tensor  # of the batch's mean probabilities, without noise
+    diversity: torch.Tensor  # (G V - prob_perplexity) / (G V), against collapse
+    temperature: torch.Tensor  # Gumbel temperature that was used
 
     @property
     def joint_ids(self) -> torch.Tensor:
@@ -53,10 +42,7 @@ def standardise(features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
 
     What an input layer gives at first differs little from frame to frame; without
     this most frames would share one code from the start and never leave it.
-
-    Args:
-        features: (B, T, D).
-        lengths: (B,) numbers of frames; what lies beyond is not looked at.
+    ``features`` is (B, T, D); what lies beyond ``lengths`` (B,) is not looked at.
     """
     inside = ~padding_mask(lengths, features.size(1))[..., None]
     count = lengths.clamp(min=1)[:, None, None]
@@ -83,8 +69,7 @@ class GumbelQuantizer(torch.nn.Module):
             quantiser. True as published; without it the input layer learns through
             the encoder only and cannot make codes that are merely easy to tell apart.
 
-    Raises:
-        ValueError: ``codebook_dim`` is not a multiple of ``num_codebooks``.
+    Raises ValueError: ``codebook_dim`` is not a multiple of ``num_codebooks``.
     """
 
     def __init__(
@@ -115,11 +100,8 @@ class GumbelQuantizer(torch.nn.Module):
         self.logits = torch.nn.Linear(input_size, num_codebooks * codebook_size)
         torch.nn.init.normal_(self.logits.weight, std=1.0)
         torch.nn.init.zeros_(self.logits.bias)
-        self.codebook = torch.nn.Parameter(
-            torch.empty(
-                num_codebooks, codebook_size, codebook_dim // num_codebooks
-            ).uniform_()
-        )
+        shape = num_codebooks, codebook_size, codebook_dim // num_codebooks
+        self.codebook = torch.nn.Parameter(torch.empty(shape).uniform_())
 
     def prepare(self, embedded: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """(B, T, D) unmasked input of the encoder -> what is quantised, float32."""
@@ -143,8 +125,8 @@ class GumbelQuantizer(torch.nn.Module):
             valid: (B, M) False on padding; only affects the perplexities.
             updates: 0-dim, number of updates so far.
         """
-        shape = (*features.shape[:2], self.num_codebooks, self.codebook_size)
-        logits = self.logits(features).view(shape)
+        groups = self.num_codebooks, self.codebook_size
+        logits = self.logits(features).unflatten(-1, groups)
         temperature = self.temperature_at(updates)
         if self.training:
             # hard=True: one-hot forward, soft gradient (straight-through)
@@ -156,12 +138,11 @@ class GumbelQuantizer(torch.nn.Module):
         self.usage.update(ids, valid)
         vectors = torch.einsum("bmgv,gvc->bmgc", choice, self.codebook).flatten(2)
 
-        # of all processes, so that diversity is that of the whole batch
+        # of all processes, so that diversity is that of all its frames
         total = sum_over_processes(valid.sum()).clamp(min=1)
-        keep = valid[..., None, None]
-        soft = sum_over_processes((logits.softmax(-1) * keep).sum((0, 1))) / total
+        probs = logits.softmax(-1) * valid[..., None, None]
+        prob_perplexity = perplexity(sum_over_processes(probs.sum((0, 1))) / total)
         entries = self.num_codebooks * self.codebook_size
-        prob_perplexity = perplexity(soft)
         return Codes(
             vectors=vectors,
             ids=ids,

@@ -11,16 +11,10 @@ from espnet_a2m.core.distributed import sum_over_processes
 
 @dataclasses.dataclass
 class LossTerm:
-    """What an objective returns.
+    """What an objective returns; ``stats`` are scalars to report, on the device."""
 
-    Attributes:
-        sums: (B,) float32, the loss of each utterance, summed over its frames.
-        counts: (B,) how many frames that were.
-        stats: Scalars to report, kept on the device.
-    """
-
-    sums: torch.Tensor
-    counts: torch.Tensor
+    sums: torch.Tensor  # (B,) float32, the loss of each utterance, over its frames
+    counts: torch.Tensor  # (B,) how many frames that were
     stats: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
 
 
@@ -30,12 +24,8 @@ def reduce(
     """``L = sum_u w_u sum_t l_ut / sum_u n_u``, this process's share of it.
 
     The denominator counts the frames of all processes, so that the sum of their
-    shares is the loss of all utterances together. It does not know of the weights, so
-    that it is the same with and without them.
-
-    Args:
-        term: Sums and counts of the utterances.
-        utterance_weight: (B,) see :class:`UtteranceWeight`; None: 1 for all.
+    shares is the loss of all utterances together. The (B,) weights w_u, see
+    :class:`UtteranceWeight`, do not change it; None: 1 for all.
     """
     sums = term.sums if utterance_weight is None else utterance_weight * term.sums
     return sums.sum() / sum_over_processes(term.counts.sum()).clamp(min=1)

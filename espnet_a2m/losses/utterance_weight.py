@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from espnet_a2m.confidence.measures import utterance_confidence
+from espnet_a2m.core.config import ConfigError, check_choice
 from espnet_a2m.core.distributed import sum_over_processes
 
 #: Weight of an utterance's loss: 1 (ATM), its confidence s_u (ATM+S, eq. 9), or
@@ -23,27 +24,17 @@ class UtteranceWeight:
             weighted; the others keep 1. The paper's best scales 0.1 of them.
         frames: Frames that s_u is of: ``all`` or ``masked``.
 
-    Raises:
-        ValueError: An argument is out of its range.
+    Raises ValueError: an argument is out of its range.
     """
 
     def __init__(self, kind: str = "none", fraction: float = 1.0, frames: str = "all"):
-        if kind not in UTTERANCE_WEIGHTS:
-            raise ValueError(
-                f"model_conf: utterance_weight={kind!r}: choose one of "
-                + ", ".join(UTTERANCE_WEIGHTS)
-            )
+        check_choice("model_conf: utterance_weight", kind, UTTERANCE_WEIGHTS)
+        check_choice("model_conf: utterance_weight_frames", frames, ("all", "masked"))
         if not 0.0 < fraction <= 1.0:
-            raise ValueError(
+            raise ConfigError(
                 f"model_conf: utterance_weight_fraction={fraction} is not in (0, 1]"
             )
-        if frames not in ("all", "masked"):
-            raise ValueError(
-                f"model_conf: utterance_weight_frames={frames!r}: choose all or masked"
-            )
-        self.kind = kind
-        self.fraction = fraction
-        self.frames = frames
+        self.kind, self.fraction, self.frames = kind, fraction, frames
 
     def __call__(
         self,
@@ -54,11 +45,8 @@ class UtteranceWeight:
     ) -> torch.Tensor | None:
         """(B,) weights; None where all are 1.
 
-        Args:
-            confidence: (B, T) of the frames.
-            lengths: (B,) numbers of frames.
-            mask: (B, T) True where masked.
-            s_u: (B,) the scorer's of the utterances; None: the means of all frames.
+        ``confidence`` and ``mask`` are (B, T), numbers of frames and the scorer's
+        ``s_u`` (B,); None: the means of all frames.
         """
         if self.kind == "none":
             return None

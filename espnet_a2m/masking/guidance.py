@@ -22,9 +22,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from espnet_a2m.core.frames import padding_mask
-from espnet_a2m.core.registry import load_object
+from espnet_a2m.core.registry import find_part
 from espnet_a2m.masking.sampling import EPS, log_sampling_keys, sampling_keys
 from espnet_a2m.masking.schedule import Scalar
 
@@ -37,57 +38,51 @@ class GuidanceOptions(NamedTuple):
     high_share: Scalar
 
 
-Orders = list[tuple[torch.Tensor, Scalar]]
-Guidance = Callable[[torch.Tensor, torch.Tensor, GuidanceOptions], Orders]
+Orders = list[tuple[Tensor, Scalar]]
+Guidance = Callable[[Tensor, Tensor, GuidanceOptions], Orders]
 
 
-def sample_by(confidence: torch.Tensor, options: GuidanceOptions) -> torch.Tensor:
-    """(B, S) priorities that draw starts by eq. 3.
+def log_weights(confidence: Tensor, options: GuidanceOptions) -> Tensor:
+    """Logarithms of what the probabilities of starts are proportional to (eq. 3).
 
-    Probabilities are proportional to ``s ** power``, or, with a temperature, to
-    ``exp(s ** power / temperature)``.
+    That is ``s ** power``, or, with a temperature, ``exp(s ** power / temperature)``.
     """
-    power, temperature = options.power, options.temperature
-    if temperature is not None:
-        log_weights = confidence.clamp(min=0.0) ** power / temperature
-    elif isinstance(power, torch.Tensor) or power != 1.0:
-        log_weights = power * confidence.clamp(min=EPS).log()
-    else:
+    if options.temperature is None:
+        return options.power * confidence.clamp(min=EPS).log()
+    return confidence.clamp(min=0.0) ** options.power / options.temperature
+
+
+def sample_by(confidence: Tensor, options: GuidanceOptions) -> Tensor:
+    """(B, S) priorities that draw starts by eq. 3, see `log_weights`."""
+    is_plain = not isinstance(options.power, Tensor) and options.power == 1.0
+    if is_plain and options.temperature is None:
         return sampling_keys(confidence)
-    return log_sampling_keys(log_weights)
+    return log_sampling_keys(log_weights(confidence, options))
 
 
-def shuffle_starts(confidence: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+def shuffle_starts(confidence: Tensor, lengths: Tensor) -> Tensor:
     """(B, S) with the first ``lengths`` (B,) starts permuted at random."""
     order = torch.rand(confidence.shape, device=confidence.device)
     padding = padding_mask(lengths, confidence.size(1))
     return confidence.gather(1, order.masked_fill_(padding, 2.0).argsort(1))
 
 
-def uniform(
-    confidence: torch.Tensor, lengths: torch.Tensor, options: GuidanceOptions
-) -> Orders:
+def uniform(confidence: Tensor, lengths: Tensor, options: GuidanceOptions) -> Orders:
     """All starts alike: the baseline."""
     return [(sampling_keys(torch.ones_like(confidence)), 1.0)]
 
 
-def high(
-    confidence: torch.Tensor, lengths: torch.Tensor, options: GuidanceOptions
-) -> Orders:
+def high(confidence: Tensor, lengths: Tensor, options: GuidanceOptions) -> Orders:
     """Where confidence is high (eq. 3)."""
     return [(sample_by(confidence, options), 1.0)]
 
 
-def low(
-    confidence: torch.Tensor, lengths: torch.Tensor, options: GuidanceOptions
-) -> Orders:
+def low(confidence: Tensor, lengths: Tensor, options: GuidanceOptions) -> Orders:
     """Where confidence is low: by 1 - s."""
     return [(sample_by(1.0 - confidence, options), 1.0)]
 
 
-def mixed(
-    confidence: torch.Tensor, lengths: torch.Tensor, options: GuidanceOptions
-) -> Orders:
+def mixed(confidence: Tensor, lengths: Tensor, options: GuidanceOptions) -> Orders:
     """``high_share`` where confidence is high, then where it is low."""
     return [
         (sample_by(confidence, options), options.high_share),
@@ -95,19 +90,15 @@ def mixed(
     ]
 
 
-def top_k(
-    confidence: torch.Tensor, lengths: torch.Tensor, options: GuidanceOptions
-) -> Orders:
+def top_k(confidence: Tensor, lengths: Tensor, options: GuidanceOptions) -> Orders:
     """The most confident starts; random are only ties."""
     # float64 keeps the noise apart from the confidences
     noise = 1e-8 * torch.rand_like(confidence)
     return [(confidence.double() + noise, 1.0)]
 
 
-def shuffled(
-    confidence: torch.Tensor, lengths: torch.Tensor, options: GuidanceOptions
-) -> Orders:
-    """As high, of confidences that are permuted among the utterance's starts."""
+def shuffled(confidence: Tensor, lengths: Tensor, options: GuidanceOptions) -> Orders:
+    """High, of confidences that are permuted among the utterance's starts."""
     return [(sample_by(shuffle_starts(confidence, lengths), options), 1.0)]
 
 
@@ -122,27 +113,16 @@ GUIDANCE: dict[str, Guidance] = {
 
 
 def guidance_function(name: str) -> Guidance:
-    """The function of a guidance.
+    """The function of a guidance in ``GUIDANCE``, or ``package.module:function``.
 
-    Args:
-        name: One of ``GUIDANCE``, or ``package.module:function`` of the user's own.
-
-    Raises:
-        ValueError: There is none of this name.
+    Raises ValueError: there is none of this name.
     """
     where = f"masking_conf: guidance={name}"
-    if name in GUIDANCE:
-        return GUIDANCE[name]
     if name == "energy":
         raise ValueError(
             f"{where}: give the confidences of --scorer energy and `guidance: high`"
         )
-    if ":" not in name:
-        raise ValueError(
-            f"{where}: choose one of {', '.join(GUIDANCE)}, or your own as "
-            "package.module:function"
-        )
-    function = load_object(name, where)
+    function = find_part(name, GUIDANCE, where)
     if not callable(function):
         raise ValueError(f"{where}: it is no function")
     return function

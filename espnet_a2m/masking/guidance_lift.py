@@ -9,13 +9,14 @@ and then few frames of the least confident quarter are masked.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from espnet_a2m.core.frames import padding_mask
 
 
 def masked_by_confidence(
-    mask: torch.Tensor, confidence: torch.Tensor, lengths: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+    mask: Tensor, confidence: Tensor, lengths: Tensor
+) -> tuple[Tensor, Tensor]:
     """Masked frames in the least and in the most confident quarter of each utterance.
 
     The host does not wait for the device. An utterance shorter than 4 frames has no
@@ -26,8 +27,7 @@ def masked_by_confidence(
         confidence: (B, T) frame confidences; equal ones come in any order.
         lengths: (B,) numbers of frames.
 
-    Returns:
-        Two sums (0-dim) over the utterances, of equally many frames.
+    Returns two sums (0-dim) over the utterances, of equally many frames.
     """
     size, lengths = mask.size(1), lengths[:, None]
     beyond = padding_mask(lengths[:, 0], size)

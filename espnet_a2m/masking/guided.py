@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
 
+from espnet_a2m.core.config import ConfigError, check_choice
 from espnet_a2m.masking.guidance import (
     GuidanceOptions,
     Orders,
@@ -49,11 +51,6 @@ RANGES: dict[str, Range] = {
 }
 
 
-def _require(ok: bool, problem: str) -> None:
-    if not ok:
-        raise ValueError(f"masking_conf: {problem}")
-
-
 class GuidedMasking(torch.nn.Module):
     """Draws spans and replaces them in the encoder's input.
 
@@ -63,12 +60,9 @@ class GuidedMasking(torch.nn.Module):
         size: D, width of the encoder's input.
         mask_prob: Share of frames to mask; the paper's best is 0.4.
         mask_length: Frames in a span; the paper uses 10.
-        guidance: ``high`` draws starts by eq. 3 from their confidences s, ``low`` by
-            1 - s, ``mixed`` takes ``high_share`` from high and the rest from low,
-            ``top_k`` takes the most confident starts (ties at random). Controls:
-            ``uniform`` ignores the confidences (the baseline), ``shuffled`` permutes
-            them among the utterance's starts. Or ``package.module:function``; see
-            :mod:`espnet_a2m.masking.guidance`.
+        guidance: How confidences s decide where spans start, see
+            :mod:`espnet_a2m.masking.guidance`: ``high`` (eq. 3), ``low``, ``mixed``,
+            ``top_k``, ``uniform``, ``shuffled`` or ``package.module:function``.
         span_edges: ``overhang`` lets spans begin before the first frame and end
             after the last, so that every frame lies in ``mask_length`` possible
             spans; at exact coverage the last span is cut to a piece at a random
@@ -76,8 +70,8 @@ class GuidedMasking(torch.nn.Module):
             the last is cut at its end; the first and last frames of an utterance
             are masked several times less often than the others.
         span_confidence: Confidence of a start: ``mean`` or ``max`` of the frames
-            inside the utterance that it would mask, or ``first``, of the first of
-            them alone (eq. 3 as the paper writes it).
+            that it would mask, or ``first``, of the first of them alone (eq. 3 as the
+            paper writes it).
         rank_confidence: Use (rank - 0.5) / n of a start among the n possible starts
             of its utterance as its confidence, so that guidance is as strong with
             any scorer; equal confidences have their mean rank.
@@ -85,14 +79,12 @@ class GuidedMasking(torch.nn.Module):
             exact coverage) that is from high.
         power: Probabilities are proportional to s ** power (low: of 1 - s).
         temperature: They are proportional to exp(s ** power / temperature) instead.
-            Neither changes ``uniform`` and ``top_k``.
-        coverage: ``exact`` draws spans until exactly ``mask_prob`` of every
-            utterance's frames are masked, and cuts the last short; ``starts`` draws
-            mask_prob / mask_length of the possible starts (``inside``: of the
-            utterance's length, as fairseq does); spans overlap, so fewer frames are
-            masked (0.65: 48-49 %).
+        coverage: ``exact`` masks exactly ``mask_prob`` of every utterance's frames;
+            ``starts`` draws mask_prob / mask_length of the possible starts (``inside``:
+            of the utterance's length, as fairseq does), whose spans overlap, so that
+            fewer frames are masked (0.65: 48-49 %).
         min_masks: At least so many spans are drawn in every utterance, as far as it
-            has room for their starts. Spans that overhang mask at least one frame.
+            has room for their starts.
         mask_channel_prob: Share of channels that are set to zero in all frames, in
             training, as in wav2vec 2.0: spans as by ``coverage: starts``, drawn
             uniformly for every utterance.
@@ -100,12 +92,10 @@ class GuidedMasking(torch.nn.Module):
         replacement: Masked frames become a ``learned`` vector (mask_emb), ``noise``
             (of standard deviation ``noise_std``, as in BEST-RQ) or ``zeros``.
         noise_std: See ``replacement``.
-        anneal: Option -> [start, end, updates] in place of the option's constant:
-            linear, then constant. For mask_prob, power, temperature, high_share,
-            mask_channel_prob, noise_std.
+        anneal: Option of ``RANGES`` -> [start, end, updates] in place of its constant:
+            linear, then constant.
 
-    Raises:
-        ValueError: An argument is out of its range.
+    Raises ValueError: an argument is out of its range.
     """
 
     def __init__(
@@ -135,37 +125,32 @@ class GuidedMasking(torch.nn.Module):
             ("coverage", coverage, COVERAGE),
             ("replacement", replacement, REPLACEMENT),
         ):
-            hint = f"{name}={value!r}: choose one of " + ", ".join(choices)
-            _require(value in choices, hint)
-        _require(mask_length >= 1, f"mask_length={mask_length} is not 1 or above")
-        _require(min_masks >= 0, f"min_masks={min_masks} is negative")
-        self.options = AnnealedOptions(
-            "masking_conf",
-            dict(
-                mask_prob=mask_prob,
-                power=power,
-                temperature=temperature,
-                high_share=high_share,
-                mask_channel_prob=mask_channel_prob,
-                noise_std=noise_std,
-            ),
-            RANGES,
-            anneal,
-        )
+            check_choice(f"masking_conf: {name}", value, choices)
+        if mask_length < 1:
+            raise ConfigError(f"masking_conf: mask_length={mask_length} is below 1")
+        if min_masks < 0:
+            raise ConfigError(f"masking_conf: min_masks={min_masks} is negative")
+        constants = {
+            "mask_prob": mask_prob,
+            "power": power,
+            "temperature": temperature,
+            "high_share": high_share,
+            "mask_channel_prob": mask_channel_prob,
+            "noise_std": noise_std,
+        }
+        self.options = AnnealedOptions("masking_conf", constants, RANGES, anneal)
         self.masks_channels = self.options.maximum("mask_channel_prob") > 0
-        _require(
-            not self.masks_channels or 1 <= mask_channel_length <= size,
-            f"mask_channel_length={mask_channel_length} is not in [1, {size}], "
-            "the width of the encoder's input",
-        )
+        if self.masks_channels and not 1 <= mask_channel_length <= size:
+            raise ConfigError(
+                f"masking_conf: mask_channel_length={mask_channel_length} is not in "
+                f"[1, {size}], the width of the encoder's input"
+            )
         self.mask_length = mask_length
         self.guidance = guidance
         self.order_starts = guidance_function(guidance)
         self.overhang = span_edges == "overhang"
-        self.span_confidence = span_confidence
-        self.rank_confidence = rank_confidence
-        self.coverage = coverage
-        self.min_masks = min_masks
+        self.span_confidence, self.rank_confidence = span_confidence, rank_confidence
+        self.coverage, self.min_masks = coverage, min_masks
         self.mask_channel_length = mask_channel_length
         self.replacement = replacement
         if replacement == "learned":
@@ -181,11 +166,11 @@ class GuidedMasking(torch.nn.Module):
     @torch.no_grad()
     def draw(
         self,
-        lengths: torch.Tensor,
+        lengths: Tensor,
         max_length: int,
-        confidence: torch.Tensor | None,
-        updates: torch.Tensor,
-    ) -> torch.Tensor:
+        confidence: Tensor | None,
+        updates: Tensor,
+    ) -> Tensor:
         """Draw a mask.
 
         Args:
@@ -197,17 +182,10 @@ class GuidedMasking(torch.nn.Module):
         Returns:
             (B, T) boolean, True where masked; never beyond ``lengths``.
 
-        Raises:
-            ValueError: ``confidence`` is missing.
+        Raises ValueError: ``confidence`` is missing.
         """
-        if confidence is None and self.needs_confidence:
-            raise ValueError(
-                f"masking_conf: guidance={self.guidance} needs confidences"
-            )
         mask_prob = self.options.at("mask_prob", updates)
-        count_starts = num_overhanging_starts if self.overhang else num_valid_starts
-        num_starts = count_starts(lengths, self.mask_length)
-        of_starts = self._start_confidence(confidence, lengths, num_starts, max_length)
+        of_starts, num_starts = self.start_confidence(confidence, lengths, max_length)
         orders = self._start_orders(of_starts, num_starts, updates)
         if self.coverage == "starts":
             room = num_starts if self.overhang else lengths
@@ -227,38 +205,48 @@ class GuidedMasking(torch.nn.Module):
         counts = num_frames_to_mask(lengths, mask_prob)
         return take_in_order(frame_orders, counts, masked, self.overhang)
 
-    def _start_confidence(
-        self,
-        confidence: torch.Tensor | None,
-        lengths: torch.Tensor,
-        num_starts: torch.Tensor,
-        max_length: int,
-    ) -> torch.Tensor:
-        """Confidences of the possible starts, which come first in each row.
+    def start_confidence(
+        self, confidence: Tensor | None, lengths: Tensor, max_length: int
+    ) -> tuple[Tensor, Tensor]:
+        """Confidences of the possible starts, and (B,) numbers of these.
 
-        (B, T + mask_length - 1) where spans overhang, else (B, T).
+        Arguments and errors are those of `draw`. The starts come first in the rows of
+        (B, T + mask_length - 1), or of (B, T) where spans may not overhang.
         """
+        count_starts = num_overhanging_starts if self.overhang else num_valid_starts
+        num_starts = count_starts(lengths, self.mask_length)
         overhang = self.mask_length - 1
-        if confidence is None or not self.needs_confidence:
+        if not self.needs_confidence:
             width = max_length + overhang * self.overhang
-            return torch.zeros(len(lengths), width, device=lengths.device)
+            zeros = torch.zeros(len(lengths), width, device=lengths.device)
+            return zeros, num_starts
+        if confidence is None:
+            raise ValueError(
+                f"masking_conf: guidance={self.guidance} needs confidences"
+            )
         of_starts = span_confidence(
             confidence.float(), lengths, self.mask_length, self.span_confidence
         )
         if not self.overhang:
             of_starts = of_starts[:, overhang:]
-        return rank_starts(of_starts, num_starts) if self.rank_confidence else of_starts
+        if self.rank_confidence:
+            of_starts = rank_starts(of_starts, num_starts)
+        return of_starts, num_starts
 
-    def _start_orders(
-        self, confidence: torch.Tensor, num_starts: torch.Tensor, updates: torch.Tensor
-    ) -> Orders:
-        """In which order spans start: priorities (B, T + M - 1) and shares."""
+    def guidance_options(self, updates: Tensor) -> GuidanceOptions:
+        """What guidances are given after so many updates (0-dim)."""
         at, is_off = self.options.at, self.options.is_off
         temperature = None if is_off("temperature") else at("temperature", updates)
-        options = GuidanceOptions(
+        return GuidanceOptions(
             at("power", updates), temperature, at("high_share", updates)
         )
+
+    def _start_orders(
+        self, confidence: Tensor, num_starts: Tensor, updates: Tensor
+    ) -> Orders:
+        """In which order spans start: priorities (B, T + M - 1) and shares."""
         orders = []
+        options = self.guidance_options(updates)
         for priorities, share in self.order_starts(confidence, num_starts, options):
             if priorities.shape != confidence.shape:
                 raise ValueError(
@@ -277,29 +265,22 @@ class GuidedMasking(torch.nn.Module):
         """Most frames that `draw` masks in an utterance of ``max_length`` frames."""
         mask_prob = self.options.maximum("mask_prob")
         length = torch.tensor(max_length)
-        spans = self.min_masks
-        count = 1
+        spans, count = self.min_masks, 1
         if self.coverage == "exact":
-            count = max(count, int(num_frames_to_mask(length, mask_prob)))
+            count = int(num_frames_to_mask(length, mask_prob))
         else:
             # the same float32 arithmetic as in `num_spans`
-            if self.overhang:
-                length = length + self.mask_length - 1
-            spans = max(spans, int(length * mask_prob / self.mask_length) + 1)
+            room = length + (self.mask_length - 1) * self.overhang
+            spans = max(spans, int(room * mask_prob / self.mask_length) + 1)
         return max(1, min(max_length, max(count, spans * self.mask_length)))
 
-    def replace(
-        self, embedded: torch.Tensor, mask: torch.Tensor, updates: torch.Tensor
-    ) -> torch.Tensor:
-        """Replace masked frames, and in training mask channels.
+    def replace(self, embedded: Tensor, mask: Tensor, updates: Tensor) -> Tensor:
+        """(B, T, D) with masked frames replaced, and in training channels masked.
 
         Args:
             embedded: (B, T, D), left as it is.
             mask: (B, T) True where masked.
             updates: 0-dim, updates so far.
-
-        Returns:
-            (B, T, D) a new tensor.
         """
         frames = mask[..., None]
         if self.replacement == "learned":
@@ -314,13 +295,11 @@ class GuidedMasking(torch.nn.Module):
 
         batch, _, width = embedded.shape
         lengths = mask.new_full((batch,), width, dtype=torch.long)
-        num_starts = num_valid_starts(lengths, self.mask_channel_length)
+        span = self.mask_channel_length
+        num_starts = num_valid_starts(lengths, span)
         share = self.options.at("mask_channel_prob", updates)
-        counts = num_spans(lengths, share, self.mask_channel_length)
+        counts = num_spans(lengths, share, span).minimum(num_starts)
         keys = sampling_keys(torch.ones(batch, width, device=mask.device))
-        priorities = add_overhang(
-            keep_first(keys, num_starts), self.mask_channel_length
-        )
-        starts = topk_mask(priorities, counts.minimum(num_starts))
-        channels = spans_to_mask(starts, self.mask_channel_length, lengths)
+        starts = topk_mask(add_overhang(keep_first(keys, num_starts), span), counts)
+        channels = spans_to_mask(starts, span, lengths)
         return masked.masked_fill(channels[:, None], 0.0)

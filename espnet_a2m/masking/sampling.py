@@ -1,4 +1,4 @@
-"""From priorities of starts to masks: eq. 3 (section III-B) for a whole batch at once.
+"""From priorities of starts to masks: eq. 3 (section III-B) for a batch at once.
 
 Drawing starts one after the other without replacement, start ``t`` with probability
 ``w_t / sum of the weights not yet drawn``, is sorting them by ``log(u_t) / w_t``
@@ -21,6 +21,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from espnet_a2m.core.frames import padding_mask
 from espnet_a2m.masking.schedule import Scalar
@@ -29,14 +30,12 @@ from espnet_a2m.masking.schedule import Scalar
 EPS = 1e-30
 
 
-def num_frames_to_mask(lengths: torch.Tensor, mask_prob: Scalar) -> torch.Tensor:
+def num_frames_to_mask(lengths: Tensor, mask_prob: Scalar) -> Tensor:
     """(B,) numbers of frames to mask: ``mask_prob`` of each length, rounded."""
     return (lengths * mask_prob + 0.5).long()
 
 
-def num_spans(
-    lengths: torch.Tensor, mask_prob: Scalar, mask_length: int
-) -> torch.Tensor:
+def num_spans(lengths: Tensor, mask_prob: Scalar, mask_length: int) -> Tensor:
     """(B,) numbers of spans by fairseq's convention.
 
     ``floor(mask_prob * length / mask_length + u)``, ``u`` in [0, 1) drawn for every
@@ -47,7 +46,7 @@ def num_spans(
     return (lengths * mask_prob / mask_length + u).long()
 
 
-def num_valid_starts(lengths: torch.Tensor, mask_length: int) -> torch.Tensor:
+def num_valid_starts(lengths: Tensor, mask_length: int) -> Tensor:
     """(B,) numbers of frames where a span that ends inside may start.
 
     An utterance that is shorter than a span has one start, its first frame.
@@ -55,26 +54,22 @@ def num_valid_starts(lengths: torch.Tensor, mask_length: int) -> torch.Tensor:
     return (lengths - mask_length + 1).clamp(min=1).minimum(lengths)
 
 
-def num_overhanging_starts(lengths: torch.Tensor, mask_length: int) -> torch.Tensor:
+def num_overhanging_starts(lengths: Tensor, mask_length: int) -> Tensor:
     """(B,) numbers of starts of spans that hold any frame; 0 without frames."""
     return (lengths + mask_length - 1) * (lengths > 0)
 
 
-def sampling_keys(weights: torch.Tensor) -> torch.Tensor:
-    """Random keys; starts by decreasing key are drawn by eq. 3.
+def sampling_keys(weights: Tensor) -> Tensor:
+    """(B, S) random keys; starts by decreasing key are drawn by eq. 3.
 
-    Args:
-        weights: (B, S) not negative, to which the probabilities are proportional.
-
-    Returns:
-        (B, S) keys.
+    Probabilities are proportional to ``weights`` (B, S), which are not negative.
     """
     # u < 1; log(0) = -inf is a start that is drawn last, and hurts nothing
     u = torch.rand(weights.shape, device=weights.device)
     return u.log_().div_(weights.clamp(min=EPS))
 
 
-def log_sampling_keys(log_weights: torch.Tensor) -> torch.Tensor:
+def log_sampling_keys(log_weights: Tensor) -> Tensor:
     """As `sampling_keys`, of the logarithms (B, S) of weights of any size.
 
     ``-log(-log(u) / w)`` has the order of ``log(u) / w``.
@@ -83,17 +78,17 @@ def log_sampling_keys(log_weights: torch.Tensor) -> torch.Tensor:
     return log_weights - u.log_().neg_().log_()
 
 
-def keep_first(priorities: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+def keep_first(priorities: Tensor, counts: Tensor) -> Tensor:
     """``priorities`` (B, N), -inf but for the first ``counts`` (B,) of each row."""
     return priorities.masked_fill(padding_mask(counts, priorities.size(1)), -torch.inf)
 
 
-def add_overhang(priorities: torch.Tensor, mask_length: int) -> torch.Tensor:
+def add_overhang(priorities: Tensor, mask_length: int) -> Tensor:
     """(B, T) priorities of the starts inside -> (B, S); no span overhangs the start."""
     return F.pad(priorities, (mask_length - 1, 0), value=-torch.inf)
 
 
-def sliding_max(priorities: torch.Tensor, mask_length: int) -> torch.Tensor:
+def sliding_max(priorities: Tensor, mask_length: int) -> Tensor:
     """(B, T) largest of the priorities (B, S) of the starts whose spans hold a frame.
 
     These are the frame itself and the ``mask_length - 1`` before it.
@@ -101,9 +96,7 @@ def sliding_max(priorities: torch.Tensor, mask_length: int) -> torch.Tensor:
     return F.max_pool1d(priorities[:, None], mask_length, stride=1)[:, 0]
 
 
-def spans_to_mask(
-    starts: torch.Tensor, mask_length: int, lengths: torch.Tensor
-) -> torch.Tensor:
+def spans_to_mask(starts: Tensor, mask_length: int, lengths: Tensor) -> Tensor:
     """(B, T) frames of the spans at ``starts`` (B, S), inside ``lengths`` (B,)."""
     priorities = torch.zeros(starts.shape, device=starts.device)
     priorities = priorities.masked_fill_(~starts, -torch.inf)
@@ -111,7 +104,7 @@ def spans_to_mask(
     return masked & ~padding_mask(lengths, masked.size(1))
 
 
-def sort_rows(values: torch.Tensor) -> torch.Tensor:
+def sort_rows(values: Tensor) -> Tensor:
     """(B, N) with each row from its smallest value to its largest."""
     if values.device.type == "cpu":
         # torch sorts the indices too and is many times slower on a CPU
@@ -119,9 +112,7 @@ def sort_rows(values: torch.Tensor) -> torch.Tensor:
     return values.sort(dim=1).values
 
 
-def topk_mask(
-    values: torch.Tensor, counts: torch.Tensor, cut_anywhere: bool = False
-) -> torch.Tensor:
+def topk_mask(values: Tensor, counts: Tensor, cut_anywhere: bool = False) -> Tensor:
     """(B, N) True at the ``counts`` (B,) largest of each row of ``values`` (B, N).
 
     Equal values are of the span that reaches the wanted number of frames. Of these the
@@ -146,11 +137,11 @@ def topk_mask(
 
 
 def take_in_order(
-    orders: Sequence[tuple[torch.Tensor, Scalar]],
-    counts: torch.Tensor,
-    taken: torch.Tensor | None = None,
+    orders: Sequence[tuple[Tensor, Scalar]],
+    counts: Tensor,
+    taken: Tensor | None = None,
     cut_anywhere: bool = False,
-) -> torch.Tensor:
+) -> Tensor:
     """Take frames (or starts) in one order, then the rest in the next.
 
     Args:
@@ -160,8 +151,7 @@ def take_in_order(
         taken: (B, N) frames that are taken already and count.
         cut_anywhere: See :func:`topk_mask`.
 
-    Returns:
-        (B, N) True where taken: ``counts``, or as many as were taken already.
+    Returns (B, N) True where taken: ``counts``, or as many as were taken already.
     """
     for priorities, share in orders:
         wanted = num_frames_to_mask(counts, share)

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
-import torch
+from torch import Tensor
 
 #: A constant, or the value of a schedule: 0-dim, on the device.
-Scalar = float | torch.Tensor
+Scalar = float | Tensor
 #: What an option may be, in words and as a test.
 Range = tuple[str, Callable[[float], bool]]
 
 
-class LinearSchedule:
+class LinearSchedule(NamedTuple):
     """From ``start`` to ``end`` over ``updates`` updates, constant from there on."""
 
-    def __init__(self, start: float, end: float, updates: float):
-        self.start, self.end, self.updates = float(start), float(end), float(updates)
+    start: float
+    end: float
+    updates: float
 
-    def __call__(self, updates: torch.Tensor) -> torch.Tensor:
+    def __call__(self, updates: Tensor) -> Tensor:
         """Value, a 0-dim tensor on the device of ``updates`` (0-dim): no host sync."""
         done = (updates / self.updates).clamp(0.0, 1.0)
         value = self.start + (self.end - self.start) * done
-        # rounding errors must not pass what the host reckons with
+        # rounding must not pass the extremes that the host knows
         return value.clamp(min(self.start, self.end), max(self.start, self.end))
 
 
@@ -35,8 +37,7 @@ class AnnealedOptions:
         ranges: Option -> what its value may be; the same options.
         anneal: Option -> [start, end, updates] in place of its constant.
 
-    Raises:
-        ValueError: A value is out of its range, or ``anneal`` is malformed.
+    Raises ValueError: a value is out of its range, or ``anneal`` is malformed.
     """
 
     def __init__(
@@ -53,26 +54,23 @@ class AnnealedOptions:
                 raise ValueError(
                     f"{where}: anneal: {name!r} is none of {', '.join(ranges)}"
                 )
-            if (
-                not isinstance(given, Sequence)
-                or len(given) != 3
-                or not all(isinstance(number, (int, float)) for number in given)
-                or given[2] <= 0
-            ):
-                raise ValueError(
-                    f"{where}: anneal: {name}={given!r} is not [start, end, updates], "
-                    "three numbers with updates above 0"
-                )
-            self.schedules[name] = LinearSchedule(*given)
+            match given:
+                case [int() | float(), int() | float(), int() | float() as n] if n > 0:
+                    self.schedules[name] = LinearSchedule(*map(float, given))
+                case _:
+                    raise ValueError(
+                        f"{where}: anneal: {name}={given!r} is not [start, end, "
+                        "updates], three numbers with updates above 0"
+                    )
         for name, (wanted, fits) in ranges.items():
             for value in self._ends(name):
                 if not fits(value):
                     raise ValueError(f"{where}: {name}={value} is not {wanted}")
 
-    def _ends(self, name: str) -> list[float]:
+    def _ends(self, name: str) -> Sequence[float]:
         """All extreme values of an option; none if it is off."""
         if name in self.schedules:
-            return [self.schedules[name].start, self.schedules[name].end]
+            return self.schedules[name][:2]
         constant = self.constants[name]
         return [] if constant is None else [constant]
 
@@ -84,11 +82,10 @@ class AnnealedOptions:
         """Whether an option has no value."""
         return not self._ends(name)
 
-    def at(self, name: str, updates: torch.Tensor) -> Scalar:
+    def at(self, name: str, updates: Tensor) -> Scalar:
         """Value of an option after ``updates`` (0-dim); a tensor if it is annealed.
 
-        Raises:
-            ValueError: The option is off.
+        Raises ValueError: the option is off.
         """
         if name in self.schedules:
             return self.schedules[name](updates)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from espnet_a2m.core.frames import padding_mask
 from espnet_a2m.masking.sampling import sort_rows
@@ -20,8 +21,8 @@ SPAN_CONFIDENCE = ("mean", "max", "first")
 
 
 def span_confidence(
-    confidence: torch.Tensor, lengths: torch.Tensor, mask_length: int, statistic: str
-) -> torch.Tensor:
+    confidence: Tensor, lengths: Tensor, mask_length: int, statistic: str
+) -> Tensor:
     """Confidence of each start, from the frames inside the utterance.
 
     Args:
@@ -51,16 +52,15 @@ def span_confidence(
     return (total / count).float().clamp(0.0, 1.0)
 
 
-def rank_starts(confidence: torch.Tensor, num_starts: torch.Tensor) -> torch.Tensor:
-    """Replace confidences by (rank - 0.5) / n within the utterance.
+def rank_starts(confidence: Tensor, num_starts: Tensor) -> Tensor:
+    """Replace confidences by (rank - 0.5) / n, in (0, 1), within the utterance.
+
+    Ranks grow with the confidence; equal confidences have their mean rank.
 
     Args:
         confidence: (B, S) float32, not negative.
-        num_starts: (B,) n, the utterance's possible starts; they come first.
-
-    Returns:
-        (B, S) in (0, 1), the least confident start first; equal confidences have
-        their mean rank. Anything beyond ``num_starts``.
+        num_starts: (B,) n, the utterance's possible starts; they come first, and
+            anything beyond them in the result.
     """
     size = confidence.size(1)
     place = torch.arange(size + 1, device=confidence.device)

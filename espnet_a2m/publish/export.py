@@ -42,19 +42,11 @@ MOVED = """\
 def stock_config(config: dict[str, Any]) -> dict[str, Any]:
     """The options of a pre-training configuration for ESPnet's own SSL task.
 
-    Raises:
-        UserError: ESPnet's task does not have the class of an option.
+    Raises UserError: ESPnet's task does not have the class of an option.
     """
     kept: dict[str, Any] = {"token_list": ["<unk>"], "input_size": None, "init": None}
-    for choices in (
-        stock.frontend_choices,
-        stock.specaug_choices,
-        stock.normalize_choices,
-        stock.preencoder_choices,
-        stock.encoder_choices,
-    ):
-        name = choices.name
-        choice = config.get(name)
+    for name in ("frontend", "specaug", "normalize", "preencoder", "encoder"):
+        choices, choice = getattr(stock, f"{name}_choices"), config.get(name)
         if choice is not None and str(choice).lower() not in choices.classes:
             raise UserError(
                 f"{name}: {choice}: ESPnet's `frontend: espnet_ssl` knows only "
@@ -91,22 +83,13 @@ def portable_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 @torch.inference_mode()
-def stock_layers(
-    model: Any, speech: torch.Tensor, lengths: torch.Tensor
-) -> list[torch.Tensor]:
-    """What `frontend: espnet_ssl` reads of ESPnet's model for (B, N) samples `speech`.
-
-    These are the (B, T, D) outputs of each layer, and after the encoder's final norm.
-    """
-    final, layers, _ = model.inference_encode(speech, lengths)
-    return [*layers, final]
-
-
-@torch.inference_mode()
 def our_layers(
     model: A2MModel, speech: torch.Tensor, lengths: torch.Tensor
 ) -> list[torch.Tensor]:
-    """As `stock_layers`, of our model."""
+    """(B, T, D) outputs of each layer, and after the encoder's final norm.
+
+    That is what `frontend: espnet_ssl` reads of ESPnet's model. ``speech`` is (B, N).
+    """
     encoder_in, lengths = model.encoder_input(*model.frontend(speech, lengths))
     numbers = range(1, model.num_layers + 1)
     captured = capture_layers(model.encoder, encoder_in, lengths, numbers)
@@ -116,8 +99,7 @@ def our_layers(
 def check(model: A2MModel, model_file: Path) -> None:
     """Read an export as ESPnet does and compare its outputs with the model's.
 
-    Raises:
-        UserError: Parameters are missing or unexpected, or outputs differ.
+    Raises UserError: parameters are missing or unexpected, or outputs differ.
     """
     exported, _ = SSLTask.build_model_from_file(None, model_file)
     state = torch.load(model_file, weights_only=True)
@@ -131,7 +113,9 @@ def check(model: A2MModel, model_file: Path) -> None:
     noise = torch.randn(2, model.fs, generator=torch.Generator().manual_seed(0))
     lengths = torch.tensor([model.fs, model.fs])  # ESPnet's depend on padding
     ours = our_layers(model.eval(), noise, lengths)
-    theirs = stock_layers(exported.eval(), noise, lengths)
+    with torch.inference_mode():
+        final, layers, _ = exported.eval().inference_encode(noise, lengths)
+    theirs = [*layers, final]
     for i, (want, got) in enumerate(zip(ours, theirs, strict=True), 1):
         if not torch.allclose(want, got, rtol=0, atol=TOLERANCE):
             raise UserError(
@@ -166,8 +150,7 @@ def export(model_file: str | Path, output_dir: str | Path) -> Path:
     """Export a pre-trained model for ESPnet's ``frontend: espnet_ssl``.
 
     Args:
-        model_file: Checkpoint of a pre-training, such as ``valid....best.pth``, with
-            ``config.yaml`` beside it.
+        model_file: Of a pre-training run; ``config.yaml`` lies beside it.
         output_dir: Created, or replaced if it holds an earlier export.
 
     Returns:
@@ -188,9 +171,8 @@ def export(model_file: str | Path, output_dir: str | Path) -> Path:
             f"{output}: holds {preview(sorted(others))}, so it is no earlier export: "
             "give --output_dir a new directory"
         )
-    model = load_trained_model(
-        A2MTask, model_file, None, "pre-train the model first (bin.ssl_train)"
-    )
+    fix = "pre-train the model first (bin.ssl_train)"
+    model = load_trained_model(A2MTask, model_file, None, fix)
     temporary = output.with_name(f"{output.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)

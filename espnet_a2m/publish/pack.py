@@ -29,8 +29,7 @@ FILES = Path("exp")
 def gather(args: argparse.Namespace, directory: Path) -> list[str]:
     """Copy the files that the model needs; returns those beside model and config.
 
-    Raises:
-        UserError: A file is missing, or the model reads another one.
+    Raises UserError: a file is missing, or the model reads another one.
     """
     config = load_config(args.config)
     if config.get("frontend") == "espnet_ssl":
@@ -43,12 +42,9 @@ def gather(args: argparse.Namespace, directory: Path) -> list[str]:
     (directory / FILES).mkdir()
     for holder, key in ((conf, "stats_file"), (config, "bpemodel")):
         if holder.get(key):
-            # relative to where the training ran
-            path = Path(holder[key])
+            path = Path(holder[key])  # relative to where the training run was started
             if not path.is_file():
-                raise UserError(
-                    f"{path}: {args.config} names this {key}; it is missing"
-                )
+                raise UserError(f"{path} is missing: {args.config} names this {key}")
             holder[key] = str(FILES / path.name)
             shutil.copyfile(path, directory / holder[key])
             names.append(holder[key])
@@ -72,18 +68,15 @@ def gather(args: argparse.Namespace, directory: Path) -> list[str]:
 def main() -> None:
     """Command line: write the archive under a temporary name, then rename it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("task", choices=["asr", "ssl"])
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--model_file", type=Path, required=True)
-    parser.add_argument("--outpath", type=Path, required=True, help="A .zip file")
-    parser.add_argument(
-        "--inference_config",
-        type=Path,
-        help="Of espnet2.bin.asr_inference, for the model card; asr needs it",
-    )
-    parser.add_argument(
-        "--inference_args", default="", help="Its options beside the configuration"
-    )
+    add = parser.add_argument
+    add("task", choices=["asr", "ssl"])
+    add("--config", type=Path, required=True)
+    add("--model_file", type=Path, required=True)
+    add("--outpath", type=Path, required=True, help="A .zip file")
+    used = "Of espnet2.bin.asr_inference, for the model card; asr needs it"
+    add("--inference_config", type=Path, help=used)
+    more = "Its options beside the configuration"
+    add("--inference_args", default="", help=more)
     args = parser.parse_args()
     if args.task == "asr" and args.inference_config is None:
         raise UserError("asr: give --inference_config, whose options the card tells")

@@ -1,1 +1,1 @@
-"""Old name of :mod:`espnet_a2m.confidence`; it goes with the next release."""
+"""Old name of :mod:`espnet_a2m.confidence`, to be removed in the next release."""

@@ -82,13 +82,13 @@ class Payload:
         return os.mkdir, (str(self.path),)
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_a_checkpoint_that_runs_programs_is_refused(whole, tmp_path, capsys):
+@pytest.mark.parametrize("bare", [False, True])
+def test_a_checkpoint_that_runs_programs_is_refused(bare, tmp_path, capsys):
     from espnet_a2m.bin.score import main
 
     model_file = write_scorer(tmp_path, rel_pos_type="latest")
     ran = tmp_path / "payload_ran"
-    if whole:  # a bare pickle
+    if bare:  # a pickle of nothing else
         model_file.write_bytes(pickle.dumps(Payload(ran)))
     else:  # beside the right parameters
         torch.save({**torch.load(model_file), "x": Payload(ran)}, model_file)
@@ -253,10 +253,10 @@ def test_meta_yaml_names_members_only(change, message, archive, tmp_path, cache)
             opened.writestr(name, content)
     with pytest.raises(UserError, match=message):
         ESPnetScorer(str(archive))
-    whole = archive.read_bytes()
-    half = len(whole) // 2
-    flipped = whole[:half] + bytes(255 - x for x in whole[half : half + 99])
-    for damaged in (b"PK no archive", whole[:-500], flipped + whole[half + 99 :]):
+    content = archive.read_bytes()
+    half = len(content) // 2
+    flipped = content[:half] + bytes(255 - x for x in content[half : half + 99])
+    for damaged in (b"PK no archive", content[:-500], flipped + content[half + 99 :]):
         archive.write_bytes(damaged)
         # what is cut off leaves the checkpoint's own directory of a zip archive
         with pytest.raises(UserError, match=r"not a \.zip archive|has no meta\.yaml"):

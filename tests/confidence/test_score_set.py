@@ -108,7 +108,7 @@ def test_what_cannot_be_batched_is_scored_one_by_one(
     check_independence(scorer, audio)
 
 
-# --- A set, and a training step -------------------------------------------------
+# --- A set, and an update ------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -84,7 +84,7 @@ def test_the_documented_example_runs(example, data, audio, monkeypatch, tmp_path
             len(single[utt]),
         )[0].numpy()
         assert np.corrcoef(single[utt], level)[0, 1] > 0.4
-    # other options are other scores: the set is scored anew
+    # other options are other scores: the set is scored again
     again = score(data, tmp_path / "single", "--scorer", "voicing:Voicing")
     assert any(not np.array_equal(again[utt], single[utt]) for utt in audio)
 
@@ -92,14 +92,14 @@ def test_the_documented_example_runs(example, data, audio, monkeypatch, tmp_path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--scorer", "engery"], "did you mean 'energy'"),
+        (["--scorer", "engery"], "choose one of espnet, hf, ctm, energy, or"),
         (["--scorer", "no_such_module:X"], "PYTHONPATH"),
         (["--scorer", "voicing:Voicin"], "did you mean 'Voicing'"),
         (["--scorer", "pathlib:Path"], "derive it from"),
         (["--scorer", "voicing:Voicing", *conf(lowst=1)], "did you mean 'lowest'"),
         (["--scorer", "energy", "--measure", "entropy"], "no option 'measure'"),
         (["--scorer", "energy", *conf(range_db=0)], "range_db"),
-        (["--scorer", "ctm"], "needs file"),
+        (["--scorer", "ctm"], "missing a required argument: 'file'"),
         (["--scorer", "wrong:TooLoud"], "outside [0, 1]"),
         (["--scorer", "wrong:TooLong"], "the scorer's grid"),
     ],

@@ -56,7 +56,7 @@ def test_scoring_goes_on_where_it_was_killed(
     want = {
         u: kaldiio.load_mat(x) for u, x in read_scp(tmp_path / "confidence.scp").items()
     }
-    # as after a kill in the second chunk: its table is missing, an ark is cut
+    # as after an interruption in the second chunk: its table is missing, an ark is cut
     (tmp_path / "confidence.scp").unlink()
     (chunks,) = (tmp_path / "chunks").iterdir()
     (chunks / "000001.scp").unlink()
@@ -70,7 +70,7 @@ def test_scoring_goes_on_where_it_was_killed(
     assert got.keys() == want.keys()
     assert all(np.array_equal(got[u], want[u]) for u in want)
     assert (chunks / "000000.ark").stat().st_mtime_ns == untouched
-    # another blank policy is other scores: everything is made again
+    # another blank policy is other scores: everything is scored again
     main([*options, "--blank", "include"])
     assert not chunks.exists() and len(list((tmp_path / "chunks").iterdir())) == 1
 

@@ -20,7 +20,7 @@ from espnet_a2m.data.tables import read_scp, write_table
 pytestmark = pytest.mark.espnet
 
 ROOT = Path(__file__).resolve().parents[2]
-WHOLE = "*/[0-9][0-9][0-9][0-9][0-9][0-9].scp"  # chunks
+CHUNK_TABLES = "*/[0-9][0-9][0-9][0-9][0-9][0-9].scp"
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def score(data: Path, output: Path, *options: object) -> None:
 
 
 def scored(output: Path) -> tuple[dict[str, bytes], bytes, bytes]:
-    """Every byte of the confidences, and the files about the whole set."""
+    """Every byte of the confidences, and the files about the set."""
     table = read_scp(output / "confidence.scp")
     values = {utt: read_bytes(source) for utt, source in table.items()}
     files = [(output / name).read_bytes() for name in ("utt2conf", "grid.json")]
@@ -65,34 +65,34 @@ def test_jobs_make_what_one_makes(data, tmp_path, jobs):
     }
 
 
-def test_another_number_of_jobs_goes_on(data, tmp_path):
-    """What is there is used, whoever made it; jobs of other options wait their turn."""
+def test_another_number_of_jobs_resumes(data, tmp_path):
+    """Complete chunks are used, whoever wrote them; jobs of other options wait."""
     out = tmp_path / "out"
     score(data, out, "--nj", 3, "--job", 2)
-    made = {p: p.stat().st_mtime_ns for p in out.rglob("*.ark")}
-    assert made
-    half = out / "chunks" / next(iter(made)).parent.name / ".000000.1234.ark"
-    half.write_bytes(b"cut")  # what a killed job left
+    written = {p: p.stat().st_mtime_ns for p in out.rglob("*.ark")}
+    assert written
+    half = out / "chunks" / next(iter(written)).parent.name / ".000000.1234.ark"
+    half.write_bytes(b"cut")  # what an interrupted job left
     os.utime(half, (0, 0))
     score(data, out)
-    assert made == {p: p.stat().st_mtime_ns for p in made} and not half.exists()
-    whole = scored(out)
+    assert written == {p: p.stat().st_mtime_ns for p in written} and not half.exists()
+    first = scored(out)
     (out / "metadata.json").rename(out / "made_by.json")  # as version 0.1 has it
     score(data, out, "--nj", 5, "--job", 4)
     score(data, out, "--nj", 5)  # all chunks are there already
-    assert made == {p: p.stat().st_mtime_ns for p in made}
+    assert written == {p: p.stat().st_mtime_ns for p in written}
     assert not (out / "made_by.json").exists()
-    assert scored(out) == whole
+    assert scored(out) == first
 
     other = ("--scorer_conf", "range_db=20")
     score(data, out, *other, "--nj", 2, "--job", 1)
-    assert scored(out) == whole  # replaced when all of the other is there
+    assert scored(out) == first  # replaced when all of the other is there
     with pytest.raises(SystemExit):
         score(data, out, *other, "--nj", 2)
-    assert scored(out) == whole
+    assert scored(out) == first
     score(data, out, *other, "--nj", 2, "--job", 2)
     score(data, out, *other, "--nj", 2)
-    assert scored(out)[0] != whole[0] and len(list((out / "chunks").iterdir())) == 1
+    assert scored(out)[0] != first[0] and len(list((out / "chunks").iterdir())) == 1
 
 
 def test_the_last_step_needs_no_torch(data, tmp_path):
@@ -113,7 +113,7 @@ def test_the_last_step_needs_no_torch(data, tmp_path):
 
 
 def test_two_runs_of_one_job_at_once(data, tmp_path):
-    """Either may write a chunk; both end well, and it is whole."""
+    """Either may write a chunk; both end well, and it is complete."""
     words = ["--scorer", "energy", "--data", data, "--output_dir", tmp_path / "out"]
     command = [sys.executable, "-m", "espnet_a2m.bin.score", *map(str, words)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -174,8 +174,8 @@ def test_jobs_that_there_are_not(data, tmp_path, capsys, jobs, job):
     assert f"--job {job}" in capsys.readouterr().err
 
 
-def test_a_killed_job_goes_on(data, tmp_path, monkeypatch):
-    """SIGKILL when it has made a chunk; what is there is not made again."""
+def test_a_job_resumes_after_sigkill(data, tmp_path, monkeypatch):
+    """SIGKILL when it has written a chunk, which is not written again."""
     program = (
         "import sys; from espnet_a2m.data import shards\n"
         "shards.CHUNK_UTTERANCES = 1\n"
@@ -189,16 +189,16 @@ def test_a_killed_job_goes_on(data, tmp_path, monkeypatch):
         stderr=subprocess.DEVNULL,
     )
     chunks = tmp_path / "out" / "chunks"
-    while process.poll() is None and not list(chunks.glob(WHOLE)):
+    while process.poll() is None and not list(chunks.glob(CHUNK_TABLES)):
         time.sleep(0.001)
     process.kill()
     assert process.wait() == -signal.SIGKILL  # before it was done
-    made = {p: p.stat().st_mtime_ns for p in chunks.glob(WHOLE)}
-    assert made
+    written = {p: p.stat().st_mtime_ns for p in chunks.glob(CHUNK_TABLES)}
+    assert written
 
     monkeypatch.setattr(shards, "CHUNK_UTTERANCES", 1)
     score(data, tmp_path / "out", "--nj", 2, "--job", 2)
-    assert made == {p: p.stat().st_mtime_ns for p in made}
+    assert written == {p: p.stat().st_mtime_ns for p in written}
     score(data, tmp_path / "out", "--nj", 2, "--job", 1)
     score(data, tmp_path / "out", "--nj", 2)
     score(data, tmp_path / "one")

@@ -1,4 +1,4 @@
-"""Files are complete or not there, also where the writer fails or is killed."""
+"""Files are complete or not there, also where the writer fails or is interrupted."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def test_sigkill_leaves_the_old_file(tmp_path):
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     root = Path(__file__).resolve().parents[2]
-    killed = subprocess.run([sys.executable, "-c", code, str(path)], cwd=root)
-    assert killed.returncode == -signal.SIGKILL
+    done = subprocess.run([sys.executable, "-c", code, str(path)], cwd=root)
+    assert done.returncode == -signal.SIGKILL
     assert path.read_text() == "old"
     assert [name for name in os.listdir(tmp_path) if not name.startswith(".")] == [
         "file"

@@ -62,7 +62,7 @@ def test_scores_per_session_and_location(tmp_path, monkeypatch, capsys, sctk):
     (tmp_path / "dump" / "raw" / "dev" / "utt2session").write_text("x S02\n")
     with pytest.raises(SystemExit):
         chime6_score.main([])
-    assert "utt2session: P05_S02" in capsys.readouterr().err
+    assert "utt2session: 4 of 4 utterances of " in capsys.readouterr().err
 
 
 def test_speechstew_is_scored_by_chime6s_own_references(tmp_path, monkeypatch, capsys):
@@ -103,4 +103,4 @@ def test_speechstew_is_scored_by_chime6s_own_references(tmp_path, monkeypatch, c
     (own / "text").write_text(f"{max(said)} okay\n")
     with pytest.raises(SystemExit):
         chime6_score.main(["--sctk", "none"])
-    assert "data/own/chime6/dev/text: P05_S02" in capsys.readouterr().err
+    assert "data/own/chime6/dev/text: 3 of 4 utterances of " in capsys.readouterr().err

@@ -66,13 +66,17 @@ def test_auc_is_the_share_of_pairs_in_order():
     assert math.isnan(auc([], [0.5]))
 
 
-def test_language_auc_leaves_out_short_and_excluded():
+def test_language_auc_leaves_out_short_utterances():
     utts = {"a": (0.9, 2.0), "b": (0.1, 2.0), "c": (0.0, 0.5), "d": (0.5, 2.0)}
     language = {"a": "en", "b": "en", "c": "en", "d": "fr"}
-    pair = (utts, language, "en")
-    assert language_auc(*pair)["fr"] == {"auc": 0.5, "target": 2, "other": 1}
-    assert language_auc(*pair, {"b"})["fr"]["auc"] == 1.0
-    assert language_auc(*pair, {"a", "b"}) == {}
+    assert language_auc(utts, language, "en")["fr"] == {
+        "auc": 0.5,
+        "target": 2,
+        "other": 1,
+    }
+    kept = {utt: score for utt, score in utts.items() if utt != "b"}
+    assert language_auc(kept, language, "en")["fr"]["auc"] == 1.0
+    assert language_auc({"d": utts["d"]}, language, "en") == {}
 
 
 def test_spans():
@@ -201,8 +205,8 @@ def test_curves_of_espnets_own_statistics(tmp_path):
 
     # truncated by an interruption: the one before is read
     checkpoint.rename(tmp_path / "checkpoint.previous.pth")
-    whole = (tmp_path / "checkpoint.previous.pth").read_bytes()
-    checkpoint.write_bytes(whole[: len(whole) // 2])
+    content = (tmp_path / "checkpoint.previous.pth").read_bytes()
+    checkpoint.write_bytes(content[: len(content) // 2])
     assert sorted(read_stats(tmp_path)) == [1, 2, 3]
     (tmp_path / "checkpoint.previous.pth").unlink()
     with pytest.raises(UserError, match="incomplete"):

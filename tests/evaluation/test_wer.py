@@ -153,7 +153,7 @@ def test_missing_and_extra_hypotheses_are_named(tmp_path):
     ref = write_text(tmp_path / "ref", {"a": "x", "b": "y", "c": "z"})
     with pytest.raises(DataError, match=r"hyp: 1 of 3 utterances .*: b;"):
         read_pair(ref, write_text(tmp_path / "hyp", {"a": "x", "c": ""}))
-    with pytest.raises(DataError, match=r"hyp: 1 hypotheses .*: d;"):
+    with pytest.raises(DataError, match=r"ref: 1 of 4 utterances .*: d;"):
         read_pair(ref, write_text(tmp_path / "hyp", dict.fromkeys("abcd", "x")))
     empty = write_text(tmp_path / "empty", {"a": ""})
     with pytest.raises(DataError, match="all transcripts are empty"):

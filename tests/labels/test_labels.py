@@ -1,4 +1,4 @@
-"""Pseudo-labels: features and their grids, the fit, labelling, kills and errors."""
+"""Pseudo-labels: features, their grids, the fit, labelling, interruptions, errors."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def save_untrained(task, path: Path, *options: str, **attributes: object) -> Pat
 
 @pytest.fixture(scope="module")
 def ssl_model(tmp_path_factory) -> Path:
-    """Of a pre-training."""
+    """Checkpoint of a pre-training run."""
     from espnet_a2m.training.task import A2MTask
 
     config = ["--config", str(ROOT / "conf/tiny/ssl_w2vbert_conformer.yaml")]
@@ -86,7 +86,7 @@ def ssl_model(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def asr_model(tmp_path_factory) -> Path:
-    """Of a CTC scorer."""
+    """Checkpoint of a CTC scorer."""
     from espnet2.tasks.asr import ASRTask
 
     config = ["--config", str(ROOT / "conf/tiny/asr_ctc_conformer.yaml")]
@@ -283,16 +283,19 @@ def test_layer_labels_and_their_errors(data, ssl_model, mfcc_labels, tmp_path, c
     shutil.copytree(ssl_model.parent, broken)
     name = next(key for key in state if key.startswith("encoder.encoders.0"))
     rest = {key: value for key, value in state.items() if key != name}
-    torch.save(rest, broken / "lacking.pth")
+    torch.save(rest, broken / "incomplete.pth")
     torch.save({**rest, name: state[name] * torch.nan}, broken / "nan.pth")
     label_by_mfcc = ["--kmeans", f"{mfcc_labels}/km.npz", "--data", f"{data}/dev"]
     for wrong, message in (
         ([*layer[:3], "9"], "choose --layer from 1 to 4"),
         (["--model_file", ssl_model], "--model_file and --layer go together"),
         (["--model_file", broken / "none.pth", "--layer", "1"], "no such file"),
-        (["--model_file", broken / "lacking.pth", "--layer", "1"], "does not fit"),
+        (["--model_file", broken / "incomplete.pth", "--layer", "1"], "does not fit"),
         (["--model_file", broken / "nan.pth", "--layer", "1"], "not finite"),
-        ([*label_by_mfcc, *layer], "39 dimensions, but these have 32"),
+        (
+            [*label_by_mfcc, *layer],
+            "fitted on {'features': 'mfcc', 'fs': 16000}, not on",
+        ),
     ):
         command = [*wrong, "--output_dir", tmp_path / "wrong"]
         if "--kmeans" not in wrong:
@@ -342,7 +345,7 @@ def test_errors_name_the_cause(data, mfcc_labels, tmp_path, capsys):
 
 
 def test_jobs_label_as_one(data, mfcc_labels, tmp_path, monkeypatch, capsys):
-    """Two jobs and what puts them together: the same labels, about which it says so."""
+    """Two jobs, and merging what they write, give the same labels."""
     from espnet_a2m.data import shards
 
     monkeypatch.setattr(shards, "CHUNK_UTTERANCES", 6)
@@ -370,7 +373,7 @@ def test_jobs_label_as_one(data, mfcc_labels, tmp_path, monkeypatch, capsys):
 
 
 def test_a_part_of_the_hours_is_fitted_on(data, tmp_path):
-    """As many utterances as make the hours, by the lengths that stage 3 noted."""
+    """The utterances add up to the hours, by the lengths in utt2num_samples."""
     for name in ("train", "dev"):
         table = read_scp(data / name / "wav.scp")
         write_table(tmp_path / name / "wav.scp", table)
@@ -387,21 +390,21 @@ def test_a_part_of_the_hours_is_fitted_on(data, tmp_path):
     np.testing.assert_array_equal(km["more"].centroids, km["all"].centroids)
 
 
-def test_labels_are_made_again_by_another_kmeans_only(data, tmp_path):
-    def made() -> dict[str, bytes]:
+def test_labels_are_written_again_by_another_kmeans_only(data, tmp_path):
+    def written() -> dict[str, bytes]:
         files = (path for path in tmp_path.rglob("*") if path.is_file())
         return {str(f.relative_to(tmp_path)): f.read_bytes() for f in files}
 
     main(options(data, tmp_path))
     (ark,) = (tmp_path / "dev" / "chunks").glob("*/000000.ark")
-    before, modified = made(), ark.stat().st_mtime_ns
+    before, modified = written(), ark.stat().st_mtime_ns
     main(options(data, tmp_path))
-    assert made() == before
+    assert written() == before
     assert ark.stat().st_mtime_ns == modified
-    ark.write_bytes(ark.read_bytes()[:-1])  # cut off: made again
+    ark.write_bytes(ark.read_bytes()[:-1])  # cut off: written again
     main(options(data, tmp_path))
-    assert made() == before
+    assert written() == before
     main(options(data, tmp_path, "--seed", 7))
-    after = made()
+    after = written()
     same = {name for name in before if before[name] == after.get(name)}
     assert same == {"train/grid.json", "dev/grid.json"}

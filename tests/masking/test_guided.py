@@ -106,7 +106,7 @@ def test_a_function_of_the_users_own(tmp_path, monkeypatch):
         ("own_guidance:early", "own_guidance has no early"),
         ("own_guidances:late", "PYTHONPATH"),
         ("own_guidance:NUMBER", "no function"),
-        ("own_guidance:", "not of the form"),
+        ("own_guidance:", "your own as package.module:name"),
     ):
         with pytest.raises(ValueError, match=f"masking_conf: guidance=.*{message}"):
             GuidedMasking(4, guidance=name)

@@ -64,7 +64,7 @@ def sequential(
 
 
 def weights_of(scores, span, edges):
-    """Of the possible starts, by their own or their first frame inside."""
+    """Weights of the possible starts, by their own or their first frame inside."""
     if edges == "overhang":
         return [*scores[:1] * (span - 1), *scores]
     return scores[: len(scores) - span + 1]
@@ -175,7 +175,7 @@ def test_number_of_starts_follows_eq_3(edges, mask_prob):
 
 
 @pytest.mark.parametrize("edges", SPAN_EDGES)
-def test_mixed_goes_on_with_low(edges):
+def test_mixed_continues_with_low(edges):
     exact: dict[frozenset, float] = {}
     weights = weights_of(SCORES, 2, edges)
     low = [1 - w for w in weights]
