@@ -147,6 +147,16 @@ def load_grid(args: argparse.Namespace, option: str) -> FrameGrid | None:
     return grid
 
 
+def leave_out_files(args: argparse.Namespace) -> None:
+    """Let a model be built before the files that it needs are there.
+
+    None of them changes a size: statistics, the grids of streams, a scorer.
+    """
+    args.normalize, args.init, args.online_scorer_conf = None, None, {}
+    grid = {"fs": sampling_rate(args), "offset": 0.0, "stride": 1}
+    args.confidence_grid, args.label_grid = grid, dict(grid)
+
+
 def num_classes(losses: list[dict[str, Any]]) -> int | None:
     """Classes that every objective on labels has, or None without such."""
     sizes = []

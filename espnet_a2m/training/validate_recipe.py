@@ -149,14 +149,11 @@ def check_model(ssl: Options) -> None:
     Raises:
         ConfigError: It cannot be built.
     """
-    from espnet_a2m.training.task import A2MTask, sampling_rate
+    from espnet_a2m.training.task import A2MTask, leave_out_files
 
     args = argparse.Namespace(**ssl.values)
-    # what needs files that are not there yet
-    args.normalize, args.init, args.online_scorer_conf = None, None, {}
     try:
-        grid = {"fs": sampling_rate(args), "offset": 0.0, "stride": 1}
-        args.confidence_grid, args.label_grid = grid, dict(grid)
+        leave_out_files(args)
         with torch.device("meta"):
             A2MTask.build_model(args)
     except Exception as e:  # of ESPnet's classes, of any kind
