@@ -45,7 +45,7 @@ def get_parser() -> argparse.ArgumentParser:
     option(
         "--model_file",
         "--ssl_model_file",
-        help="Checkpoint of a pre-training or an ASR model, in place of MFCC",
+        help="Checkpoint of a pre-trained or an ASR model, in place of MFCC",
     )
     option("--layer", type=int, help="Its encoder layer, from 1")
     option("--num_clusters", type=int, default=500, help="[500]")
@@ -100,7 +100,7 @@ def share_of(data: Path, fs: int, hours: float) -> float:
     if not total or not hours > 0:
         raise UserError(
             f"--fit_hours {hours:g} takes a positive number, and "
-            f"{data}/utt2num_samples, which format_wav writes; 0 fits on the whole set"
+            f"{data}/utt2num_samples, which format_wav writes; 0 fits on all of it"
         )
     return min(1.0, 3600 * hours / total)
 

@@ -12,6 +12,19 @@ from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.frames import FrameGrid, frame_positions
 
 
+def read_stream(
+    streams: Mapping[str, Any], name: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B, T) values of a stream of frames and their (B,) lengths; raises DataError."""
+    if name not in streams:
+        raise DataError(
+            f"the data have no stream named {name}, but the option of its grid is "
+            "given: add --{train,valid}_data_path_and_name_and_type "
+            f".../{name}.scp,{name},kaldi_ark"
+        )
+    return streams[name], streams[f"{name}_lengths"]
+
+
 class ConfidenceFrontend:
     """Confidences at the encoder's frames, read from a stream or computed.
 
@@ -19,12 +32,10 @@ class ConfidenceFrontend:
     checkpoints or its optimiser.
 
     Args:
-        encoder_grid: Where the encoder's frames are centred, in the audio that it
-            gets.
-        scorer_grid: Where the frames of the stream ``confidence`` are centred, in
-            the uncropped utterance; None without that stream.
-        scorer: Computes the confidences of the audio at hand in place of the
-            stream.
+        encoder_grid: Of the encoder's frames, in the audio that it gets.
+        scorer_grid: Of the stream ``confidence``, in the uncropped utterance; None
+            without that stream.
+        scorer: Computes confidences of the audio at hand in place of the stream.
 
     Raises:
         ValueError: Both are given, or sampling rates differ.
@@ -71,8 +82,8 @@ class ConfidenceFrontend:
                 ``utterance_confidence`` (B, 1), if it is known.
 
         Returns:
-            (B, T') confidences, or None where there are none; (B,) s_u of the whole
-            utterances, or None where it is not known.
+            (B, T') confidences, or None where there are none; (B,) s_u of the
+            complete utterances, or None where it is not known.
 
         Raises:
             DataError: The stream is missing.
@@ -83,13 +94,7 @@ class ConfidenceFrontend:
         if self.scorer is not None:
             confidence, lengths, s_u = self.scorer(speech, speech_lengths)
         else:
-            if "confidence" not in streams:
-                raise DataError(
-                    "the data have no stream named confidence, which --confidence_grid "
-                    "promises: add --{train,valid}_data_path_and_name_and_type "
-                    ".../confidence.scp,confidence,kaldi_ark"
-                )
-            confidence, lengths = streams["confidence"], streams["confidence_lengths"]
+            confidence, lengths = read_stream(streams, "confidence")
             speech_start = streams.get("speech_start")
             s_u = streams.get("utterance_confidence")
             s_u = None if s_u is None else s_u.flatten()

@@ -170,7 +170,7 @@ def test_activations_are_what_lives_after_a_forward_pass(tiny):
     model = build(tiny)
     run_step(
         tiny, model, SECONDS, 4
-    ).backward()  # what is made once: positions, buffers
+    ).backward()  # what is built once: positions, buffers
     model.zero_grad()
     for module in model.modules():  # ESPnet keeps it until the next step
         if hasattr(module, "attn"):
@@ -255,7 +255,7 @@ def test_batches_of_fixed_length_epochs(tiny, count):
     assert fixed["updates"] == 1500
 
 
-def test_batches_are_as_many_as_espnet_makes(tmp_path):
+def test_batches_are_as_large_as_espnets(tmp_path):
     from espnet2.samplers.num_elements_batch_sampler import NumElementsBatchSampler
 
     for samples, bins, ngpu in (
@@ -437,9 +437,7 @@ def test_front_ends_with_checkpoints_are_refused():
         ),
     ],
 )
-def test_configurations_that_no_training_can_be_made_of(
-    tmp_path, tiny, capsys, change, message
-):
+def test_configurations_that_cannot_be_trained(tmp_path, tiny, capsys, change, message):
     config = {"encoder": "conformer"}  # of a recogniser, without its decoder
     if change is not None:
         config = yaml.safe_load(Path(tiny.config).read_text(encoding="utf-8"))

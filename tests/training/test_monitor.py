@@ -83,7 +83,7 @@ def test_no_nats_gained_is_named_and_stopped(data, tmp_path, capsys, caplog):
 def test_infinite_gradient_is_named_and_stopped(
     data, tmp_path, capsys, caplog, monkeypatch
 ):
-    """Of a finite loss, as float16 overflows."""
+    """The loss is finite, as where float16 overflows."""
     from espnet_a2m.training.task import A2MTask
 
     build = A2MTask.build_model
