@@ -49,6 +49,8 @@ FLAC_MB, CONFIDENCE_MB, LABEL_MB = 67.3, 0.121, 5 * 100 * 3600 / 1e6
 #: Layers whose weights mixed precision casts, and to what.
 CAST = (torch.nn.Linear, torch.nn.modules.conv._ConvNd, torch.nn.RNNBase)
 HALF = torch.bfloat16
+#: Name, value, unit, basis and, of a range, its end: see Estimate
+Rows = Iterator[tuple[Any, ...]]
 
 
 def check_positive(name: str, *values: Any) -> None:
@@ -326,12 +328,10 @@ def in_a_batch(batch_bins: int, samples: int, ngpu: int) -> int:
     return max(batch_bins // samples + 1, ngpu)
 
 
-def memory(
-    args: argparse.Namespace, count: StepCount, resources: Resources
-) -> Iterator[Estimate]:
+def memory(args: argparse.Namespace, count: StepCount, given: Resources) -> Rows:
     """Of the GPU that has most of a batch of the longest utterances."""
     samples = int(count.longest * sampling_rate(args))
-    times = -(-in_a_batch(args.batch_bins, samples, resources.ngpu) // resources.ngpu)
+    times = -(-in_a_batch(args.batch_bins, samples, given.ngpu) // given.ngpu)
     counted = f"counted for {count.longest:g} s, times {times}, {args.precision}"
     parts = [
         ("parameters and buffers", count.model, "the model as built"),
@@ -342,45 +342,40 @@ def memory(
     if args.use_amp:
         basis = "counted: what autocast casts once a batch"
         parts.append(("half-precision weights", count.weight_copies, basis))
-    if resources.ngpu > 1:
+    if given.ngpu > 1:
         basis = "DistributedDataParallel's copy of the gradients"
         parts.append(("communication", count.gradients, basis))
     for name, size, basis in parts:
-        yield Estimate(f"memory: {name}", size / 1e9, "GB", basis)
-    total = sum(size for _, size, _ in parts) / 1e9
-    basis = f"of {resources.gpu_memory:g} GB; add a fifth for temporaries and "
-    basis += "fragmentation"
-    if 1.2 * total > (resources.gpu_memory or 0):
+        yield f"memory: {name}", size / 1e9, "GB", basis
+    total, most = sum(size for _, size, _ in parts) / 1e9, given.gpu_memory or 0
+    basis = f"of {most:g} GB; add a fifth for temporaries and fragmentation"
+    if 1.2 * total > most:
         basis += ". TOO MUCH: lower batch_bins, raise accum_grad"
-    yield Estimate("memory: sum, each GPU", total, "GB", basis)
+    yield "memory: sum, each GPU", total, "GB", basis
 
 
-def disk(
-    args: argparse.Namespace, count: StepCount, hours: float
-) -> Iterator[Estimate]:
+def disk(args: argparse.Namespace, count: StepCount, hours: float) -> Rows:
     """What the data and the training run write."""
     basis = f"{FLAC_MB} MB an hour, as FLAC of LibriSpeech; its source not included"
-    yield Estimate("disk: audio", hours * FLAC_MB / 1e6, "TB", basis)
+    yield "disk: audio", hours * FLAC_MB / 1e6, "TB", basis
     if args.task is A2MTask:
-        size, basis = hours * CONFIDENCE_MB / 1e3, "one byte a frame at 25 Hz"
-        yield Estimate("disk: confidences", size, "GB", basis)
+        size = hours * CONFIDENCE_MB / 1e3
+        yield "disk: confidences", size, "GB", "one byte a frame at 25 Hz"
     if count.needs_labels:
         basis = "5 bytes a frame of MFCC at 100 Hz; of a layer at 25 Hz a quarter"
-        yield Estimate("disk: labels", hours * LABEL_MB / 1e3, "GB", basis)
-    models = len(args.best_model_criterion) * (np.max(args.keep_nbest_models) + 1) + 1
+        yield "disk: labels", hours * LABEL_MB / 1e3, "GB", basis
+    kept = int(np.max(args.keep_nbest_models))
+    models = len(args.best_model_criterion) * (kept + 1) + 1
     size = models * count.model + 3 * (count.model + count.optimizer)
     basis = f"{models} models (keep_nbest_models, their average, the last) and 3 "
     basis += "states (last, previous, between epochs)"
-    yield Estimate("disk: checkpoints", size / 1e9, "GB", basis)
+    yield "disk: checkpoints", size / 1e9, "GB", basis
 
 
 def estimate(
-    args: argparse.Namespace, count: StepCount, resources: Resources
-) -> Iterator[Estimate]:
+    args: argparse.Namespace, count: StepCount, given: Resources
+) -> list[Estimate]:
     """All estimates of a training run, whose utterances are taken to be equally long.
-
-    Of a batch, GPU r of n gets utterances r, r + n, ...: the first has most, and the
-    others wait for it.
 
     Raises:
         UserError: The configuration's batches cannot be planned.
@@ -388,78 +383,80 @@ def estimate(
     if args.batch_type != "numel":
         what = f"{args.config}: batch_type: {args.batch_type}"
         raise UserError(f"{what}: only numel can be planned")
+    return [Estimate(*row) for row in rows(args, count, given)]
+
+
+def rows(args: argparse.Namespace, count: StepCount, given: Resources) -> Rows:
+    """What :func:`estimate` returns.
+
+    Of a batch, GPU r of n gets utterances r, r + n, ...: the first has most, and the
+    others wait for it.
+    """
 
     def option(name: str) -> str:
         default = "" if name in args.given else " (ESPnet's default)"
         return f"{name} {getattr(args, name):,}{default}"
 
-    ngpu, seconds = resources.ngpu, count.seconds
-    batch = in_a_batch(args.batch_bins, int(seconds * sampling_rate(args)), ngpu)
-    fullest = -(-batch // ngpu)
-    utterances = resources.hours * 3600 / seconds
+    seconds = count.seconds
+    batch = in_a_batch(args.batch_bins, int(seconds * sampling_rate(args)), given.ngpu)
+    fullest = -(-batch // given.ngpu)
+    utterances = given.hours * 3600 / seconds
     an_epoch = (args.num_iters_per_epoch or utterances / batch) / args.accum_grad
-    updates = resources.updates or an_epoch * args.max_epoch
+    updates = given.updates or an_epoch * args.max_epoch
+    passes = updates * args.accum_grad * batch / utterances
 
-    yield Estimate(
-        "parameters", count.parameters / 1e6, "million", "the model as built"
-    )
+    yield "parameters", count.parameters / 1e6, "million", "the model as built"
     if count.trained < count.parameters:
-        yield Estimate(
-            "  of them trained", count.trained / 1e6, "million", "freeze_param"
-        )
+        yield "  of them trained", count.trained / 1e6, "million", "freeze_param"
     basis = f"{option('batch_bins')}: {batch} utterances of {seconds:g} s, "
     basis += f"{fullest} on the fullest GPU, no padding"
-    yield Estimate("batch, all GPUs", batch * seconds / 60, "minutes", basis)
+    yield "batch, all GPUs", batch * seconds / 60, "minutes", basis
     basis = "num_iters_per_epoch" if args.num_iters_per_epoch else "all of the data"
-    basis = f"{option('accum_grad')}, {basis}"
-    yield Estimate("updates an epoch", an_epoch, "", basis)
-    basis = "--updates" if resources.updates else option("max_epoch")
-    yield Estimate("updates", updates, "", basis)
+    yield "updates an epoch", an_epoch, "", f"{option('accum_grad')}, {basis}"
+    yield "updates", updates, "", "--updates" if given.updates else option("max_epoch")
     if warmup := args.warmup_steps:
         basis = f"{args.scheduler}: the learning rate rises until then"
         if updates <= warmup:
             basis += f". NOT OVER at the end, {updates / warmup:.0%} of the way: "
             basis += "train longer, or lower scheduler_conf.warmup_steps"
-        yield Estimate("warm-up", warmup, "updates", basis)
-    passes = updates * args.accum_grad * batch / utterances
-    yield Estimate("passes over the data", passes, "", "updates x batch / hours")
-    yield from memory(args, count, resources)
-    yield from disk(args, count, resources.hours)
+        yield "warm-up", warmup, "updates", basis
+    yield "passes over the data", passes, "", "updates x batch / hours"
+    yield from memory(args, count, given)
+    yield from disk(args, count, given.hours)
 
     compute = count.flops * batch * args.accum_grad / 1e12
-    yield Estimate("compute: an update", compute, "TFLOP", "counted")
+    yield "compute: an update", compute, "TFLOP", "counted"
     one_pass = count.flops * utterances / 1e18
-    yield Estimate("compute: a pass over the data", one_pass, "EFLOP", "counted")
-    total = compute * updates / 1e6
-    yield Estimate("compute: training", total, "EFLOP", "updates x an update")
+    yield "compute: a pass over the data", one_pass, "EFLOP", "counted"
+    yield "compute: training", compute * updates / 1e6, "EFLOP", "updates x an update"
 
-    peak = resources.tflops[0 if args.use_amp else 1]
-    low, high = resources.utilisation[0], resources.utilisation[-1]
+    peak = given.tflops[0 if args.use_amp else 1]
+    low, high = given.utilisation[0], given.utilisation[-1]
     share = f"{low:g} to {high:g}, assumed" if low < high else f"{low:g}, as given"
-    basis = f"{ngpu} {resources.gpu} of {peak:g} TFLOP/s in {args.precision} at "
+    basis = f"{given.ngpu} {given.gpu} of {peak:g} TFLOP/s in {args.precision} at "
     basis += f"utilisation {share}; validation and waiting for data left out"
     update = count.flops * fullest * args.accum_grad / (peak * 1e12)  # s, all utilised
     days = update * updates / 86400
-    audio = batch * args.accum_grad * seconds / ngpu / update
+    audio = batch * args.accum_grad * seconds / given.ngpu / update
     compare = "the same; compare audio_per_sec in train.log, which is one GPU's"
     for name, least, most, unit, why in (
         ("time", days / high, days / low, "days", basis),
         ("time: an update", update / high, update / low, "s", "the fullest GPU"),
         ("audio a second, each GPU", audio * low, audio * high, "s", compare),
     ):
-        yield Estimate(name, least, unit, why, most if low < high else None)
+        yield name, least, unit, why, most if low < high else None
 
 
-def estimate_config(path: str, resources: Resources) -> list[Estimate]:
+def estimate_config(path: str, given: Resources) -> list[Estimate]:
     """The estimates for a configuration.
 
     Raises:
         UserError: The configuration or the lengths of utterances are impossible.
     """
-    args = load_args(path, resources.nbpe)
-    seconds = resources.seconds or args.crop or LIBRISPEECH_SECONDS
-    longest = resources.longest or max(seconds, args.crop or LONGEST_SECONDS)
+    args = load_args(path, given.nbpe)
+    seconds = given.seconds or args.crop or LIBRISPEECH_SECONDS
+    longest = given.longest or max(seconds, args.crop or LONGEST_SECONDS)
     if longest < seconds:
         raise UserError(f"--longest {longest:g}: must be at least {seconds:g} seconds")
-    count = count_step(args, seconds, resources.tokens_per_second, longest)
-    return list(estimate(args, count, resources))
+    count = count_step(args, seconds, given.tokens_per_second, longest)
+    return estimate(args, count, given)
