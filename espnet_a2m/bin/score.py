@@ -50,10 +50,8 @@ def get_parser() -> argparse.ArgumentParser:
     option("--scorer", default="espnet", help=names)
     conf = "Options of the scorer, key=value; may be repeated"
     option("--scorer_conf", action=NestedDictAction, default={}, help=conf)
-    batch = "Audio in a batch, which does not change the confidences; 0 is one "
-    batch += (
-        "utterance at a time [0 on a CPU, where batches are no faster, 120 on a GPU]"
-    )
+    batch = "Audio in a batch, which changes no confidence; 0 is one utterance at a "
+    batch += "time [0 on a CPU, where batches are no faster, 120 on a GPU]"
     option("--batch_seconds", type=float, help=batch)
     option("--ngpu", type=int, default=0, help="0: CPU, 1: GPU [0]")
     add_job_options(option)

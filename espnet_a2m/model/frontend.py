@@ -12,6 +12,15 @@ from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.frames import FrameGrid, frame_positions
 
 
+def check_rate(name: str, grid: FrameGrid, encoder_grid: FrameGrid) -> None:
+    """Raise ValueError unless a stream is of audio of the encoder's sampling rate."""
+    if grid.fs != encoder_grid.fs:
+        raise ValueError(
+            f"the {name} were computed from {grid.fs} Hz audio, but frontend_conf.fs "
+            f"is {encoder_grid.fs}: compute them from the audio that is trained on"
+        )
+
+
 def read_stream(
     streams: Mapping[str, Any], name: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -54,12 +63,8 @@ class ConfidenceFrontend:
                     "(--online_scorer_conf): give one of them"
                 )
             scorer_grid = scorer.grid
-        if scorer_grid is not None and scorer_grid.fs != encoder_grid.fs:
-            raise ValueError(
-                f"the confidences were computed from {scorer_grid.fs} Hz audio, but "
-                f"frontend_conf.fs is {encoder_grid.fs}; score the audio that is "
-                "trained on"
-            )
+        if scorer_grid is not None:
+            check_rate("confidences", scorer_grid, encoder_grid)
         self.encoder_grid = encoder_grid
         self.scorer_grid = scorer_grid
         self.scorer = scorer

@@ -12,7 +12,7 @@ import torch
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.frames import FrameGrid, frame_positions
 from espnet_a2m.losses.objective import Objective
-from espnet_a2m.model.frontend import read_stream
+from espnet_a2m.model.frontend import check_rate, read_stream
 
 
 class LabelInput:
@@ -27,12 +27,7 @@ class LabelInput:
     """
 
     def __init__(self, encoder_grid: FrameGrid, label_grid: FrameGrid):
-        if label_grid.fs != encoder_grid.fs:
-            raise ValueError(
-                f"the labels were computed from {label_grid.fs} Hz audio, but "
-                f"frontend_conf.fs is {encoder_grid.fs}: compute them from the audio "
-                "that is trained on (bin.labels)"
-            )
+        check_rate("labels", label_grid, encoder_grid)
         if label_grid.stride > encoder_grid.stride:
             per_ms = encoder_grid.fs / 1000
             raise ValueError(
