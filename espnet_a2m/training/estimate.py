@@ -109,8 +109,8 @@ def load_args(path: str | Path, num_tokens: int) -> argparse.Namespace:
     """
     config = load_config(path)
     kind = "ssl" if "loss" in config else "asr"
-    check_self_contained(config, str(path))
     args = argparse.Namespace(**read_options(path, kind).values)
+    check_self_contained(config, str(path))
     args.task, args.given = get_task(kind)[0], set(config)
     args.precision = "16 bits (use_amp)" if args.use_amp else "float32"
     args.crop = args.warmup_steps = None
@@ -329,7 +329,7 @@ def in_a_batch(batch_bins: int, samples: int, ngpu: int) -> int:
 
 
 def memory(args: argparse.Namespace, count: StepCount, given: Resources) -> Rows:
-    """Of the GPU that has most of a batch of the longest utterances."""
+    """Memory of the GPU that has most of a batch of the longest utterances."""
     samples = int(count.longest * sampling_rate(args))
     times = -(-in_a_batch(args.batch_bins, samples, given.ngpu) // given.ngpu)
     counted = f"counted for {count.longest:g} s, times {times}, {args.precision}"

@@ -230,7 +230,7 @@ def updates(args, hours: float, seconds: float = LIBRISPEECH_SECONDS) -> float:
 
 
 def test_warm_up_ends_before_the_training_run():
-    """At the hours that each configuration states, with room to come down again."""
+    """The rate can come down again, at the hours that each configuration states."""
     recognisers = {name for name in CONFIGS if re.search("(base|paper)/asr_", name)}
     assert set(STATED) == recognisers
     for name, stated in STATED.items():

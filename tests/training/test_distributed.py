@@ -189,7 +189,7 @@ def trained(data, tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("case", ["batches", "accumulated", "shipped"])
 def test_two_processes_equal_one(trained, case):
-    """With losses over other frames than masked ones, diversity, relative weights; with
+    """Losses over other frames than masked ones, diversity and relative weights, too;
     subsampling and BatchNorm, whose ragged batches are padded otherwise."""
     one, two = (parameters(trained / f"{n}_{case}") for n in (1, 2))
     assert one.keys() == two.keys()

@@ -72,7 +72,7 @@ def test_flops_are_those_of_a_conformer():
 
 
 def num_frames(seconds: float) -> tuple[int, int]:
-    """Of the front end, every 10 ms and centred; after two unpadded convolutions."""
+    """Frames of the front end (10 ms, centred) and after two unpadded convolutions."""
     feats = int(seconds * 100) + 1
     return feats, ((feats - 1) // 2 - 1) // 2
 

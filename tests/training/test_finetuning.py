@@ -234,7 +234,7 @@ def test_a_folder_to_upload_is_complete(tmp_path, monkeypatch):
     assert (out / "mine").exists()
 
 
-def test_upload_is_made_ready_and_explains_what_it_lacks(packed, tmp_path):
+def test_upload_is_prepared_and_explains_what_is_missing(packed, tmp_path):
     env = {"HF_HOME": str(tmp_path), "HF_TOKEN": "", "HF_HUB_OFFLINE": "1"}
     out = tmp_path / "hf"
 
