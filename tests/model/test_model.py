@@ -209,7 +209,7 @@ def test_an_objective_is_a_class_and_a_line_of_the_registry(
     assert stats["nats_gained_linear_labels"] == pytest.approx(gained, abs=1e-5)
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
 
-    assert task.num_classes([*losses, {"name": "best_rq"}]) == 20
+    assert task.label_classes([*losses, {"name": "best_rq"}]) == {0: 20}
     FrameGrid(**LABEL_GRID).save(tmp_path / "grid.json")
     (tmp_path / "labels.json").write_text('{"num_classes": 30}')
     with pytest.raises(DataError, match="but linear_labels has num_classes: 20"):
