@@ -17,7 +17,6 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
-from archives import unpack
 from tqdm import tqdm
 
 from espnet_a2m.core.errors import DataError, main_guard, warn
@@ -30,6 +29,17 @@ DEB_PACKAGES = ["asterisk-core-sounds-en"] + [
 ]
 BASE_URL = "https://downloads.asterisk.org/pub/telephony/sounds/releases"
 VERSION = "1.6.1"
+# Folders of our own, and none of the actions that follow the machine's own updates.
+APT_CONFIG = """\
+Dir::State::Lists "{folder}/lists";
+Dir::Cache "{folder}/cache";
+APT::Sandbox::User "{user}";
+Acquire::Languages "none";
+Acquire::Retries "2";
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+"""
 SOURCES = ("apt", "tarballs")
 
 # Folder names: Debian's (en_US_f_Allison), an installed Asterisk's (en), the tarballs'.
@@ -92,28 +102,6 @@ def from_directory(folder: Path, downloads: Path) -> dict[str, Path]:
     return found
 
 
-def _apt_config(apt: Path) -> Path:
-    """A configuration with folders of our own; sources and keys are the machine's."""
-    for folder in ("state/lists/partial", "cache/archives/partial", "log"):
-        (apt / folder).mkdir(parents=True, exist_ok=True)
-    config = apt / "apt.conf"
-    config.write_text(
-        f'Dir::State "{apt}/state";\n'
-        f'Dir::State::Lists "{apt}/state/lists";\n'
-        'Dir::State::status "/var/lib/dpkg/status";\n'
-        f'Dir::Cache "{apt}/cache";\n'
-        f'Dir::Log "{apt}/log";\n'
-        f'APT::Sandbox::User "{getpass.getuser()}";\n'
-        'Acquire::Languages "none";\n'
-        'Acquire::Retries "2";\n'
-        # without the actions that follow the machine's own updates
-        "#clear APT::Update::Pre-Invoke;\n"
-        "#clear APT::Update::Post-Invoke;\n"
-        "#clear APT::Update::Post-Invoke-Success;\n"
-    )
-    return config
-
-
 def by_apt(downloads: Path) -> list[Path]:
     """Download the Debian packages without root and without installing anything."""
     if shutil.which("apt-get") is None:
@@ -125,13 +113,17 @@ def by_apt(downloads: Path) -> list[Path]:
         return sorted(archives.glob(f"{package}_*.deb"))
 
     if wanted := [package for package in DEB_PACKAGES if not debs(package)]:
-        apt = (downloads / "apt").resolve()
         with tempfile.TemporaryDirectory(dir=downloads) as folder:
+            config = Path(folder).resolve() / "apt.conf"
+            text = APT_CONFIG.format(folder=config.parent, user=getpass.getuser())
+            config.write_text(text)
+            (config.parent / "lists/partial").mkdir(parents=True)
+            (config.parent / "cache/archives/partial").mkdir(parents=True)
             print("Fetching the package lists and the sounds (58 MB) by apt-get ...")
             said = []
             for words in (["update"], ["download", *wanted]):
                 result = subprocess.run(
-                    ["apt-get", "-q", "-c", str(_apt_config(apt)), *words],
+                    ["apt-get", "-q", "-c", config, *words],
                     cwd=folder,
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
@@ -144,11 +136,10 @@ def by_apt(downloads: Path) -> list[Path]:
                 raise DataError("apt-get: " + "; ".join(said[0][:2] + said[1][-1:]))
             for path in Path(folder).glob("*.deb"):
                 os.replace(path, archives / path.name)
-        shutil.rmtree(apt, ignore_errors=True)
     return [debs(package)[-1] for package in DEB_PACKAGES]
 
 
-def by_tarballs(downloads: Path, base_url: str = BASE_URL) -> list[Path]:
+def by_tarballs(downloads: Path, base_url: str) -> list[Path]:
     """Download the Asterisk project's own 16 kHz tarballs."""
     paths = []
     for language in tqdm(LANGUAGES, "tarballs", unit="file"):
@@ -173,6 +164,29 @@ def download(url: str, path: Path) -> None:
         expected = source.headers.get("Content-Length")
         if expected is not None and target.tell() != int(expected):
             raise OSError("the connection was interrupted")
+
+
+def unpack(archive: Path, into: Path) -> Path:
+    """Unpack a .deb or .tar.gz file to a folder of its name in `into`."""
+    target = into / archive.name.removesuffix(".deb").removesuffix(".tar.gz")
+    if target.is_dir():
+        return target
+    into.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".unpack.", dir=into) as folder:
+        content = Path(folder, "content")
+        content.mkdir()
+        command = ["dpkg-deb", "-x", str(archive), str(content)]
+        if archive.suffix != ".deb":
+            command = ["tar", "-xzf", str(archive), "-C", str(content)]
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            reason = getattr(error, "stderr", error)  # OSError: no such program
+            raise DataError(
+                f"{archive}: cannot be unpacked ({reason}); remove it and run again"
+            ) from None
+        content.replace(target)
+    return target
 
 
 def get_sounds(

@@ -14,19 +14,23 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import rooms
 import split
 from decode import FS, decode_all, g722_samples, read_g722, run_all, write_flac
 from get_sounds import LANGUAGES, locate, missing
 from transcripts import is_speech, read_transcripts, spoken_texts
 
-from espnet_a2m.core.errors import DataError, main_guard, warn
+from espnet_a2m.core.errors import DataError, main_guard
+from espnet_a2m.data.corpora._kaldi import compare_counts
 from espnet_a2m.data.datadir import write_data_dir
 
 SHORTEST = 0.1  # seconds; one of the Russian files is empty
 SETS = ("train_sup", "dev", "test_clean", "test_far", "pretrain")
-# What version 1.6.1 of the sounds gives: prompts, minutes.
-EXPECTED = {"English": (551, 24.3), "other languages": (2194, 100.7)}
+EXPECTED = {
+    "English": {"prompts": 551, "minutes": 24.3},
+    "other languages": {"prompts": 2194, "minutes": 100.7},
+}
 
 
 @dataclass
@@ -76,12 +80,8 @@ def report_counts(corpus: Corpus) -> None:
         count = sum(map(len, part.values()))
         minutes = sum(sum(seconds.values()) for seconds in part.values()) / 60
         print(f"{name}: {count} spoken prompts, {minutes:.1f} min")
-        expected = EXPECTED[name]
-        if (count, round(minutes, 1)) != expected:
-            warn(
-                f"{name}: expected {expected[0]} prompts, {expected[1]} min (version "
-                f"1.6.1), found {count}, {minutes:.1f} min"
-            )
+        found = {"prompts": count, "minutes": minutes}
+        compare_counts(name, found, EXPECTED[name], "version 1.6.1")
 
 
 def choose(corpus: Corpus, share: float) -> dict[str, list[tuple[str, str]]]:
@@ -106,18 +106,19 @@ def choose(corpus: Corpus, share: float) -> dict[str, list[tuple[str, str]]]:
     return chosen
 
 
-_babble: dict[str, list] = {}  # of a process: float samples by language
+@functools.cache
+def read_babble(paths: tuple[tuple[str, Path], ...]) -> dict[str, list[np.ndarray]]:
+    """Float samples by language; read once in each process."""
+    samples: dict[str, list[np.ndarray]] = {}
+    for language, path in paths:
+        samples.setdefault(language, []).append(read_g722(path) / 32768)
+    return samples
 
 
-def _start(babble: list[tuple[str, Path]]) -> None:
-    _babble.clear()
-    for language, path in babble:
-        _babble.setdefault(language, []).append(read_g722(path) / 32768)
-
-
-def _simulate(job: tuple[str, Path, Path]) -> None:
-    utt, source, target = job
-    write_flac(target, rooms.simulate(utt, read_g722(source) / 32768, _babble).mixed())
+def _simulate(job: tuple[str, Path, Path, tuple[tuple[str, Path], ...]]) -> None:
+    utt, source, target, babble = job
+    clean = read_g722(source) / 32768
+    write_flac(target, rooms.simulate(utt, clean, read_babble(babble)).mixed())
 
 
 def prepare(downloads: Path, data: Path, share: float, nj: int) -> None:
@@ -132,7 +133,7 @@ def prepare(downloads: Path, data: Path, share: float, nj: int) -> None:
     def flac(pair: tuple[str, str]) -> Path:
         return downloads / "flac" / f"{utt_id(*pair)}.flac"
 
-    babble = [(language, source((language, p))) for language, p in chosen["babble"]]
+    babble = tuple((pair[0], source(pair)) for pair in chosen["babble"])
     needed = {p for name, pairs in chosen.items() if name != "babble" for p in pairs}
     decode_all(((source(pair), flac(pair)) for pair in sorted(needed)), nj)
     # far-field audio is in a folder of its own for each version of the simulation
@@ -143,8 +144,8 @@ def prepare(downloads: Path, data: Path, share: float, nj: int) -> None:
         if old.name != folder.name:
             shutil.rmtree(old)
     far = {pair: folder / f"{utt_id(*pair)}.flac" for pair in chosen["test_clean"]}
-    todo = [(utt_id(*p), source(p), far[p]) for p in far if not far[p].exists()]
-    run_all(_simulate, todo, nj, "rooms", functools.partial(_start, babble))
+    todo = [(utt_id(*p), source(p), far[p], babble) for p in far if not far[p].exists()]
+    run_all(_simulate, todo, nj, "rooms")
     chosen["test_far"] = chosen["test_clean"]
     for name in SETS:
         pairs = chosen[name]
