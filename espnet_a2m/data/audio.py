@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from espnet_a2m.data.archives import is_archive_entry, open_regular, read_audio_
 UNKNOWN_BYTES = 0x7FFF0000  # sizes from here on stand for "not known" (sox, ffmpeg)
 RATES = range(1000, 768_001)  # Hz; others are of a damaged header
 BLOCK = 1 << 22  # samples; what a header promises is not allocated at once
+SHORTENED = "compressed by shorten, which libsndfile cannot read"
 LOUDEST = 10.0  # float samples beyond this were surely not scaled to [-1, 1]
 
 
@@ -33,10 +35,20 @@ class AudioInfo(NamedTuple):
         return self.frames / self.rate
 
 
-def _claimed_wav_bytes(stream: BinaryIO) -> int | None:
-    """Where a RIFF file's sample data should end, in bytes, if its header says so."""
-    if stream.read(4) != b"RIFF" or stream.read(8)[4:] != b"WAVE":
+def _sphere_end(head: bytes) -> int | None:
+    """Where a SPHERE file's samples should end, in bytes, if its header says so."""
+    fields = dict(re.findall(rb"^(\w+) -\w+ (\d+)", head, re.M))
+    names = (b"sample_count", b"sample_n_bytes", b"channel_count")
+    try:
+        count, width, channels = (int(fields[name]) for name in names)
+        return int(head.split(b"\n")[1]) + count * width * channels
+    except (IndexError, KeyError, ValueError):
         return None
+
+
+def _riff_end(stream: BinaryIO) -> int | None:
+    """Where a RIFF file's sample data should end, in bytes, if its header says so."""
+    stream.seek(12)
     while len(head := stream.read(8)) == 8:
         size = int.from_bytes(head[4:], "little")
         if head[:4] == b"data":
@@ -69,7 +81,13 @@ class Recording:
                 stream: BinaryIO = io.BytesIO(read_audio_bytes(path))
             else:
                 stream = open_regular(path)
-            end = _claimed_wav_bytes(stream)
+            head, end = stream.read(1024), None
+            if head.startswith(b"NIST_1A"):
+                if b"shorten" in head:  # its sample_coding
+                    raise self.error(SHORTENED, "unpack it by sph2pipe")
+                end = _sphere_end(head)  # libsndfile believes the size of the file
+            elif head[:4] == b"RIFF" and head[8:12] == b"WAVE":
+                end = _riff_end(stream)
             size = stream.seek(0, os.SEEK_END)
             if size == 0:
                 raise self.error("the file has no bytes")

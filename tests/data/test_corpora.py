@@ -241,10 +241,10 @@ def test_commonvoice_that_is_incomplete(tmp_path, capsys):
     complete = clip.read_bytes()
     clip.write_bytes(b"")
     message = refused(capsys, "commonvoice", root, data, "commonvoice_test")
-    assert f"1 of 3 clips of test.tsv have no bytes: {clip.name}" in message
+    assert f"1 of 3 clips of test.tsv are missing or have no bytes: {clip}" in message
     assert "Unpack the archive again" in message and "--allow_missing true" in message
     prepare("commonvoice", root, data, "commonvoice_test", allow_missing="true")
-    assert f"have no bytes: {clip.name}; they are left" in capsys.readouterr().err
+    assert f"have no bytes: {clip}; they are left" in capsys.readouterr().err
     assert len(DataDir.load(data / "commonvoice_test").utts) == 2
     clip.unlink()
     message = refused(capsys, "commonvoice", root, data, "commonvoice_test")

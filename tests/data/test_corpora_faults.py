@@ -17,6 +17,7 @@ from helpers.meetings import prepare
 from helpers.meetings import refused_sets as refused
 
 from espnet_a2m.core.errors import DataError
+from espnet_a2m.data.audio import audio_info
 from espnet_a2m.data.datadir import DataDir
 from espnet_a2m.data.tables import read_scp
 
@@ -39,19 +40,17 @@ def test_a_truncated_sphere_file_is_named(tmp_path, capsys, corpus):
     audio.write_bytes(audio.read_bytes()[:-1000])
     arguments = ("--corpus_dir", root, "--data", tmp_path / "data")
     said = meetings.refused(capsys, corpus, *arguments)
-    assert "1 files are truncated" in said and str(audio) in said
+    assert f"{audio}: truncated: " in said
 
 
 def test_a_sphere_file_that_does_not_tell_its_size(tmp_path):
-    from espnet_a2m.data.corpora._reading import check_sphere
-
     path = mini.write(tmp_path / "a.sph", np.ones(2000, np.int16), format="NIST")
     complete = path.read_bytes()
     path.write_bytes(complete.replace(b"sample_count", b"no_such_count")[:2000])
-    check_sphere(tmp_path, [path])
+    assert audio_info(str(path)).frames == (2000 - 1024) / 2
     path.write_bytes(complete[:-1])
     with pytest.raises(DataError, match="truncated"):
-        check_sphere(tmp_path, [path])
+        audio_info(str(path))
 
 
 def test_the_loop_that_unpacks_shortened_files(tmp_path, capsys):
@@ -63,7 +62,7 @@ def test_the_loop_that_unpacks_shortened_files(tmp_path, capsys):
     packed.write_bytes(short)
     (root / "linked").symlink_to(root / "11-13.1", target_is_directory=True)
     said = refused(capsys, "wsj", root, tmp_path / "data", "wsj_eval92")
-    assert f"1 files are compressed by shorten: {packed};" in said
+    assert f"{packed}: compressed by shorten" in said
     before = {p: p.read_bytes() for p in root.rglob("*") if p.is_file()}
     program = tmp_path / "bin" / "sph2pipe"
     program.parent.mkdir()
