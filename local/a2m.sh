@@ -10,6 +10,9 @@ shared=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)  # this directory
 # shellcheck source=local/steps.sh
 . "${shared}/steps.sh"
 
+# shellcheck disable=SC1091
+[ ! -e cmd.sh ] || . ./cmd.sh
+
 option_list='
 # Stages
 stage | 1 | first stage to run
