@@ -3,20 +3,19 @@
 # shellcheck shell=bash disable=SC2154  # a2m.sh sets the options
 
 will_run() {  # NUMBER...: whether one of these stages is to run
-    local skip
-    [ $# -gt 0 ] || return 1
-    case $1 in
-        [1-5]) skip=skip_data_prep ;;
-        [6-9] | 1[0-3]) skip=skip_train ;;
-        14 | 15) skip=skip_eval ;;
-        16) skip=skip_packing ;;
-        *) skip=skip_upload_hf ;;
-    esac
-    if [ "$1" -ge "${stage}" ] && [ "$1" -le "${stop_stage}" ] && [ "${!skip}" != true ] &&
-        [[ " ${skip_stages} " != *" $1 "* ]]; then
-        return
-    fi
-    will_run "${@:2}"
+    local number skip
+    for number; do
+        case ${number} in
+            [1-5]) skip=skip_data_prep ;;
+            [6-9] | 1[0-3]) skip=skip_train ;;
+            14 | 15) skip=skip_eval ;;
+            16) skip=skip_packing ;;
+            *) skip=skip_upload_hf ;;
+        esac
+        [ "${number}" -lt "${stage}" ] || [ "${number}" -gt "${stop_stage}" ] ||
+            [ "${!skip}" = true ] || [[ " ${skip_stages} " == *" ${number} "* ]] || return 0
+    done
+    return 1
 }
 
 want() {  # NUMBER TITLE: whether this stage is to run; prints its title if so
