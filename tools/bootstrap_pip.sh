@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts pip into a virtual environment that was made with --without-pip.
+# Puts pip into a virtual environment that was created with --without-pip.
 #
 #   tools/bootstrap_pip.sh <environment> <requirement>
 #   tools/bootstrap_pip.sh .venv 'pip<26'

@@ -18,7 +18,7 @@ name=$1 extras=$2 wanted_python=${3:-}
 env=$PWD/$name
 log=$env.log
 stamp=$env/.a2m_complete     # what the environment was created for
-partial=$env/.a2m_incomplete # present during the installation
+partial=$env/tmp             # there during the installation
 gigabytes=9                  # 6 installed, 3 for the downloads
 # pip 26.3 refuses the metadata of a package that espnet 202511 depends on (ci_sdr).
 pip_version='pip>=24,<26.3'
@@ -131,15 +131,14 @@ else
     "3 to 6 minutes, once; log: $log"
 fi
 started=$SECONDS
-mkdir -p "$env/tmp"
-touch "$partial"
+mkdir -p "$partial"
 rm -f "$stamp"
 # TMPDIR: where /tmp is in memory, the downloads would not fit.
 # unset: settings that lead an environment's Python or pip elsewhere.
 set -m # a process group of its own, so that an interruption ends pip, too
 (
   unset PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
-  export TMPDIR=$env/tmp PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
+  export TMPDIR=$partial PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
   export PIP_PROGRESS_BAR=off PIP_ROOT_USER_ACTION=ignore
   install_all
 ) </dev/null >"$log" 2>&1 9>&- &
@@ -152,7 +151,6 @@ if ! wait "$worker"; then
   die "could not be created; the end of $log is above."
 fi
 trap - EXIT
-rm -rf "$env/tmp"
 purpose >"$stamp"
-rm -f "$partial"
+rm -rf "$partial"
 say "ready after $((SECONDS - started)) s"

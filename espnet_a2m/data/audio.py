@@ -67,14 +67,17 @@ class Recording:
     Args:
         path: the file, or "<file>:<offset>" in a Kaldi archive; never a command.
         channel: the one to read, from 0; None asks for a mono file.
+        name: what errors call it [path].
 
     Raises DataError for a file that is missing, unreadable, truncated or empty.
     """
 
-    def __init__(self, path: str, channel: int | None = None) -> None:
+    def __init__(
+        self, path: str, channel: int | None = None, name: str | None = None
+    ) -> None:
         import soundfile
 
-        self.path = path
+        self.name = name or path
         self.channel = channel
         try:
             if is_archive_entry(path):
@@ -105,16 +108,22 @@ class Recording:
             raise self.error(
                 f"cannot be read as audio ({error.error_string})"
             ) from None
+        file = self._file
+        is_pcm16 = file.subtype == "PCM_16"
+        #: What the header says
+        self.info = AudioInfo(
+            self.name, file.frames, file.samplerate, file.channels, is_pcm16
+        )
         self._check_header()
 
     def error(
         self, problem: str, fix: str = "replace the file or remove its utterances"
     ) -> DataError:
         """What to raise for a problem with the file."""
-        return DataError(f"{self.path}: {problem}; {fix}")
+        return DataError(f"{self.name}: {problem}; {fix}")
 
     def _check_header(self) -> None:
-        channels, rate = self._file.channels, self._file.samplerate
+        _, frames, rate, channels, _ = self.info
         if self.channel is None and channels != 1:
             raise self.error(
                 f"has {channels} channels",
@@ -124,19 +133,10 @@ class Recording:
         if self.channel is not None and self.channel >= channels:
             problem = f"has no channel {self.channel} (from 0) but {channels}"
             raise self.error(problem, "correct `segments`")
-        if self._file.frames < 1:
+        if frames < 1:
             raise self.error("zero-length: no samples in it")
         if rate not in RATES:
             raise self.error(f"damaged header: a sampling rate of {rate} Hz")
-
-    @property
-    def info(self) -> AudioInfo:
-        """What the header says."""
-        file = self._file
-        is_pcm16 = file.subtype == "PCM_16"
-        return AudioInfo(
-            self.path, file.frames, file.samplerate, file.channels, is_pcm16
-        )
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Samples start..stop: (stop - start,) int16 of a 16-bit file, else float32.
@@ -147,7 +147,6 @@ class Recording:
         import soundfile
 
         dtype = "int16" if self.info.is_pcm16 else "float32"
-
         parts = [np.zeros(0, dtype)]
         try:
             self._file.seek(start)

@@ -157,7 +157,9 @@ class DataDir:
         path = Path(path)
         if not path.is_dir():
             raise DataError(
-                f"{path}: no such data directory; run the stage that makes it first"
+                f"{path}: no such data directory; run the stage that writes it first "
+                "or, of a test set that the corpus does not have, leave it out of "
+                "--test_sets"
             )
         missing = [n for n in ("wav.scp", *need) if not (path / n).is_file()]
         if missing:

@@ -181,12 +181,12 @@ def is_command(value: str) -> bool:
 
 
 def iter_counts(path: PathLike) -> Iterator[tuple[str, int]]:
-    """Read a table of whole numbers, as ``utt2num_samples``. Raises DataError."""
+    """Read a table of integers, as ``utt2num_samples``. Raises DataError."""
     return ((key, to_count(value, path, key)) for key, value in iter_scp(path))
 
 
 def to_count(value: str, path: PathLike, key: str) -> int:
-    """A whole number of a table. Raises DataError where it is none."""
+    """An integer of a table. Raises DataError where it is none."""
     if not (value.isascii() and value.isdigit() and len(value) < 16):
         raise DataError(
             f"{path}: {key}: {value[:40]!r} is no number of samples; make the file "

@@ -209,7 +209,7 @@ def test_data_sh_makes_every_set(tmp_path, sounds):
             soundfile.info(tmp_path / d.wav_scp[utt]).frames for d in (clean, far)
         }
         assert len(frames) == 1
-    # Again: nothing is made, everything stays.
+    # Again: nothing is written, everything stays.
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "downloads").rglob("*.flac")}
     assert data_sh(tmp_path, *options).returncode == 0
     assert before == {

@@ -124,9 +124,9 @@ def test_ids_that_two_utterances_have(tmp_path, capsys):
     name = f"sw02001-A_{round(100 * float(start)):06d}-"
     assert "1 utterances left out whose ids others have, of which the first" in warned
     assert f"are kept: {name}" in warned and "or have no length: sw02001-A" in warned
-    made = read_scp(tmp_path / "data" / "switchboard" / "text")
-    (kept,) = (words for utt, words in made.items() if utt.startswith(name))
-    assert len(made) == 9 and kept != "ONCE MORE" and said
+    written = read_scp(tmp_path / "data" / "switchboard" / "text")
+    (kept,) = (words for utt, words in written.items() if utt.startswith(name))
+    assert len(written) == 9 and kept != "ONCE MORE" and said
 
 
 def test_fisher_is_read_as_by_lhotse(tmp_path):
@@ -148,8 +148,8 @@ def test_fisher_is_read_as_by_lhotse(tmp_path):
     lines = "31.09 234.06 A: a mistake\n200.5 999.25 B: to the end\n"
     text.write_text(text.read_text() + lines)
     prepare("fisher", root, tmp_path / "data", "fisher")
-    made = DataDir.load(tmp_path / "data" / "fisher")
-    ours = {(s.recording, s.channel, s.start, s.end) for s in made.segments.values()}
+    written = DataDir.load(tmp_path / "data" / "fisher")
+    ours = {(s.recording, s.channel, s.start, s.end) for s in written.segments.values()}
     with audio_backend("LibsndfileBackend"):
         theirs = prepare_fisher_english(root, tmp_path / "lhotse", absolute_paths=True)
     assert ("fe_03_11487", 0, 231.09, 234.06) in ours
@@ -247,8 +247,8 @@ def test_discs_that_are_linked(tmp_path, corpus, sets):
     prepare(corpus, links, tmp_path / "linked", *sets)
     for name in sets:
         for table in ("text", "segments"):
-            made = (tmp_path / "linked" / name / table).read_text()
-            assert made == (tmp_path / "data" / name / table).read_text()
+            written = (tmp_path / "linked" / name / table).read_text()
+            assert written == (tmp_path / "data" / name / table).read_text()
 
 
 def test_a_part_of_librilight_instead_of_all(tmp_path, capsys):

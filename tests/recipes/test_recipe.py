@@ -229,10 +229,10 @@ def test_hubert_in_two_rounds(recipe):
         assert second.returncode == 0, second.stderr
     for tag, stride in (("mfcc", 160), ("layer3", 640), ("scorer3", 640)):
         for name in ("pretrain", "dev"):
-            made = recipe / "exp" / f"labels_{tag}" / name
-            labelled = set(read_scp(made / "labels.scp"))
+            written = recipe / "exp" / f"labels_{tag}" / name
+            labelled = set(read_scp(written / "labels.scp"))
             assert labelled == set(read_scp(recipe / f"dump/raw/{name}/wav.scp"))
-            assert f'"stride": {stride}' in (made / "grid.json").read_text()
+            assert f'"stride": {stride}' in (written / "grid.json").read_text()
     log = (recipe / "exp" / "ssl_hubert" / "train.log").read_text()
     assert "acc_hubert=" in log and "code_perplexity" not in log
 

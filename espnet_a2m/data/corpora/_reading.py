@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -84,20 +85,14 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
     return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
 
 
-def files_below(
-    folder: Path, above: tuple[tuple[int, int], ...] = ()
-) -> Iterator[Path]:
-    """All files below a folder, in order.
-
-    Links to the discs of a corpus are followed, as rglob does not; one to a folder
-    `above` is not.
-    """
-    status = folder.stat()
-    key = (status.st_dev, status.st_ino)
-    if key in above:
-        return
-    for path in sorted(folder.iterdir()):
-        if path.is_dir():
-            yield from files_below(path, (*above, key))
-        elif path.is_file():
-            yield path
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files below a folder, each folder once; links to discs are followed."""
+    seen = set()
+    for name, folders, files in os.walk(folder, followlinks=True):
+        folders.sort()
+        if (real := os.path.realpath(name)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        paths = (Path(name, file) for file in sorted(files))
+        yield from (path for path in paths if path.is_file())

@@ -243,26 +243,14 @@ def _make_set(
         if files:
             missing[meeting] = list(dict.fromkeys(files))
     if missing:
-        message = f"{corpus_dir}: {name}: {_missing_text(missing, found)}"
+        all_files = [file for files in missing.values() for file in files]
+        message = (
+            f"{corpus_dir}: {name}: {len(missing)} meeting(s) missing or incomplete, "
+            f"{len(all_files)} file(s): {preview(all_files, 10)}"
+        )
         where = BEAMFORMED if mic == "mdm8" else WHERE
         report_missing(message, where, allow_missing)
     return found
-
-
-def _missing_text(missing: dict[str, list[str]], found: Utterances) -> str:
-    """The meetings that are missing completely, and the missing files of others."""
-    present = {recording[:7].rstrip("._") for recording in found.wav_scp}
-    meetings = [meeting for meeting in missing if meeting not in present]
-    files = [file for m in missing if m in present for file in missing[m]]
-    texts = []
-    if meetings:
-        texts.append(
-            f"{len(meetings)} meeting(s) missing, {preview(meetings)}, of which "
-            f"{missing[meetings[0]][0]} was looked for first"
-        )
-    if files:
-        texts.append(f"{len(files)} file(s) missing: {preview(files, 10)}")
-    return " and ".join(texts)
 
 
 def _add(

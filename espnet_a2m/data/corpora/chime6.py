@@ -33,7 +33,6 @@ WHERE = (
     "to audio/<part>/ and transcriptions/<part>/."
 )
 SOURCE = "https://chimechallenge.github.io/chime6/track2_data.html"
-PUBLISHED: dict[str, dict[str, float]] = {}  # counts of these sets: none
 ENTRIES = {"train": 79980, "dev": 7440, "eval": 11028}  # of the transcriptions
 
 ARRAYS = ("U01", "U02", "U03", "U04", "U05", "U06")

@@ -29,8 +29,6 @@ SETS = {
     "commonvoice_dev": "dev",
     "commonvoice_test": "test",
 }
-SOURCE = ""
-PUBLISHED: dict[str, dict[str, float]] = {}  # each release has its own
 COLUMNS = ("client_id", "path", "sentence")
 SPEAKER_DIGITS = 20  # of the 128 of a client_id: ids become file names
 
