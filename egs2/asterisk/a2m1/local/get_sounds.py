@@ -102,56 +102,48 @@ def from_directory(folder: Path, downloads: Path) -> dict[str, Path]:
     return found
 
 
-def by_apt(downloads: Path) -> list[Path]:
+def by_apt(archives: Path) -> None:
     """Download the Debian packages without root and without installing anything."""
     if shutil.which("apt-get") is None:
         raise DataError("there is no apt-get on this machine")
-    archives = downloads / "archives"
-    archives.mkdir(parents=True, exist_ok=True)
-
-    def debs(package: str) -> list[Path]:
-        return sorted(archives.glob(f"{package}_*.deb"))
-
-    if wanted := [package for package in DEB_PACKAGES if not debs(package)]:
-        with tempfile.TemporaryDirectory(dir=downloads) as folder:
-            config = Path(folder).resolve() / "apt.conf"
-            text = APT_CONFIG.format(folder=config.parent, user=getpass.getuser())
-            config.write_text(text)
-            (config.parent / "lists/partial").mkdir(parents=True)
-            (config.parent / "cache/archives/partial").mkdir(parents=True)
-            print("Fetching the package lists and the sounds (58 MB) by apt-get ...")
-            said = []
-            for words in (["update"], ["download", *wanted]):
-                result = subprocess.run(
-                    ["apt-get", "-q", "-c", config, *words],
-                    cwd=folder,
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                    text=True,
-                    errors="replace",
-                )
-                lines = result.stderr.splitlines()
-                said.append([line for line in lines if line[:2] in ("W:", "E:")])
-            if result.returncode:
-                raise DataError("apt-get: " + "; ".join(said[0][:2] + said[1][-1:]))
-            for path in Path(folder).glob("*.deb"):
-                os.replace(path, archives / path.name)
-    return [debs(package)[-1] for package in DEB_PACKAGES]
+    wanted = [name for name in DEB_PACKAGES if not any(archives.glob(f"{name}_*.deb"))]
+    if not wanted:
+        return
+    with tempfile.TemporaryDirectory(dir=archives) as folder:
+        config = Path(folder).resolve() / "apt.conf"
+        text = APT_CONFIG.format(folder=config.parent, user=getpass.getuser())
+        config.write_text(text)
+        (config.parent / "lists/partial").mkdir(parents=True)
+        (config.parent / "cache/archives/partial").mkdir(parents=True)
+        print("Fetching the package lists and the sounds (58 MB) by apt-get ...")
+        said = []
+        for words in (["update"], ["download", *wanted]):
+            result = subprocess.run(
+                ["apt-get", "-q", "-c", config, *words],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+            )
+            lines = result.stderr.splitlines()
+            said.append([line for line in lines if line[:2] in ("W:", "E:")])
+        if result.returncode:
+            raise DataError("apt-get: " + "; ".join(said[0][:2] + said[1][-1:]))
+        for path in Path(folder).glob("*.deb"):
+            path.replace(archives / path.name)
 
 
-def by_tarballs(downloads: Path, base_url: str) -> list[Path]:
+def by_tarballs(archives: Path, base_url: str) -> None:
     """Download the Asterisk project's own 16 kHz tarballs."""
-    paths = []
     for language in tqdm(LANGUAGES, "tarballs", unit="file"):
         name = f"asterisk-core-sounds-{language}-g722-{VERSION}.tar.gz"
-        paths.append(downloads / "archives" / name)
         try:
-            if not paths[-1].exists():
-                download(f"{base_url}/{name}", paths[-1])
+            if not (archives / name).exists():
+                download(f"{base_url}/{name}", archives / name)
         except (OSError, ValueError) as error:  # URLError is an OSError
             reason = getattr(error, "reason", error)
             raise DataError(f"{base_url}/{name}: {reason}") from None
-    return paths
 
 
 def download(url: str, path: Path) -> None:
@@ -202,17 +194,16 @@ def get_sounds(
         return sounds
     if not missing(locate([sounds])):
         return sounds
+    archives = downloads / "archives"
+    archives.mkdir(parents=True, exist_ok=True)
     tried = []
     for source in sources:
         try:
             if source == "apt":
-                paths = by_apt(downloads)
+                by_apt(archives)
             else:
-                paths = by_tarballs(downloads, base_url)
-            found = locate([unpack(path, downloads / "unpacked") for path in paths])
-            if absent := missing(found):
-                raise DataError(f"not in the downloads: {', '.join(absent)}")
-            link(found, sounds)
+                by_tarballs(archives, base_url)
+            link(from_directory(archives, downloads), sounds)
             return sounds
         except DataError as error:
             tried.append(f"{source}: {error}")
