@@ -118,7 +118,7 @@ def read_babble(paths: tuple[tuple[str, Path], ...]) -> dict[str, list[np.ndarra
 def _simulate(job: tuple[str, Path, Path, tuple[tuple[str, Path], ...]]) -> None:
     utt, source, target, babble = job
     clean = read_g722(source) / 32768
-    write_flac(target, rooms.simulate(utt, clean, read_babble(babble)).mixed())
+    write_flac(target, rooms.mix(*rooms.simulate(utt, clean, read_babble(babble))))
 
 
 def prepare(downloads: Path, data: Path, share: float, nj: int) -> None:
