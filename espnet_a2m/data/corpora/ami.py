@@ -243,7 +243,10 @@ def _make_set(
         if files:
             missing[meeting] = list(dict.fromkeys(files))
     if missing:
-        all_files = [file for files in missing.values() for file in files]
+        present = {recording[:7].rstrip("._") for recording in found.wav_scp}
+        # first those that are there in part
+        incomplete = sorted(missing, key=lambda meeting: meeting not in present)
+        all_files = [file for meeting in incomplete for file in missing[meeting]]
         message = (
             f"{corpus_dir}: {name}: {len(missing)} meeting(s) missing or incomplete, "
             f"{len(all_files)} file(s): {preview(all_files, 10)}"
