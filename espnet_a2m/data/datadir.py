@@ -165,7 +165,7 @@ class DataDir:
         if missing:
             raise DataError(
                 f"{path}: {preview(dict.fromkeys(missing))} missing; complete the "
-                "directory, or run the stage that makes it again"
+                "directory, or run the stage that writes it again"
             )
         found = (*path.glob("utt2*"), path / "text")
         columns = sorted(table.name for table in found if table.is_file())

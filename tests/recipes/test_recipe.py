@@ -137,7 +137,7 @@ def test_interrupted_run_resumes(recipe):
     assert "The training was resumed" in log and (exp / "3epoch.pth").exists()
 
 
-def test_other_options_do_not_mix_into_a_training(recipe):
+def test_other_options_do_not_mix_into_a_training_run(recipe):
     mixed = run(recipe, stage="11", stop_stage="11", ssl_args=f"{QUICK} --seed 5")
     assert mixed.returncode != 0
     assert "exp/ssl_atm" in mixed.stderr and "--*_tag" in mixed.stderr
