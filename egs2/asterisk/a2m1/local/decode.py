@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -15,7 +14,6 @@ from espnet_a2m.data.formatting.format_jobs import process_pool
 
 FS = 16000
 SAMPLES_PER_BYTE = 2  # 64 kbit/s at 16 kHz
-T = TypeVar("T")
 
 
 def g722_samples(path: Path) -> int:
@@ -65,9 +63,7 @@ def decode_all(pairs: Iterable[tuple[Path, Path]], nj: int) -> None:
     run_all(_decode, [pair for pair in pairs if not _is_done(*pair)], nj, "decode")
 
 
-def run_all(
-    function: Callable[[T], None], jobs: Sequence[T], nj: int, title: str
-) -> None:
+def run_all(function: Callable, jobs: Sequence, nj: int, title: str) -> None:
     """Call a function for each job, in `nj` processes."""
     with process_pool(nj) as pool:
         done = pool.map(function, jobs)

@@ -57,14 +57,13 @@ def read_corpus(sounds: Path) -> Corpus:
     corpus = Corpus()
     for language in LANGUAGES:
         folder = sounds / language
-        files = {
-            path.relative_to(folder).with_suffix("").as_posix(): path
-            for path in sorted(folder.glob("**/*.g722"))
-        }
-        seconds = {prompt: g722_samples(path) / FS for prompt, path in files.items()}
-        spoken = [p for p in files if is_speech(p) and seconds[p] >= SHORTEST]
-        corpus.files[language] = {prompt: files[prompt] for prompt in spoken}
-        corpus.seconds[language] = {prompt: seconds[prompt] for prompt in spoken}
+        corpus.files[language], corpus.seconds[language] = {}, {}
+        for path in sorted(folder.glob("**/*.g722")):
+            prompt = path.relative_to(folder).with_suffix("").as_posix()
+            seconds = g722_samples(path) / FS
+            if is_speech(prompt) and seconds >= SHORTEST:
+                corpus.files[language][prompt] = path
+                corpus.seconds[language][prompt] = seconds
     texts = spoken_texts(read_transcripts(found["transcripts"]))
     corpus.texts = {p: t for p, t in texts.items() if p in corpus.files["en"]}
     if not corpus.texts:
@@ -74,13 +73,10 @@ def read_corpus(sounds: Path) -> Corpus:
 
 def report_counts(corpus: Corpus) -> None:
     """Print the amount of speech, and warn when it is not the expected one."""
-    english = {"en": corpus.seconds["en"]}
-    other = {x: s for x, s in corpus.seconds.items() if x != "en"}
-    for name, part in (("English", english), ("other languages", other)):
-        count = sum(map(len, part.values()))
-        minutes = sum(sum(seconds.values()) for seconds in part.values()) / 60
-        print(f"{name}: {count} spoken prompts, {minutes:.1f} min")
-        found = {"prompts": count, "minutes": minutes}
+    for name, languages in (("English", ["en"]), ("other languages", LANGUAGES[1:])):
+        seconds = [s for x in languages for s in corpus.seconds[x].values()]
+        found = {"prompts": len(seconds), "minutes": sum(seconds) / 60}
+        print(f"{name}: {len(seconds)} spoken prompts, {found['minutes']:.1f} min")
         compare_counts(name, found, EXPECTED[name], "version 1.6.1")
 
 
