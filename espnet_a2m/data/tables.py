@@ -88,13 +88,11 @@ def _check_line(
         problem = "the line starts with a blank; remove it"
     elif key == previous:
         problem = f"the key {key!r} is there twice; keep one line"
-    elif not value and not allow_empty and Path(path).name == "text":
-        problem = (
-            f"nothing follows the key {key!r} (an empty transcript); remove the "
-            "utterance from every file of the directory, or complete the line"
-        )
     elif not value and not allow_empty:
-        problem = f"nothing follows the key {key!r}; complete the line"
+        problem = (
+            f"nothing follows the key {key!r}; complete the line or, if it is an empty "
+            "transcript, remove the utterance from every file of the directory"
+        )
     elif key < previous:
         fix = f"sort it: `LC_ALL=C sort -k1,1 -o {path} {path}`"
         problem = f"{key!r} comes after {previous!r}: not sorted bytewise; {fix}"
