@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from espnet_a2m.data.archives import is_archive_entry, open_regular, read_audio_
 UNKNOWN_BYTES = 0x7FFF0000  # sizes from here on stand for "not known" (sox, ffmpeg)
 RATES = range(1000, 768_001)  # Hz; others are of a damaged header
 BLOCK = 1 << 22  # samples; what a header promises is not allocated at once
+SHORTENED = "compressed by shorten, which libsndfile cannot read"
 LOUDEST = 10.0  # float samples beyond this were surely not scaled to [-1, 1]
 
 
@@ -33,10 +35,20 @@ class AudioInfo(NamedTuple):
         return self.frames / self.rate
 
 
-def _claimed_wav_bytes(stream: BinaryIO) -> int | None:
-    """Where a RIFF file's sample data should end, in bytes, if its header says so."""
-    if stream.read(4) != b"RIFF" or stream.read(8)[4:] != b"WAVE":
+def _sphere_end(head: bytes) -> int | None:
+    """Where a SPHERE file's samples should end, in bytes, if its header says so."""
+    fields = dict(re.findall(rb"^(\w+) -\w+ (\d+)", head, re.M))
+    names = (b"sample_count", b"sample_n_bytes", b"channel_count")
+    try:
+        count, width, channels = (int(fields[name]) for name in names)
+        return int(head.split(b"\n")[1]) + count * width * channels
+    except (IndexError, KeyError, ValueError):
         return None
+
+
+def _riff_end(stream: BinaryIO) -> int | None:
+    """Where a RIFF file's sample data should end, in bytes, if its header says so."""
+    stream.seek(12)
     while len(head := stream.read(8)) == 8:
         size = int.from_bytes(head[4:], "little")
         if head[:4] == b"data":
@@ -55,21 +67,30 @@ class Recording:
     Args:
         path: the file, or "<file>:<offset>" in a Kaldi archive; never a command.
         channel: the one to read, from 0; None asks for a mono file.
+        name: what errors call it [path].
 
     Raises DataError for a file that is missing, unreadable, truncated or empty.
     """
 
-    def __init__(self, path: str, channel: int | None = None) -> None:
+    def __init__(
+        self, path: str, channel: int | None = None, name: str | None = None
+    ) -> None:
         import soundfile
 
-        self.path = path
+        self.name = name or path
         self.channel = channel
         try:
             if is_archive_entry(path):
                 stream: BinaryIO = io.BytesIO(read_audio_bytes(path))
             else:
                 stream = open_regular(path)
-            end = _claimed_wav_bytes(stream)
+            head, end = stream.read(1024), None
+            if head.startswith(b"NIST_1A"):
+                if b"shorten" in head:  # its sample_coding
+                    raise self.error(SHORTENED, "unpack it by sph2pipe")
+                end = _sphere_end(head)  # libsndfile believes the size of the file
+            elif head[:4] == b"RIFF" and head[8:12] == b"WAVE":
+                end = _riff_end(stream)
             size = stream.seek(0, os.SEEK_END)
             if size == 0:
                 raise self.error("the file has no bytes")
@@ -87,16 +108,22 @@ class Recording:
             raise self.error(
                 f"cannot be read as audio ({error.error_string})"
             ) from None
+        file = self._file
+        is_pcm16 = file.subtype == "PCM_16"
+        #: What the header says
+        self.info = AudioInfo(
+            self.name, file.frames, file.samplerate, file.channels, is_pcm16
+        )
         self._check_header()
 
     def error(
         self, problem: str, fix: str = "replace the file or remove its utterances"
     ) -> DataError:
         """What to raise for a problem with the file."""
-        return DataError(f"{self.path}: {problem}; {fix}")
+        return DataError(f"{self.name}: {problem}; {fix}")
 
     def _check_header(self) -> None:
-        channels, rate = self._file.channels, self._file.samplerate
+        _, frames, rate, channels, _ = self.info
         if self.channel is None and channels != 1:
             raise self.error(
                 f"has {channels} channels",
@@ -106,19 +133,10 @@ class Recording:
         if self.channel is not None and self.channel >= channels:
             problem = f"has no channel {self.channel} (from 0) but {channels}"
             raise self.error(problem, "correct `segments`")
-        if self._file.frames < 1:
+        if frames < 1:
             raise self.error("zero-length: no samples in it")
         if rate not in RATES:
             raise self.error(f"damaged header: a sampling rate of {rate} Hz")
-
-    @property
-    def info(self) -> AudioInfo:
-        """What the header says."""
-        file = self._file
-        is_pcm16 = file.subtype == "PCM_16"
-        return AudioInfo(
-            self.path, file.frames, file.samplerate, file.channels, is_pcm16
-        )
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Samples start..stop: (stop - start,) int16 of a 16-bit file, else float32.
@@ -129,7 +147,6 @@ class Recording:
         import soundfile
 
         dtype = "int16" if self.info.is_pcm16 else "float32"
-
         parts = [np.zeros(0, dtype)]
         try:
             self._file.seek(start)
