@@ -16,6 +16,7 @@ BENCH ?=
 WORKERS ?= 2
 
 VENV := .venv
+FAIRSEQ := .cache/fairseq-0.12.2
 RECIPE := egs2/asterisk/a2m1
 
 .PHONY: help demo test bench lint env hooks clean distclean
@@ -40,9 +41,15 @@ test:
 	@VENV="$(VENV)" PYTHON="$(PYTHON)" PYTHON312="$(PYTHON312)" WORKERS="$(WORKERS)" \
 		tools/test.sh $(TESTS)
 
-bench: env
-	@tools/bench_env.sh .venv_bench $(VENV)
-	@.venv_bench/bin/python benchmarks/run.py $(BENCH)
+bench: env $(FAIRSEQ)
+	@$(VENV)/bin/python benchmarks/run.py $(BENCH)
+
+# it cannot be installed beside a current Python: functions are taken from its sources
+$(FAIRSEQ): | env
+	@rm -rf $@.tmp && mkdir -p $@.tmp
+	$(VENV)/bin/python -m pip download -q --no-deps --no-binary fairseq \
+		--no-build-isolation --dest $@.tmp fairseq==0.12.2
+	@tar -xzf $@.tmp/fairseq-*.tar.gz -C $@.tmp --strip-components 1 && mv $@.tmp $@
 
 lint: env
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" tools/lint.sh
@@ -56,4 +63,4 @@ clean:
 
 distclean: clean
 	rm -rf $(VENV) $(VENV).log $(VENV).lock .venv312 .venv312.log .venv312.lock \
-		.venv_bench .venv_bench.log
+		$(FAIRSEQ)

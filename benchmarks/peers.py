@@ -1,7 +1,6 @@
 """The implementations that ours is compared with: their own code, never a copy.
 
-``tools/bench_env.sh`` provides transformers and fairseq's sources; torchaudio and
-ESPnet are in this package's environment.
+``make bench`` unpacks fairseq's sources; the others are in this package's environment.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 
 PACKAGES = ("torch", "torchaudio", "espnet", "transformers", "numpy", "kaldiio")
-FAIRSEQ_SOURCES = ".venv_bench/src"
+FAIRSEQ_SOURCES = ".cache"
 
 
 def versions() -> dict[str, str]:

@@ -10,6 +10,9 @@ shared=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)  # this directory
 # shellcheck source=local/steps.sh
 . "${shared}/steps.sh"
 
+# shellcheck disable=SC1091
+[ ! -e cmd.sh ] || . ./cmd.sh
+
 option_list='
 # Stages
 stage | 1 | first stage to run
@@ -93,10 +96,8 @@ parse_options "$@"
 . "${shared}/training.sh"
 trap report_failure EXIT
 
-[ "${stage}" -gt 15 ] || [ "${stop_stage}" -lt 15 ] || [ "${skip_eval}" = true ] ||
-    "${python}" -m espnet_a2m.bin.report tools  # before hours are spent
-
-[ "${stop_stage}" -lt 17 ] || [ "${skip_upload_hf}" = true ] || [[ ${hf_repo} == */* ]] ||
+! will_run 15 || "${python}" -m espnet_a2m.bin.report tools  # before hours are spent
+! will_run 17 || [[ ${hf_repo} == */* ]] ||
     refuse hf_repo "is no user/name for stage 17 to upload to"
 check_configs
 

@@ -1,5 +1,5 @@
-# What local/data.sh of the benchmark corpora is made of, to be sourced in a recipe's
-# directory: its options and the preparation of the corpora that db.sh names.
+# Options and functions of local/data.sh of the benchmark corpora, to be sourced in a
+# recipe's directory: preparation of the corpora that db.sh names.
 # shellcheck shell=bash disable=SC2034,SC2154  # parse_options sets the options
 
 # shellcheck source=local/parse_options.sh

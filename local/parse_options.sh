@@ -52,7 +52,7 @@ check_value() {  # NAME VALUE
     if [[ $2 == *[[:cntrl:]]* ]]; then
         problem="has a line break or another control character"
     elif [[ ${default} =~ ${integer} ]] && ! [[ $2 =~ ${integer} ]]; then
-        problem="is not a whole number"
+        problem="is not an integer"
     elif [[ ${default} =~ ${number} ]] && ! [[ $2 =~ ${number} ]]; then
         problem="is not a number"
     elif [[ ${default} =~ ${flag} ]] && ! [[ $2 =~ ${flag} ]]; then

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Run a program with its output in a log, as Kaldi's run.pl does:
 #   run_logged.sh [--gpu N] [JOB=1:N] LOG COMMAND...
-# Epoch results are shown as they come. A log that is there is continued: it tells the
-# whole story of a training. With JOB=1:N there are N commands, with JOB replaced by 1 to N
+# Epoch results are shown as they come. A log that is there is continued: it has all of a
+# training run. With JOB=1:N there are N commands, with JOB replaced by 1 to N
 # in the log and the command: all at the same time or, with --gpu 1, as many as there are
 # GPUs, each with one of its own.
 set -uo pipefail
@@ -53,7 +53,7 @@ lane() {  # FIRST STEP COMMAND...: jobs FIRST, FIRST + STEP, ... one after the o
     return "${status}"
 }
 
-set -m  # each a process group of its own, which Ctrl-C ends as a whole
+set -m  # each a process group of its own, all of which Ctrl-C ends
 pids=()
 trap 'kill -- "${pids[@]/#/-}"; exit 130' INT TERM
 lanes=${count}

@@ -1,22 +1,21 @@
-# What the stages of a2m.sh are made of: which of them run, checks, steps that are done
-# once; to be sourced there.
+# For the stages of a2m.sh: which of them run, checks, steps that are done once; to be
+# sourced there.
 # shellcheck shell=bash disable=SC2154  # a2m.sh sets the options
 
 will_run() {  # NUMBER...: whether one of these stages is to run
-    local skip
-    [ $# -gt 0 ] || return 1
-    case $1 in
-        [1-5]) skip=skip_data_prep ;;
-        [6-9] | 1[0-3]) skip=skip_train ;;
-        14 | 15) skip=skip_eval ;;
-        16) skip=skip_packing ;;
-        *) skip=skip_upload_hf ;;
-    esac
-    if [ "$1" -ge "${stage}" ] && [ "$1" -le "${stop_stage}" ] && [ "${!skip}" != true ] &&
-        [[ " ${skip_stages} " != *" $1 "* ]]; then
-        return
-    fi
-    will_run "${@:2}"
+    local number skip
+    for number; do
+        case ${number} in
+            [1-5]) skip=skip_data_prep ;;
+            [6-9] | 1[0-3]) skip=skip_train ;;
+            14 | 15) skip=skip_eval ;;
+            16) skip=skip_packing ;;
+            *) skip=skip_upload_hf ;;
+        esac
+        [ "${number}" -lt "${stage}" ] || [ "${number}" -gt "${stop_stage}" ] ||
+            [ "${!skip}" = true ] || [[ " ${skip_stages} " == *" ${number} "* ]] || return 0
+    done
+    return 1
 }
 
 want() {  # NUMBER TITLE: whether this stage is to run; prints its title if so
@@ -125,7 +124,7 @@ find_model() {  # EXP NAME STAGE: sets model, the checkpoint NAME of EXP, or the
 # is only resumed by the same command and from the same inputs; it may be prolonged. Of two
 # runs at the same time one waits for the other.
 step() {
-    local out=$1 inputs=() made=$1/.made begun=$1/.begun state input lock changes
+    local out=$1 inputs=() complete=$1/.made begun=$1/.begun state input lock changes
     shift
     while [ "$1" != -- ]; do
         inputs+=("$1")
@@ -142,9 +141,9 @@ step() {
         echo "${out}: waiting for another run, which is writing it"
         flock "${lock}"
     fi
-    if [ -e "${made}" ] && [ "$(cat "${made}")" = "${state}" ]; then
+    if [ -e "${complete}" ] && [ "$(cat "${complete}")" = "${state}" ]; then
         exec {lock}>&-
-        echo "${out}: up to date (remove ${made} to run it again)"
+        echo "${out}: up to date (remove ${complete} to run it again)"
         return
     fi
     if { [ -e "${out}/checkpoint.pth" ] || [ -e "${out}/checkpoint.update.pth" ]; } &&
@@ -155,12 +154,12 @@ step() {
             die "${out} was trained from other data, options or configuration (${changes}):" \
                 "remove it, or name a new experiment (--*_tag)"
     fi
-    rm -f "${made}"
+    rm -f "${complete}"
     mkdir -p "${out}"
     write_note "${begun}" "${state}"
     "$@"
     mkdir -p "${out}"
-    write_note "${made}" "${state}"
+    write_note "${complete}" "${state}"
     exec {lock}>&-
 }
 

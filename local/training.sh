@@ -5,21 +5,18 @@
 # Kaldi's queue.pl and slurm.pl name the log of a job that failed; this shows its end.
 in_job() {  # run_cpu|run_gpu [--gpu N] [JOB=1:N] LOG COMMAND...
     local -n runner=$1
-    local options=() log jobs=1
+    local options=() jobs=1
     shift
-    while [[ $1 == --* ]]; do
+    if [ "$1" = --gpu ]; then
         options+=("$1" "$2")
         shift 2
-    done
+    fi
     if [[ $1 == JOB=1:* ]]; then
-        options+=("$1")
-        jobs=${1#JOB=1:}
+        options+=("$1") jobs=${1#JOB=1:}
         shift
     fi
-    log=$1
-    shift
-    "${runner[@]}" "${options[@]}" "${log}" "${job_env[@]}" "$@" || {
-        show_failed "${log}" "${jobs}"
+    "${runner[@]}" "${options[@]}" "$1" "${job_env[@]}" "${@:2}" || {
+        show_failed "$1" "${jobs}"
         exit 1
     }
 }

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Puts pip into a virtual environment that was made with --without-pip.
+# Puts pip into a virtual environment that was created with --without-pip.
 #
 #   tools/bootstrap_pip.sh <environment> <requirement>
 #   tools/bootstrap_pip.sh .venv 'pip<26'
 #
-# pip is run from the wheel that comes with Python's ensurepip. Debian and Ubuntu ship
-# python3 without it: there the wheel is taken from their package python3-pip-whl,
-# which is downloaded and unpacked in a temporary folder. Neither root nor an earlier
-# apt-get update is needed, and nothing is installed outside the environment.
+# Python's ensurepip has one. Debian and Ubuntu ship python3 without it: there pip's wheel
+# is taken from their package python3-pip-whl, which is downloaded and unpacked in a
+# temporary folder. Neither root nor an earlier apt-get update is needed, and nothing is
+# installed outside the environment.
 set -euo pipefail
 
 env=$(cd "$1" && pwd)
@@ -19,14 +19,6 @@ fail() {
   echo "       Give this Python its own pip, as root, and run again:" \
     "apt-get install python3-venv" >&2
   exit 1
-}
-
-bundled_wheel() { # prints its path, or nothing
-  "$python" - <<'PYTHON' 2>/dev/null
-import ensurepip, pathlib
-folder = pathlib.Path(ensurepip.__file__).parent / "_bundled"
-print(*sorted(folder.glob("pip-*.whl"))[-1:])
-PYTHON
 }
 
 apt() { # lists and cache of its own: no lock, no root
@@ -58,9 +50,11 @@ debian_wheel() { # prints its path
   ls "$tmp"/x/usr/share/python-wheels/pip-*.whl
 }
 
+if "$python" -m ensurepip 2>/dev/null; then
+  exec "$python" -m pip install --no-compile "$requirement"
+fi
 tmp=$env/bootstrap_pip
 rm -rf "$tmp"
 trap 'rm -rf "$tmp"' EXIT
-wheel=$(bundled_wheel || true)
-[ -n "$wheel" ] || wheel=$(debian_wheel)
+wheel=$(debian_wheel)
 PYTHONPATH=$tmp/lent "$python" "$wheel/pip" install --no-compile "$requirement"

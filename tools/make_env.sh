@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Makes, or brings up to date, a virtual environment with this package in it.
+# Creates, or brings up to date, a virtual environment with this package in it.
 #
 #   tools/make_env.sh <environment> <extras> [<python>]
 #   tools/make_env.sh .venv dev
 #
-# Returns at once when the environment fits setup.py. One that was interrupted while
-# it was made is made anew. pip's output goes to <environment>.log; the last lines
-# are shown on failure. Needs no root, no compiler and no python3-venv.
+# Returns at once when the environment fits setup.py. One whose installation was
+# interrupted is installed again from scratch. pip's output goes to <environment>.log;
+# the last lines are shown on failure. Needs no root, no compiler and no python3-venv.
 set -euo pipefail
 
 if [ $# -lt 2 ]; then
@@ -17,8 +17,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 name=$1 extras=$2 wanted_python=${3:-}
 env=$PWD/$name
 log=$env.log
-stamp=$env/.a2m_complete     # what the environment was made for
-partial=$env/.a2m_incomplete # present while one is being made
+stamp=$env/.a2m_complete     # what the environment was created for
+partial=$env/tmp             # there during the installation
 gigabytes=9                  # 6 installed, 3 for the downloads
 # pip 26.3 refuses the metadata of a package that espnet 202511 depends on (ci_sdr).
 pip_version='pip>=24,<26.3'
@@ -48,20 +48,6 @@ quick_exit() { # the environment is there and fits
   fi
 }
 
-choose_python() {
-  if [ -z "$wanted_python" ]; then
-    python=$(tools/find_python.sh)
-  else
-    python=$(command -v "$wanted_python") || die "PYTHON=$wanted_python: no such program."
-  fi
-  version=$(python_of "$python") || die "PYTHON=$python does not run."
-  case $version in
-    3.10 | 3.11 | 3.12 | 3.13) ;;
-    "") die "PYTHON=$python is no Python." ;;
-    *) die "$python is Python $version; 3.10, 3.11, 3.12 or 3.13 is needed (PYTHON=...)." ;;
-  esac
-}
-
 remove_unusable() { # interrupted, moved, or of another Python
   local why=
   [ -e "$env" ] || return 0
@@ -70,11 +56,11 @@ remove_unusable() { # interrupted, moved, or of another Python
   elif ! [ "$(python_of "$env/bin/python")" = "$version" ]; then
     why="is not of Python $version"
   elif [ -f "$stamp" ] && [ "$(cut -d' ' -f1 "$stamp")" != "$PWD" ]; then
-    why="was made in another folder"
+    why="was created in another folder"
   fi
   if [ -n "$why" ]; then
     [ -e "$partial" ] || [ -e "$stamp" ] ||
-      die "$env exists, was not made by this script, and $why: move it away."
+      die "$env exists, was not created by this script, and $why: move it away."
     say "$name $why: removing it."
     rm -rf "$env"
   fi
@@ -134,25 +120,25 @@ if command -v flock >/dev/null; then # two makes at once: the second one waits
   flock 9
   quick_exit
 fi
-choose_python
+python=$(tools/find_python.sh "$wanted_python")
+version=$(python_of "$python")
 remove_unusable
 check_space
 if [ -e "$env" ]; then
   say "bringing it up to date with setup.py; log: $log"
 else
-  say "making it with Python $version ($python): downloads up to 3 GB and takes" \
+  say "creating it with Python $version ($python): downloads up to 3 GB and takes" \
     "3 to 6 minutes, once; log: $log"
 fi
 started=$SECONDS
-mkdir -p "$env/tmp"
-touch "$partial"
+mkdir -p "$partial"
 rm -f "$stamp"
 # TMPDIR: where /tmp is in memory, the downloads would not fit.
 # unset: settings that lead an environment's Python or pip elsewhere.
 set -m # a process group of its own, so that an interruption ends pip, too
 (
   unset PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
-  export TMPDIR=$env/tmp PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
+  export TMPDIR=$partial PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
   export PIP_PROGRESS_BAR=off PIP_ROOT_USER_ACTION=ignore
   install_all
 ) </dev/null >"$log" 2>&1 9>&- &
@@ -162,10 +148,9 @@ trap 'kill -- "-$worker" 2>/dev/null || true' EXIT
 report_progress "$worker"
 if ! wait "$worker"; then
   grep -v '^WARNING: Location' "$log" | tail -n 30 >&2
-  die "could not be made; the end of $log is above."
+  die "could not be created; the end of $log is above."
 fi
 trap - EXIT
-rm -rf "$env/tmp"
 purpose >"$stamp"
-rm -f "$partial"
+rm -rf "$partial"
 say "ready after $((SECONDS - started)) s"

@@ -17,27 +17,19 @@ from espnet_a2m.core.errors import main_guard
 STAGES = {"scorer": "asr", "ssl": "ssl", "asr": "asr", "inference": "decode"}
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """The options of this command."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name, task in STAGES.items():
-        parser.add_argument(f"--{name}_config", help=f"Configuration of {task}")
-        parser.add_argument(f"--{name}_args", default="", help="Options beside it")
-    parser.add_argument(
-        "--pretrained", help="config.yaml of a model that is pre-trained already"
-    )
-    parser.add_argument("--fs", type=int, help="Sampling rate of the audio in Hz")
-    parser.add_argument("--label_tag", default="")
-    parser.add_argument(
-        "--num_clusters", type=int, help="Of labels that are still to be written"
-    )
-    return parser
-
-
 @main_guard
 def main(cmd: Sequence[str] | None = None) -> None:
     """Say nothing, or what is wrong; warn where a scorer's error rates would be."""
-    args = get_parser().parse_args(cmd)
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    for name, task in STAGES.items():
+        add(f"--{name}_config", help=f"Configuration of {task}")
+        add(f"--{name}_args", default="", help="Options beside it")
+    add("--pretrained", help="config.yaml of a model that is pre-trained already")
+    add("--fs", type=int, help="Sampling rate of the audio in Hz")
+    add("--label_tag", default="")
+    add("--num_clusters", type=int, help="Of labels that are still to be written")
+    args = parser.parse_args(cmd)
     import_quietly("espnet2.tasks.asr")
     from espnet_a2m.training import validate_recipe as check
 

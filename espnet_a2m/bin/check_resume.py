@@ -15,18 +15,13 @@ from espnet_a2m.core.errors import main_guard
 from espnet_a2m.training.resume import find_changes
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """The options of this command."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--exp", type=Path, required=True, help="The experiment")
-    parser.add_argument("inputs", nargs="*", help="Files that the step reads")
-    return parser
-
-
 @main_guard
 def main(cmd: Sequence[str] | None = None) -> None:
     """Print the changes on one line."""
-    args = get_parser().parse_args(cmd)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--exp", type=Path, required=True, help="The experiment")
+    parser.add_argument("inputs", nargs="*", help="Files that the step reads")
+    args = parser.parse_args(cmd)
     begun = args.exp / ".begun"
     if not begun.exists():
         print(f"{begun}, which tells how it was trained, is missing")

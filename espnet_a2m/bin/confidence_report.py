@@ -29,12 +29,8 @@ def get_parser() -> argparse.ArgumentParser:
         "scorer's CER, if it has text"
     )
     add("--heldout", nargs=2, metavar=("DATA", "CONFIDENCE"), help=heldout)
-    add(
-        "--cer_utts",
-        type=int,
-        default=100,
-        help="Utterances of it to recognise; 0: none",
-    )
+    recognised = "Utterances of it to recognise; 0: none"
+    add("--cer_utts", type=int, default=100, help=recognised)
     add("--ssl_config", help="Configuration of bin.ssl_train, whose masks are drawn")
     options = "Further options of bin.ssl_train, given as '--ssl_args=--name value'"
     add("--ssl_args", default="", help=options)

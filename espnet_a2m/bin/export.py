@@ -13,12 +13,11 @@ from espnet_a2m.core.errors import main_guard
 def main(cmd: Sequence[str] | None = None) -> None:
     """Write the export after stock ESPnet has read it back with the same outputs."""
     parser = argparse.ArgumentParser(description=__doc__)
-    model = "Checkpoint of a pre-training, such as exp/ssl_atm/valid.*.best.pth, with "
-    parser.add_argument(
-        "--model_file", required=True, help=f"{model}config.yaml beside it"
-    )
+    add = parser.add_argument
+    model = "Pre-trained parameters, exp/ssl_*/valid.*.best.pth; config.yaml beside"
+    add("--model_file", required=True, help=model)
     files = "Gets model.pth, config.yaml and, with global_mvn, the statistics"
-    parser.add_argument("--output_dir", required=True, help=files)
+    add("--output_dir", required=True, help=files)
     args = parser.parse_args(cmd)
     import_quietly("espnet2.tasks.ssl")
     from espnet_a2m.publish.export import export

@@ -42,29 +42,18 @@ def get_parser() -> argparse.ArgumentParser:
     option("--data", nargs="*", default=[], help="Data directories to label")
     option("--output_dir", required=True)
     option("--fs", type=int, default=16000, help="Sampling rate of MFCC, Hz [16000]")
-    option(
-        "--model_file",
-        "--ssl_model_file",
-        help="Checkpoint of a pre-training or an ASR model, in place of MFCC",
-    )
+    model = "Checkpoint of a pre-trained or an ASR model, in place of MFCC"
+    option("--model_file", "--ssl_model_file", help=model)
     option("--layer", type=int, help="Its encoder layer, from 1")
     option("--num_clusters", type=int, default=500, help="[500]")
     option("--seed", type=int, default=0, help="[0]")
-    option(
-        "--fit_hours",
-        type=float,
-        default=0.0,
-        help="Hours of --fit_data, drawn at random, to fit on; 0: all [0]",
-    )
+    hours = "Hours of --fit_data, drawn at random, to fit on; 0: all [0]"
+    option("--fit_hours", type=float, default=0.0, help=hours)
     option("--max_passes", type=int, default=10, help="Over them, at most [10]")
     add_job_options(option)
     option("--ngpu", type=int, default=0, help="0: CPU, 1: GPU for the layer [0]")
-    option(
-        "--num_threads",
-        type=int,
-        default=1,
-        help="Threads on a CPU; MFCC is fastest with one [1]",
-    )
+    threads = "Threads on a CPU; MFCC is fastest with one [1]"
+    option("--num_threads", type=int, default=1, help=threads)
     return parser
 
 
@@ -100,7 +89,7 @@ def share_of(data: Path, fs: int, hours: float) -> float:
     if not total or not hours > 0:
         raise UserError(
             f"--fit_hours {hours:g} takes a positive number, and "
-            f"{data}/utt2num_samples, which format_wav writes; 0 fits on the whole set"
+            f"{data}/utt2num_samples, which format_wav writes; 0 fits on all of it"
         )
     return min(1.0, 3600 * hours / total)
 

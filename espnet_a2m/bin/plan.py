@@ -24,7 +24,7 @@ def get_parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,  # the defaults are those of Resources
     )
     add = parser.add_argument
-    add("--config", required=True, help="of a pre-training or a recogniser")
+    add("--config", required=True, help="of pre-training or of a recogniser")
     add("--hours", type=float, required=True, help="audio in the training set")
     add("--ngpu", type=int, help="GPUs of all machines together [8]")
     add("--gpu", help="v100, a100-40, a100, h100, h200 or any other [a100]")

@@ -50,52 +50,31 @@ def get_parser() -> argparse.ArgumentParser:
     option("--scorer", default="espnet", help=names)
     conf = "Options of the scorer, key=value; may be repeated"
     option("--scorer_conf", action=NestedDictAction, default={}, help=conf)
-    option(
-        "--batch_seconds",
-        type=float,
-        help="Audio in a batch, which does not change the confidences; 0 is one "
-        "utterance at a time [0 on a CPU, where batches are no faster, 120 on a GPU]",
-    )
+    batch = "Audio in a batch, which changes no confidence; 0 is one utterance at a "
+    batch += "time [0 on a CPU, where batches are no faster, 120 on a GPU]"
+    option("--batch_seconds", type=float, help=batch)
     option("--ngpu", type=int, default=0, help="0: CPU, 1: GPU [0]")
     add_job_options(option)
     option("--num_threads", type=int, default=1, help="Threads on a CPU [1]")
-    group = parser.add_argument_group(
-        "short for --scorer_conf", argument_default=argparse.SUPPRESS
-    )
+
+    title = "short for --scorer_conf"
+    group = parser.add_argument_group(title, argument_default=argparse.SUPPRESS)
     option = group.add_argument
-    option(
-        "--asr_model_file",
-        dest="model_file",
-        help="model_file of espnet: a checkpoint with CTC",
-    )
-    option(
-        "--asr_train_config",
-        dest="config_file",
-        help="config_file of espnet [config.yaml beside it]",
-    )
-    option(
-        "--trust_checkpoint",
-        type=str2bool,
-        help="Of espnet: read a checkpoint that can run programs [false]",
-    )
-    option(
-        "--measure",
-        choices=["max_prob", "entropy", "margin"],
-        help="Of espnet, hf: confidence of a frame: its largest posterior (eq. 2), 1 "
-        "minus the normalised entropy, the largest minus the second largest [max_prob]",
-    )
-    option(
-        "--blank",
-        choices=["include", "exclude", "renormalise"],
-        help="Of espnet, hf: how the blank enters the measure of a frame; include is "
-        "eq. 2 read literally [exclude]",
-    )
-    option(
-        "--temperature",
-        type=float,
-        help="Of espnet, hf: divides the log posteriors; above 1 flattens a peaky "
-        "scorer's [1]",
-    )
+    model = "model_file of espnet: a checkpoint with CTC"
+    option("--asr_model_file", dest="model_file", help=model)
+    config = "config_file of espnet [config.yaml beside it]"
+    option("--asr_train_config", dest="config_file", help=config)
+    trust = "Of espnet: read a checkpoint that can run programs [false]"
+    option("--trust_checkpoint", type=str2bool, help=trust)
+    measure = "Of espnet, hf: confidence of a frame: its largest posterior (eq. 2), 1 "
+    measure += "minus the normalised entropy, the largest minus the second [max_prob]"
+    option("--measure", choices=["max_prob", "entropy", "margin"], help=measure)
+    blank = "Of espnet, hf: how the blank enters the measure of a frame; include is "
+    blank += "eq. 2 read literally [exclude]"
+    option("--blank", choices=["include", "exclude", "renormalise"], help=blank)
+    temperature = "Of espnet, hf: divides the log posteriors; above 1 flattens a peaky "
+    temperature += "scorer's [1]"
+    option("--temperature", type=float, help=temperature)
     return parser
 
 

@@ -20,30 +20,19 @@ from espnet2.asr.espnet_model import ESPnetASRModel
 from espnet_a2m.compat.encoder_hooks import (
     convolutions_see_zeros,
     input_convs,
+    input_layer,
     positional_encoding,
 )
 from espnet_a2m.compat.logmel import reflect_end
 from espnet_a2m.core.frames import conv_lengths, padding_mask
 
 E_BRANCHFORMER = "EBranchformerEncoder"
-ENCODERS = (
-    "ConformerEncoder",
-    "TransformerEncoder",
-    "BranchformerEncoder",
-    E_BRANCHFORMER,
-)
 LEGACY_ATTENTION = "LegacyRelPositionMultiHeadedAttention"
-ATTENTIONS = (
-    "MultiHeadedAttention",
-    "RelPositionMultiHeadedAttention",
-    LEGACY_ATTENTION,
-)
-POSITIONS = (
-    "PositionalEncoding",
-    "ScaledPositionalEncoding",
-    "RelPositionalEncoding",
-    "LegacyRelPositionalEncoding",
-)
+KINDS = ("Conformer", "Transformer", "Branchformer", "EBranchformer")
+ENCODERS = {f"{kind}Encoder" for kind in KINDS}
+ATTENTIONS = {f"{x}MultiHeadedAttention" for x in ("", "RelPosition")}
+ATTENTIONS.add(LEGACY_ATTENTION)
+POSITIONS = {f"{x}PositionalEncoding" for x in ("", "Scaled", "Rel", "LegacyRel")}
 
 
 def obstacle(model: ESPnetASRModel) -> str | None:
@@ -117,11 +106,8 @@ def legacy_positions_of_each(
         lengths: (B,) numbers of frames.
         num_frames: T of the padded batch.
     """
-    legacy = [
-        module
-        for module in encoder.encoders.modules()
-        if type(module).__name__ == LEGACY_ATTENTION
-    ]
+    layers = encoder.encoders.modules()
+    legacy = [x for x in layers if type(x).__name__ == LEGACY_ATTENTION]
     if not legacy:
         yield
         return
@@ -188,12 +174,8 @@ def encode(
     if model.preencoder is not None:
         feats, _ = model.preencoder(feats, feats_lengths)
 
-    # the input layers' convolutions are not padded: frames of an utterance do not
-    # see what lies beyond it
-    if isinstance(encoder.embed, torch.nn.Sequential):
-        hidden = encoder.embed(feats)
-    else:
-        hidden, _ = encoder.embed(feats, None)
+    # its convolutions are not padded: an utterance's frames do not see what lies beyond
+    hidden = input_layer(encoder, feats)
     inside = ~padding_mask(lengths, num_frames)
     mask = inside[:, None]
     with (

@@ -57,15 +57,11 @@ def statistics_of_utterances(
         inside: (B, T, 1) True in utterances.
     """
     stack: torch.nn.ModuleList = encoder.encoders  # type: ignore[assignment]
-    modules = [
-        module
-        for module in stack.modules()
-        if isinstance(module, torch.nn.BatchNorm1d) and module.training
-    ]
+    norms = (x for x in stack.modules() if isinstance(x, torch.nn.BatchNorm1d))
+    modules = [x for x in norms if x.training]
+    inside = inside.transpose(1, 2)
     for module in modules:
-        forward = functools.partial(
-            normalise_batch, module, inside=inside.transpose(1, 2)
-        )
+        forward = functools.partial(normalise_batch, module, inside=inside)
         module.forward = forward  # type: ignore[method-assign]
     try:
         yield

@@ -8,7 +8,6 @@ subsampling and masked frames keep their positions.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -90,15 +89,19 @@ def input_convs(encoder: torch.nn.Module) -> list[TimeConv]:
     ]
 
 
+def input_layer(encoder: Any, features: torch.Tensor) -> Any:
+    """Output of ``encoder.embed``: (B, T, D), or a tuple of it and positions."""
+    if isinstance(encoder.embed, torch.nn.Sequential):
+        return encoder.embed(features)
+    return encoder.embed(features, None)[0]
+
+
 def embed(encoder: torch.nn.Module, features: torch.Tensor) -> torch.Tensor:
     """(B, S, F) -> (B, T, D), features after the encoder's subsampling."""
     seen: list[torch.Tensor] = []
     positions = positional_encoding(encoder)
     with positions.register_forward_pre_hook(lambda _, args: seen.append(args[0])):
-        if isinstance(encoder.embed, torch.nn.Sequential):
-            encoder.embed(features)
-        else:
-            encoder.embed(features, None)  # type: ignore[operator]
+        input_layer(encoder, features)
     return seen[0]
 
 
@@ -127,22 +130,27 @@ def convolutions_see_zeros(
         yield
 
 
-@contextmanager
-def padding_is_hidden(
-    encoder: torch.nn.Module, num_features: int, lengths: torch.Tensor
-) -> Iterator[None]:
-    """While open, the encoder's layers see no padding.
+def encode(
+    encoder: torch.nn.Module, features: torch.Tensor, lengths: torch.Tensor
+) -> torch.Tensor:
+    """The encoder's output (B, T, D), whatever the padding, without waiting for the
+    device.
 
-    ESPnet's subsampling keeps up to two frames too many of utterances that are not the
-    longest, its convolutions read padded frames, and batch normalisation counts them.
+    ESPnet's encoders look up the longest length on the host unless they are given
+    the padding (branchformer cannot be). Their subsampling keeps up to two frames too
+    many of utterances that are not the longest, their convolutions read padded frames,
+    and batch normalisation counts them: here none of these sees padding.
 
     Args:
         encoder: Any ESPnet encoder.
-        num_features: S, of the padded batch.
+        features: (B, S, F).
         lengths: (B,) numbers of features.
     """
+    masks = {}
+    if "masks" in inspect.signature(encoder.forward).parameters:
+        masks = {"masks": padding_mask(lengths, features.size(1))}
     convs = input_convs(encoder)
-    num_frames = int(conv_lengths(torch.tensor(num_features), convs))
+    num_frames = int(conv_lengths(torch.tensor(features.size(1)), convs))
     inside = ~padding_mask(conv_lengths(lengths, convs), num_frames)
 
     def give_mask(module, args, output):
@@ -154,32 +162,6 @@ def padding_is_hidden(
             handles.enter_context(layer.register_forward_hook(give_mask))
         handles.enter_context(convolutions_see_zeros(encoder, inside[..., None]))
         handles.enter_context(statistics_of_utterances(encoder, inside[..., None]))
-        yield
-
-
-@functools.cache
-def _takes_masks(forward: Callable[..., Any]) -> bool:
-    return "masks" in inspect.signature(forward).parameters
-
-
-def encode(
-    encoder: torch.nn.Module, features: torch.Tensor, lengths: torch.Tensor
-) -> torch.Tensor:
-    """The encoder's output (B, T, D), whatever the padding, without waiting for the
-    device.
-
-    ESPnet's encoders look up the longest length on the host unless they are given
-    the padding (branchformer cannot be).
-
-    Args:
-        encoder: Any ESPnet encoder.
-        features: (B, S, F).
-        lengths: (B,) numbers of features.
-    """
-    masks = {}
-    if _takes_masks(type(encoder).forward):
-        masks = {"masks": padding_mask(lengths, features.size(1))}
-    with padding_is_hidden(encoder, features.size(1), lengths):
         return encoder(features, lengths, **masks)[0]
 
 

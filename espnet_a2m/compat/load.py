@@ -63,11 +63,8 @@ def find_statistics(config: dict[str, Any], where: Path) -> dict[str, Any]:
     if not isinstance(stats, str) or Path(stats).exists():
         return config
     for folder in where.absolute().parents:
-        if (folder / stats).is_file():
-            return {
-                **config,
-                "normalize_conf": {**conf, "stats_file": str(folder / stats)},
-            }
+        if (found := folder / stats).is_file():
+            return {**config, "normalize_conf": {**conf, "stats_file": str(found)}}
     return config
 
 
@@ -112,19 +109,16 @@ def load_trained_model(
     Raises:
         UserError: A file is missing or not trusted, or one does not fit the other.
     """
-    model_path = Path(model_file)
-    where = str(model_path)
-    needed = [model_path]
+    model_path = where = Path(model_file)
     if not isinstance(config, Mapping):
-        where = str(config or model_path.parent / "config.yaml")
-        needed.append(Path(where))
-    for path in needed:
+        where = Path(config or model_path.parent / "config.yaml")
+    for path in (model_path, where):
         if not path.is_file():
             raise UserError(f"{path}: no such file; {remedy}")
     if not isinstance(config, Mapping):
-        config = find_statistics(load_config(where), Path(where))
+        config = find_statistics(load_config(where), where)
     if not trust_checkpoint:
-        check_self_contained(config, where)
+        check_self_contained(config, str(where))
     state = read_parameters(model_path, trust_checkpoint)
     # options that came after the release that trained it have their defaults
     config = {**vars(task.get_parser().parse_args([])), **config}

@@ -114,15 +114,11 @@ def read_packed(folder: Path) -> tuple[Path, dict[str, Any]]:
         UserError: ``meta.yaml`` does not name both, or names what is not there.
     """
     meta = load_config(folder / META)
-    members = {
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
+    files = (path for path in folder.rglob("*") if path.is_file())
+    members = {path.relative_to(folder).as_posix() for path in files}
     found = []
     for part, key in (("yaml_files", "asr_train_config"), ("files", "asr_model_file")):
-        name = (meta.get(part) or {}).get(key)
-        name = str(name).lstrip("/")
+        name = str((meta.get(part) or {}).get(key)).lstrip("/")
         if name not in members:
             raise UserError(
                 f"{folder / META}: {part} has no {key} that is there: only ASR models "

@@ -16,6 +16,7 @@ from espnet_a2m.data.containers import Claim, mp3_samples, ogg_is_complete, read
 
 RATES = range(1000, 768_001)  # Hz; others are of a damaged header
 BLOCK = 1 << 22  # samples; what a header promises is not allocated at once
+SHORTENED = "compressed by shorten, which libsndfile cannot read"
 LOUDEST = 10.0  # float samples beyond this were surely not scaled to [-1, 1]
 UNEXPLAINED = 0.1  # seconds of data, such as tags, that a header need not explain
 MOST_FRAMES = 1 << 62  # beyond it, libsndfile does not know how many there are
@@ -45,33 +46,45 @@ class Recording:
     Args:
         path: the file, or "<file>:<offset>" in a Kaldi archive; never a command.
         channel: the one to read, from 0; None asks for a mono file.
+        name: what errors call it [path].
 
     Raises DataError for a file that is missing, unreadable, truncated or empty.
     """
 
-    def __init__(self, path: str, channel: int | None = None) -> None:
-        self.path = path
+    def __init__(
+        self, path: str, channel: int | None = None, name: str | None = None
+    ) -> None:
+        self.name = name or path
         self.channel = channel
         try:
             if is_archive_entry(path):
-                self._file = self._open(io.BytesIO(read_audio_bytes(path)))
+                self._file: Any = self._open(io.BytesIO(read_audio_bytes(path)))
             else:
                 with open_regular(path) as stream:
-                    self._file = self._open(stream)
+                    self._file = self._open(stream, path)
         except OSError as error:
             reason = error.strerror or str(error)
             raise self.error(f"cannot be opened ({reason})") from None
+        file = self._file
+        is_pcm16 = file.subtype == "PCM_16"
+        #: What the header says
+        self.info = AudioInfo(
+            self.name, file.frames, file.samplerate, file.channels, is_pcm16
+        )
         self._check_header()
 
     def error(
         self, problem: str, fix: str = "replace the file or remove its utterances"
     ) -> DataError:
         """What to raise for a problem with the file."""
-        return DataError(f"{self.path}: {problem}; {fix}")
+        return DataError(f"{self.name}: {problem}; {fix}")
 
-    def _open(self, stream: BinaryIO) -> Any:
+    def _open(self, stream: BinaryIO, path: str = "") -> Any:
         import soundfile
 
+        head = stream.read(1024)
+        if head.startswith(b"NIST_1A") and b"shorten" in head:  # its sample_coding
+            raise self.error(SHORTENED, "unpack it by sph2pipe")
         if stream.seek(0, os.SEEK_END) == 0:
             raise self.error("the file has no bytes")
         claim = read_claim(stream)
@@ -81,9 +94,8 @@ class Recording:
             )
         source: Any = stream
         stream.seek(0)
-        if not isinstance(stream, io.BytesIO):
-            # without its name, by which libsndfile would look at the files beside it
-            with open_regular(self.path) as again:
+        if path:  # but not by its name: libsndfile would look at the files beside it
+            with open_regular(path) as again:
                 source = os.dup(again.fileno())
         try:
             file = soundfile.SoundFile(source)
@@ -129,7 +141,7 @@ class Recording:
         return coded < length + ffmpeg.DELAY
 
     def _check_header(self) -> None:
-        channels, rate = self._file.channels, self._file.samplerate
+        _, _, rate, channels, _ = self.info
         if self.channel is None and channels != 1:
             raise self.error(
                 f"has {channels} channels",
@@ -142,15 +154,6 @@ class Recording:
         if rate not in RATES:
             raise self.error(f"damaged header: a sampling rate of {rate} Hz")
 
-    @property
-    def info(self) -> AudioInfo:
-        """What the header says."""
-        file = self._file
-        is_pcm16 = file.subtype == "PCM_16"
-        return AudioInfo(
-            self.path, file.frames, file.samplerate, file.channels, is_pcm16
-        )
-
     def read(self, start: int, stop: int) -> np.ndarray:
         """Samples start..stop: (stop - start,) int16 of a 16-bit file, else float32.
 
@@ -160,7 +163,6 @@ class Recording:
         import soundfile
 
         dtype = "int16" if self.info.is_pcm16 else "float32"
-
         parts = [np.zeros(0, dtype)]
         try:
             if self._file.tell() != start:

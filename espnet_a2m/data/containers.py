@@ -7,6 +7,7 @@ an MP3 file that has no note of it.
 from __future__ import annotations
 
 import os
+import re
 import struct
 from typing import Any, BinaryIO, NamedTuple
 
@@ -61,7 +62,7 @@ def read_claim(stream: BinaryIO) -> Claim | None:
     kind = head[:4]
     if kind in LAYOUTS:
         return _claim_of_chunks(stream, LAYOUTS[kind], file_bytes)
-    sizes = sphere_sizes(head)
+    sizes = _sphere_sizes(head) if head.startswith(b"NIST_1A") else None
     if kind in (b".snd", b"dns."):
         order: Any = "big" if kind == b".snd" else "little"
         begin, samples = (int.from_bytes(head[i : i + 4], order) for i in (4, 8))
@@ -72,16 +73,13 @@ def read_claim(stream: BinaryIO) -> Claim | None:
     return Claim(sizes[1], end, min(end, file_bytes), file_bytes)
 
 
-def sphere_sizes(head: bytes) -> tuple[int, int] | None:
+def _sphere_sizes(head: bytes) -> tuple[int, int] | None:
     """Bytes of a NIST SPHERE file's header and of its samples, if it says so."""
-    lines = head.decode("latin-1").splitlines()
-    values = {words[0]: words[2] for x in lines if len(words := x.split()) == 3}
+    fields = dict(re.findall(rb"^(\w+) -\w+ (\d+)", head, re.M))
+    names = (b"sample_count", b"sample_n_bytes", b"channel_count")
     try:
-        if lines[0] != "NIST_1A":
-            return None
-        names = ("sample_count", "sample_n_bytes", "channel_count")
-        count, width, channels = (int(values[name]) for name in names)
-        return int(lines[1]), count * width * channels
+        count, width, channels = (int(fields[name]) for name in names)
+        return int(head.split(b"\n")[1]), count * width * channels
     except (IndexError, KeyError, ValueError):
         return None
 

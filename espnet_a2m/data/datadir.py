@@ -53,11 +53,10 @@ def to_segment(value: str, path: PathLike, utt: str) -> Segment:
     """A line of `segments`. Raises DataError where it makes no sense."""
     try:
         recording, start, end, *channel = value.split()
-        number = int(channel.pop()) if channel else None
-        if channel or (number is not None and number < 0):
+        segment = Segment(recording, float(start), float(end), *map(int, channel))
+        if segment.channel is not None and segment.channel < 0:
             raise ValueError
-        segment = Segment(recording, float(start), float(end), number)
-    except ValueError:
+    except (TypeError, ValueError):  # TypeError: too many words
         raise DataError(
             f"{path}: {utt}: expected '<recording> <start> <end>' with times in "
             f"seconds, then perhaps a channel from 0, found {value!r}"
@@ -96,10 +95,8 @@ def check_audio_exists(path: PathLike) -> None:
             problem = "the file has no bytes"
         else:
             continue
-        raise DataError(
-            f"{path}: {key}: {seen}: {problem}; correct the path or "
-            "remove the utterance"
-        )
+        fix = "correct the path or remove the utterance"
+        raise DataError(f"{path}: {key}: {seen}: {problem}; {fix}")
 
 
 @dataclass
@@ -144,7 +141,10 @@ class DataDir:
         allow_pipes: bool = False,
         size: int | None = None,
     ) -> Iterator[DataDir]:
-        """Read and check a directory, a bounded number of utterances at a time.
+        """Read and check a directory, `size` utterances at a time [PART_UTTERANCES].
+
+        Each part has all recordings of its segments. Utterances that not all tables
+        have are in none, and are a DataError before the last part.
 
         Args:
             path: the directory.
@@ -152,23 +152,20 @@ class DataDir:
                 `text`, `segments` and `utt2*` are checked when they are there.
             allow_empty_text: accept utterances without a transcript.
             allow_pipes: accept commands ("sph2pipe a.sph |") in wav.scp.
-            size: most utterances of a part [PART_UTTERANCES].
-
-        Yields:
-            Parts in the order of the utterances; each has all recordings of segments.
-            Utterances that not all tables have are in none, and are a DataError before
-            the last part.
+            size: most utterances of a part.
         """
         path = Path(path)
         if not path.is_dir():
             raise DataError(
-                f"{path}: no such data directory; run the stage that makes it first"
+                f"{path}: no such data directory; run the stage that writes it first "
+                "or, of a test set that the corpus does not have, leave it out of "
+                "--test_sets"
             )
         missing = [n for n in ("wav.scp", *need) if not (path / n).is_file()]
         if missing:
             raise DataError(
                 f"{path}: {preview(dict.fromkeys(missing))} missing; complete the "
-                "directory, or run the stage that makes it again"
+                "directory, or run the stage that writes it again"
             )
         found = (*path.glob("utt2*"), path / "text")
         columns = sorted(table.name for table in found if table.is_file())
@@ -192,25 +189,20 @@ class DataDir:
                 yield part
                 part, count = new_part(), 0
             count += 1
-            part._add(utt, source)
+            if part.segments is None:
+                part.wav_scp[utt] = source
+            else:
+                part.segments[utt] = to_segment(source, path / "segments", utt)
+                if (name := part.segments[utt].recording) not in part.wav_scp:
+                    raise DataError(
+                        f"{path}/segments: {utt}: the recording {name!r} is not in "
+                        f"{path}/wav.scp; add it there or remove the utterance"
+                    )
             for name, value in zip(columns, values):
                 part.tables[name][utt] = value
         if "utt2spk" in columns:
             check_speakers(path)
         yield part
-
-    def _add(self, utt: str, source: str) -> None:
-        if self.segments is None:
-            self.wav_scp[utt] = source
-            return
-        segment = to_segment(source, self.path / "segments", utt)
-        if segment.recording not in self.wav_scp:
-            raise DataError(
-                f"{self.path}/segments: {utt}: the recording "
-                f"{segment.recording!r} is not in {self.path}/wav.scp; "
-                "add it there or remove the utterance"
-            )
-        self.segments[utt] = segment
 
 
 def iter_spk2utt(utt2spk: PathLike) -> Iterator[tuple[str, str]]:
@@ -247,7 +239,7 @@ def check_speakers(data: Path) -> None:
     if different.count:
         raise DataError(
             f"{path}: disagrees with utt2spk about speaker {different}; "
-            "remove spk2utt, it is made again from utt2spk"
+            "remove spk2utt, it is written again from utt2spk"
         )
 
 
@@ -257,12 +249,10 @@ def writing_data_dir(
 ) -> Iterator[Callable[[Mapping[str, Mapping[str, object]]], None]]:
     """Write a data directory, each file atomically, `wav.scp` last.
 
-    spk2utt is made from utt2spk. Tables left by an earlier run and not written now are
-    removed. Nothing is changed before the block ends, nor when it ends with an error.
-
-    Yields:
-        What to give the lines of all tables for some utterances, which come after those
-        of an earlier call; it must be called once at least.
+    spk2utt is derived from utt2spk. Tables left by an earlier run and not written now
+    are removed. Nothing is changed before the block ends, nor when it ends with an
+    error. Yields a function that takes the lines of all tables for some utterances,
+    which come after those of an earlier call; it must be called once at least.
     """
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)

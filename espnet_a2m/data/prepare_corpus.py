@@ -99,6 +99,6 @@ def main(argv: list[str] | None = None) -> None:
                 "of --test_sets, too"
             )
             continue
-        published = module.PUBLISHED.get(set_name, {})
-        what = f"{name} {set_name}"
-        compare_counts(what, utterances.counts, published, module.SOURCE)
+        if published := getattr(module, "PUBLISHED", {}).get(set_name):
+            what = f"{name} {set_name}"
+            compare_counts(what, utterances.counts, published, module.SOURCE)

@@ -1,9 +1,9 @@
 """Tables of a set, written in shards: by any number of jobs, at any time, anywhere.
 
-A set is divided into chunks of utterances that follow each other; a shard is the chunks
-of one job. Tables are written atomically, and the last one of a chunk marks it
-complete: a job that is started again skips such chunks, so that an interruption costs
-one of them. When all chunks are complete, their tables are concatenated.
+A set is divided into chunks of utterances that follow each other, and jobs take them in
+turn; a shard is the chunks of one job. Tables are written atomically, and the last one
+of a chunk marks it complete: a job that is started again skips such chunks, so that an
+interruption costs one of them. When all are complete, their tables are concatenated.
 
 Chunks are in ``chunks/<digest of metadata.json>``. The metadata has the digest of the
 set and all options that change what is written, so jobs with other options do not mix
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -49,17 +50,10 @@ HYPOTHESES = {"text": "text"}
 
 @dataclass(frozen=True)
 class Shard:
-    """What one job does of a set: part ``index``, from 1, of ``num_shards``."""
+    """What job ``index``, from 1, does of a set: every ``num_shards``-th chunk."""
 
     index: int = 1
     num_shards: int = 1
-
-    def chunks(self, count: int) -> range:
-        """Numbers of its chunks, of ``count`` in all."""
-        first, end = (
-            i * count // self.num_shards for i in (self.index - 1, self.index)
-        )
-        return range(first, end)
 
 
 ONE_SHARD = Shard()
@@ -108,19 +102,14 @@ def iter_chunks(
 
     Without ``fs``, the sampling rate in Hz, lengths are not looked at.
     """
-    rows: list[tuple[float, str, str]] = []
-    number = 0
-
-    def chunk() -> Chunk:
-        audio = {utt_id: source for _, utt_id, source in sorted(rows)}
-        return Chunk(number, audio, sum(seconds for seconds, *_ in rows))
-
-    for utt_id, source, seconds in iter_speech(data, fs):
-        if len(rows) == (size or CHUNK_UTTERANCES):
-            yield chunk()
-            rows, number = [], number + 1
-        rows.append((seconds, utt_id, source))
-    yield chunk()
+    speech = iter_speech(data, fs)
+    for number in itertools.count():
+        rows = list(itertools.islice(speech, size or CHUNK_UTTERANCES))
+        if not rows:
+            return
+        rows.sort(key=lambda row: (row[2], row[0]))
+        audio = {utt_id: source for utt_id, source, _ in rows}
+        yield Chunk(number, audio, sum(seconds for *_, seconds in rows))
 
 
 def write_arrays(
@@ -157,8 +146,7 @@ def is_complete(
             return True
         entry = [*table.values()][-1]
         with open_regular(f"{stem}.ark") as file:
-            size = os.fstat(file.fileno()).st_size
-            is_last = entry_end(file, entry, size) == size
+            is_last = entry_end(file, entry) == os.fstat(file.fileno()).st_size
         return is_last and parse_entry(entry)[0] == f"{stem}.ark"
     except DataError:
         return False
@@ -205,21 +193,20 @@ class ShardedSet:
             write_atomic(path, content)
 
         seconds = [chunk.seconds for chunk in iter_chunks(self.data, fs, self.size)]
-        own = shard.chunks(len(seconds))
+        first, step = shard.index - 1, shard.num_shards
         title = str(self.output / [*self.tables.values()][-1])
         if shard.num_shards > 1:
             title += f", job {shard.index} of {shard.num_shards}"
         with tqdm(
             desc=title,
             # rounded up: the sum of the parts may exceed the exact one
-            total=math.ceil(sum(seconds[own.start : own.stop])) or None,
+            total=math.ceil(sum(seconds[first::step])) or None,
             unit="s",
             unit_scale=True,
             disable=fs is None,
         ) as bar:
-            for chunk in iter_chunks(self.data, fs, self.size):
-                if chunk.number not in own:
-                    continue
+            chunks = iter_chunks(self.data, fs, self.size)
+            for chunk in itertools.islice(chunks, first, None, step):
                 stem = chunk_stem(folder, chunk.number)
                 if is_complete(stem, self.tables, chunk.audio):
                     bar.update(chunk.seconds)
@@ -256,19 +243,15 @@ class ShardedSet:
                     f"{self.output}: the last job was not of {what}. {all_jobs}"
                 )
         folder = chunk_folder(self.output, content)
-        complete = [
-            is_complete(chunk_stem(folder, chunk.number), self.tables, chunk.audio)
-            for chunk in iter_chunks(self.data, size=self.size)
-        ]
-        for index in range(1, num_shards + 1):
-            for number in Shard(index, num_shards).chunks(len(complete)):
-                if not complete[number]:
-                    raise DataError(
-                        f"{chunk_stem(folder, number)} is not complete: job {index} of "
-                        f"{num_shards} is not done. Run it, it resumes: "
-                        f"{command(index)}"
-                    )
-        self._merge(content, len(complete))
+        for chunk in iter_chunks(self.data, size=self.size):
+            stem = chunk_stem(folder, chunk.number)
+            if not is_complete(stem, self.tables, chunk.audio):
+                job = chunk.number % num_shards + 1
+                raise DataError(
+                    f"{stem} is not complete: job {job} of {num_shards} is not done. "
+                    f"Run it, it resumes: {command(job)}"
+                )
+        self._merge(content, chunk.number + 1)
 
     def _all_metadata(self) -> dict[str, object]:
         return {**self.metadata, "wav_scp": file_digest(self.data / "wav.scp")}
@@ -297,7 +280,8 @@ class ShardedSet:
         for other in (self.output / "chunks").iterdir():
             if other != folder:
                 shutil.rmtree(other)
-        for file in folder.glob(".*"):  # left by kills, unless another run writes it
+        # left by an interruption, unless another run is writing it
+        for file in folder.glob(".*"):
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - file.stat().st_mtime > 3600:
                     file.unlink()

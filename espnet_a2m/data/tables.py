@@ -88,13 +88,11 @@ def _check_line(
         problem = "the line starts with a blank; remove it"
     elif key == previous:
         problem = f"the key {key!r} is there twice; keep one line"
-    elif not value and not allow_empty and Path(path).name == "text":
-        problem = (
-            f"nothing follows the key {key!r} (an empty transcript); remove the "
-            "utterance from every file of the directory, or complete the line"
-        )
     elif not value and not allow_empty:
-        problem = f"nothing follows the key {key!r}; complete the line"
+        problem = (
+            f"nothing follows the key {key!r}; complete the line or, if it is an empty "
+            "transcript, remove the utterance from every file of the directory"
+        )
     elif key < previous:
         fix = f"sort it: `LC_ALL=C sort -k1,1 -o {path} {path}`"
         problem = f"{key!r} comes after {previous!r}: not sorted bytewise; {fix}"
@@ -181,12 +179,12 @@ def is_command(value: str) -> bool:
 
 
 def iter_counts(path: PathLike) -> Iterator[tuple[str, int]]:
-    """Read a table of whole numbers, as ``utt2num_samples``. Raises DataError."""
+    """Read a table of integers, as ``utt2num_samples``. Raises DataError."""
     return ((key, to_count(value, path, key)) for key, value in iter_scp(path))
 
 
 def to_count(value: str, path: PathLike, key: str) -> int:
-    """A whole number of a table. Raises DataError where it is none."""
+    """An integer of a table. Raises DataError where it is none."""
     if not (value.isascii() and value.isdigit() and len(value) < 16):
         raise DataError(
             f"{path}: {key}: {value[:40]!r} is no number of samples; make the file "

@@ -12,6 +12,28 @@ from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.frames import FrameGrid, frame_positions
 
 
+def check_rate(name: str, grid: FrameGrid, encoder_grid: FrameGrid) -> None:
+    """Raise ValueError unless a stream is of audio of the encoder's sampling rate."""
+    if grid.fs != encoder_grid.fs:
+        raise ValueError(
+            f"the {name} were computed from {grid.fs} Hz audio, but frontend_conf.fs "
+            f"is {encoder_grid.fs}: compute them from the audio that is trained on"
+        )
+
+
+def read_stream(
+    streams: Mapping[str, Any], name: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B, T) values of a stream of frames and their (B,) lengths; raises DataError."""
+    if name not in streams:
+        raise DataError(
+            f"the data have no stream named {name}, but the option of its grid is "
+            "given: add --{train,valid}_data_path_and_name_and_type "
+            f".../{name}.scp,{name},kaldi_ark"
+        )
+    return streams[name], streams[f"{name}_lengths"]
+
+
 class ConfidenceFrontend:
     """Confidences at the encoder's frames, read from a stream or computed.
 
@@ -19,12 +41,10 @@ class ConfidenceFrontend:
     checkpoints or its optimiser.
 
     Args:
-        encoder_grid: Where the encoder's frames are centred, in the audio that it
-            gets.
-        scorer_grid: Where the frames of the stream ``confidence`` are centred, in
-            the uncropped utterance; None without that stream.
-        scorer: Computes the confidences of the audio at hand in place of the
-            stream.
+        encoder_grid: Of the encoder's frames, in the audio that it gets.
+        scorer_grid: Of the stream ``confidence``, in the uncropped utterance; None
+            without that stream.
+        scorer: Computes confidences of the audio at hand in place of the stream.
 
     Raises:
         ValueError: Both are given, or sampling rates differ.
@@ -43,12 +63,8 @@ class ConfidenceFrontend:
                     "(--online_scorer_conf): give one of them"
                 )
             scorer_grid = scorer.grid
-        if scorer_grid is not None and scorer_grid.fs != encoder_grid.fs:
-            raise ValueError(
-                f"the confidences were computed from {scorer_grid.fs} Hz audio, but "
-                f"frontend_conf.fs is {encoder_grid.fs}; score the audio that is "
-                "trained on"
-            )
+        if scorer_grid is not None:
+            check_rate("confidences", scorer_grid, encoder_grid)
         self.encoder_grid = encoder_grid
         self.scorer_grid = scorer_grid
         self.scorer = scorer
@@ -71,8 +87,8 @@ class ConfidenceFrontend:
                 ``utterance_confidence`` (B, 1), if it is known.
 
         Returns:
-            (B, T') confidences, or None where there are none; (B,) s_u of the whole
-            utterances, or None where it is not known.
+            (B, T') confidences, or None where there are none; (B,) s_u of the
+            complete utterances, or None where it is not known.
 
         Raises:
             DataError: The stream is missing.
@@ -83,13 +99,7 @@ class ConfidenceFrontend:
         if self.scorer is not None:
             confidence, lengths, s_u = self.scorer(speech, speech_lengths)
         else:
-            if "confidence" not in streams:
-                raise DataError(
-                    "the data have no stream named confidence, which --confidence_grid "
-                    "promises: add --{train,valid}_data_path_and_name_and_type "
-                    ".../confidence.scp,confidence,kaldi_ark"
-                )
-            confidence, lengths = streams["confidence"], streams["confidence_lengths"]
+            confidence, lengths = read_stream(streams, "confidence")
             speech_start = streams.get("speech_start")
             s_u = streams.get("utterance_confidence")
             s_u = None if s_u is None else s_u.flatten()

@@ -12,33 +12,28 @@ import torch
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.frames import FrameGrid, frame_positions
 from espnet_a2m.losses.objective import Objective
+from espnet_a2m.model.frontend import check_rate, read_stream
 
 
 class LabelInput:
     """The label nearest in time to each of the encoder's frames.
 
     Args:
-        encoder_grid: Where the encoder's frames are centred, in the audio that it
-            gets.
-        label_grid: Where the labels are in the uncropped utterance.
+        encoder_grid: Of the encoder's frames, in the audio that it gets.
+        label_grid: Of the labels, in the uncropped utterance.
 
     Raises:
         ValueError: Sampling rates differ, or labels are sparser than frames.
     """
 
     def __init__(self, encoder_grid: FrameGrid, label_grid: FrameGrid):
-        if label_grid.fs != encoder_grid.fs:
-            raise ValueError(
-                f"the labels were computed from {label_grid.fs} Hz audio, but "
-                f"frontend_conf.fs is {encoder_grid.fs}: make them from the audio that "
-                "is trained on (bin.labels)"
-            )
+        check_rate("labels", label_grid, encoder_grid)
         if label_grid.stride > encoder_grid.stride:
             per_ms = encoder_grid.fs / 1000
             raise ValueError(
                 f"a label every {label_grid.stride / per_ms:g} ms is too few for "
                 f"an encoder with a frame every {encoder_grid.stride / per_ms:g} ms: "
-                "make labels from features of a higher rate (bin.labels), or let "
+                "compute labels from features of a higher rate (bin.labels), or let "
                 "the encoder subsample more (encoder_conf.input_layer)"
             )
         self.encoder_grid = encoder_grid
@@ -58,20 +53,12 @@ class LabelInput:
         Raises:
             DataError: The stream is missing.
         """
-        if "labels" not in streams:
-            raise DataError(
-                "the data have no stream named labels, which --label_grid promises: "
-                "add --{train,valid}_data_path_and_name_and_type "
-                ".../labels.scp,labels,kaldi_ark"
-            )
+        labels, lengths = read_stream(streams, "labels")
+        start = streams.get("speech_start")
         position = frame_positions(
-            self.label_grid,
-            self.encoder_grid,
-            num_frames,
-            streams["labels_lengths"],
-            streams.get("speech_start"),
+            self.label_grid, self.encoder_grid, num_frames, lengths, start
         )
-        return streams["labels"].long().gather(1, position.round().long())
+        return labels.long().gather(1, position.round().long())
 
 
 def check_num_classes(label_grid: object, losses: Iterable[Objective]) -> None:
@@ -96,6 +83,6 @@ def check_num_classes(label_grid: object, losses: Iterable[Objective]) -> None:
         if loss.num_classes not in (None, found):
             raise DataError(
                 f"{summary.parent}: labels of {found} classes, but {loss.name} has "
-                f"num_classes: {loss.num_classes}: make labels with --num_clusters "
-                f"{loss.num_classes} (bin.labels), or change the configuration"
+                f"num_classes: {loss.num_classes}: run bin.labels with --num_clusters "
+                f"{loss.num_classes}, or change the configuration"
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import Any
 
@@ -47,23 +46,22 @@ class A2MModel(AbsESPnetModel):
 
     Args:
         frontend: ESPnet front end.
-        specaug: Augmentation of what the encoder gets, or None. Targets are made of
-            features without it.
+        specaug: Augmentation of what the encoder gets, or None; targets are without
+            it.
         normalize: Normalisation of the features, or None.
         preencoder: ESPnet pre-encoder, or None.
         encoder: Any ESPnet encoder that adds positions after its subsampling.
         masking: Draws and applies the mask.
-        quantizer: Makes the discrete targets of objectives that want them, or None.
+        quantizer: Gives discrete targets to objectives that want them, or None.
         losses: Objectives, each with ``layer``, ``weight`` and ``name``.
         confidence: Brings confidences to the encoder's frames.
         labels: Brings pseudo-labels there, or None without.
         accum_grad: Batches in an update, for what changes with the updates.
         utterance_weight: ``none`` (ATM), ``confidence`` (ATM+S, eq. 9) or
-            ``relative``; see :class:`UtteranceWeight`.
+            ``relative``; this and the next two: see :class:`UtteranceWeight`.
         utterance_weight_fraction: Share of utterances that are weighted.
-        utterance_weight_frames: ``all``: s_u is the stream ``utterance_confidence``,
-            or without it the mean over all frames; ``masked``: the mean over the
-            masked ones.
+        utterance_weight_frames: ``all`` (s_u is the stream ``utterance_confidence``
+            where it is given) or ``masked``.
         feature_grad_mult: Scales the gradient of the front end; 0.1 in wav2vec 2.0
             base.
         extract_feats_in_collect_stats: False skips the features in ESPnet's
@@ -174,22 +172,6 @@ class A2MModel(AbsESPnetModel):
             feats, lengths = self.preencoder(feats, lengths)
         return feats, lengths
 
-    @property
-    def is_augmenting(self) -> bool:
-        """Whether the encoder gets other features than the targets are made of."""
-        return self.specaug is not None and self.training
-
-    def augment(
-        self, encoder_in: torch.Tensor, feats: torch.Tensor, lengths: torch.Tensor
-    ) -> torch.Tensor:
-        """``encoder_in``, or that of augmented features (B, S, F)."""
-        if not self.is_augmenting:
-            return encoder_in
-        assert self.specaug is not None
-        # a copy: ESPnet's SpecAug writes into what it is given
-        augmented, lengths = self.specaug(feats.clone(), lengths)
-        return self.encoder_input(augmented, lengths)[0]
-
     def forward(
         self, speech: torch.Tensor, speech_lengths: torch.Tensor, **streams: Any
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
@@ -216,22 +198,33 @@ class A2MModel(AbsESPnetModel):
         if self.feature_grad_mult != 1.0 and feats.requires_grad:
             feats.register_hook(lambda grad: grad * self.feature_grad_mult)
         encoder_in, encoder_in_lengths = self.encoder_input(feats, feats_lengths)
-        num_frames = self.num_encoder_frames(encoder_in, streams.get("utt_id", ()))
         lengths = conv_lengths(encoder_in_lengths, self.input_convs)
+        padded = torch.tensor(encoder_in.size(1))  # on the host
+        num_frames = int(conv_lengths(padded, self.input_convs))
+        if num_frames == 0:
+            raise DataError(
+                f"utterances {preview(streams.get('utt_id', ()))}: too short for the "
+                "encoder's input layer: raise --min_wav_duration"
+            )
 
         with without_autocast(speech):  # a scorer has a front end of its own
             confidence, s_u = self.confidence(
                 speech, speech_lengths, num_frames, streams
             )
         mask = self.masking.draw(lengths, num_frames, confidence, self.updates)
+        augmented = encoder_in
+        if self.specaug is not None and self.training:
+            # a copy: ESPnet's SpecAug writes into what it is given
+            masked_feats, _ = self.specaug(feats.clone(), feats_lengths)
+            augmented, _ = self.encoder_input(masked_feats, feats_lengths)
         captured = capture_layers(
             self.encoder,
-            self.augment(encoder_in, feats, feats_lengths),
+            augmented,
             encoder_in_lengths,
             {loss.layer for loss in self.objectives if loss.layer is not None},
             replace=lambda x: self.masking.replace(x, mask, self.updates),
         )
-        if self.is_augmenting and self.quantizer is not None:
+        if augmented is not encoder_in and self.quantizer is not None:
             with nullcontext() if self.quantizer.input_grad else torch.no_grad():
                 captured = captured._replace(embedded=embed(self.encoder, encoder_in))
         labels = None if self.labels is None else self.labels(num_frames, streams)
@@ -253,23 +246,6 @@ class A2MModel(AbsESPnetModel):
             self.num_batches += 1
         stats = {k: v.detach() for k, v in stats.items()}
         return force_gatherable((loss, stats, num_masked), loss.device)
-
-    def num_encoder_frames(
-        self, encoder_in: torch.Tensor, utt_ids: Iterable[str]
-    ) -> int:
-        """T, frames that the encoder makes of the padded batch, known on the host.
-
-        Raises:
-            DataError: None; ``utt_ids`` are named.
-        """
-        padded = torch.tensor(encoder_in.size(1))
-        num_frames = int(conv_lengths(padded, self.input_convs))
-        if num_frames == 0:
-            raise DataError(
-                f"utterances {preview(utt_ids)}: too short for the encoder's input "
-                "layer: raise --min_wav_duration"
-            )
-        return num_frames
 
     @property
     def objectives(self) -> list[Objective]:

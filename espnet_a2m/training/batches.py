@@ -92,8 +92,7 @@ class StepCallbacks:
         length: Batches in the epoch, skipped ones included, or None if not known.
         on_start: Called once, after ``iter(batches)`` (which draws a random number) and
             before the first batch is read.
-        before_step: Called before each step.
-        after_step: Called after it.
+        before_step, after_step: Called for each batch.
     """
 
     def __init__(

@@ -38,13 +38,13 @@ def is_complete(path: Path) -> bool:
 
 
 def atomic_copy(source: Path, target: Path) -> None:
-    """Copy a file."""
+    """Copy a file atomically."""
     with source.open("rb") as file, atomic_writer(target) as stream:
         shutil.copyfileobj(file, stream)
 
 
 def atomic_save(content: Any, target: Path) -> None:
-    """``torch.save`` a file."""
+    """``torch.save`` a file atomically."""
     with atomic_writer(target) as stream:
         torch.save(content, stream)
 
@@ -59,10 +59,8 @@ def explain_full_disk(output_dir: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as e:
-        if not (
-            any(text in str(e) for text in SAVE_FAILED)
-            or (isinstance(e, OSError) and e.errno in DISK_FULL)
-        ):
+        is_full = getattr(e, "errno", None) in DISK_FULL
+        if not is_full and not any(text in str(e) for text in SAVE_FAILED):
             raise
         free = shutil.disk_usage(output_dir).free / 1e6
         raise UserError(
@@ -99,12 +97,6 @@ def recover_checkpoint(output_dir: Path) -> None:
         finalize_epoch(output_dir)
 
 
-def link(path: Path, target: str) -> None:
-    """Point the symbolic link ``path`` to ``target``."""
-    path.unlink(missing_ok=True)
-    path.symlink_to(target)
-
-
 def finalize_epoch(output_dir: Path) -> None:
     """Write ``<N>epoch.pth`` and the links of the epoch that is in the checkpoint."""
     from espnet2.train.reporter import Reporter
@@ -117,10 +109,12 @@ def finalize_epoch(output_dir: Path) -> None:
     model = output_dir / f"{epoch}epoch.pth"
     if not is_complete(model):
         atomic_save(states["model"], model)
-    link(output_dir / "latest.pth", model.name)
+    links = ["latest.pth"]
     config = yaml.safe_load((output_dir / "config.yaml").read_text(encoding="utf-8"))
     for phase, key, mode in config["best_model_criterion"]:
-        if not reporter.has(phase, key):
-            continue
-        if reporter.get_best_epoch(phase, key, mode) == epoch:
-            link(output_dir / f"{phase}.{key}.best.pth", model.name)
+        is_known = reporter.has(phase, key)
+        if is_known and reporter.get_best_epoch(phase, key, mode) == epoch:
+            links.append(f"{phase}.{key}.best.pth")
+    for name in links:
+        (output_dir / name).unlink(missing_ok=True)
+        (output_dir / name).symlink_to(model.name)

@@ -15,10 +15,11 @@ import inspect
 import math
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from espnet2.tasks.abs_task import optim_classes, scheduler_classes
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -28,9 +29,9 @@ from espnet_a2m import compat
 from espnet_a2m.compat.load import check_self_contained
 from espnet_a2m.core.config import load_config
 from espnet_a2m.core.errors import UserError
-from espnet_a2m.training.asr_task import A2MASRTask
-from espnet_a2m.training.task import A2MTask, sampling_rate
-from espnet_a2m.training.validate_config import check_config
+from espnet_a2m.training.task import A2MTask, leave_out_files, sampling_rate
+from espnet_a2m.training.validate_config import get_task
+from espnet_a2m.training.validate_recipe import read_options
 
 #: NVIDIA's dense peaks in 16 bits and in float32 without TF32, TFLOP/s; memory, GB.
 GPUS = {
@@ -48,19 +49,19 @@ FLAC_MB, CONFIDENCE_MB, LABEL_MB = 67.3, 0.121, 5 * 100 * 3600 / 1e6
 #: Layers whose weights mixed precision casts, and to what.
 CAST = (torch.nn.Linear, torch.nn.modules.conv._ConvNd, torch.nn.RNNBase)
 HALF = torch.bfloat16
-#: Samples between pseudo-labels, of which only the number matters here.
-LABEL_STRIDE = 320
+#: Name, value, unit, basis and, of a range, its end: see Estimate
+Rows = Iterator[tuple[Any, ...]]
 
 
-def check_number(name: str, value: Any, least: float = 0) -> None:
-    """Refuse what is not None and no finite number above 0 and at least ``least``."""
-    is_number = value is None or isinstance(value, int | float)
-    if not is_number or not (value is None or 0 < value < math.inf and value >= least):
-        limit = f"at least {least}" if least else "above 0"
-        raise UserError(f"{name} {value}: must be {limit} and finite")
+def check_positive(name: str, *values: Any) -> None:
+    """Refuse what is neither None nor a finite number above 0."""
+    for x in values:
+        is_number = isinstance(x, int | float) and 0 < x < math.inf
+        if x is not None and not is_number:
+            raise UserError(f"{name} {x}: must be above 0 and finite")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Resources:
     """Data and GPUs of a training run, as the options of ``bin.plan`` give them."""
 
@@ -69,34 +70,31 @@ class Resources:
     ngpu: int = 8  # of all machines together
     utilisation: Sequence[float] = (0.1, 0.3)  # share of the peak, from and to, or one
     updates: int | None = None  # None: from the configuration's max_epoch
-    tflops: Sequence[float] | None = None  # peaks in 16 bits and in float32
-    gpu_memory: float | None = None  # GB
+    tflops: Sequence[float] = ()  # peaks in 16 bits and in float32; (): of GPUS
+    gpu_memory: float | None = None  # GB; None: of GPUS
     seconds: float | None = None  # of an utterance; None: the crop, or LibriSpeech's
     longest: float | None = None  # of the longest; None: the crop, or the recipes'
     nbpe: int = 1024  # vocabulary of a recogniser
     tokens_per_second: float = 4.0  # of its transcripts
 
     def __post_init__(self) -> None:
-        least = {"seconds": 1, "longest": 1, "nbpe": 4}
-        for name, value in vars(self).items():
-            for x in value if isinstance(value, tuple | list) else [value]:
-                if name != "gpu":
-                    check_number(f"--{name}", x, least.get(name, 0))
+        for name, x in vars(self).items():
+            if name != "gpu":
+                check_positive(f"--{name}", *(x if isinstance(x, Sequence) else [x]))
         low, high = self.utilisation[0], self.utilisation[-1]
         if len(self.utilisation) > 2 or not low <= high <= 1:
             given = " ".join(map(str, self.utilisation))
             raise UserError(f"--utilisation {given}: one number in (0, 1], or from, to")
-        if self.gpu not in GPUS and not (self.tflops and self.gpu_memory):
+        if self.gpu in GPUS:
+            *peaks, memory = GPUS[self.gpu]
+            self.tflops = self.tflops or peaks
+            self.gpu_memory = self.gpu_memory or memory
+        if not (self.tflops and self.gpu_memory):
             raise UserError(
                 f"--gpu {self.gpu}: known are {', '.join(GPUS)}; for any other give "
                 "--tflops HALF SINGLE, its maker's dense peaks in 16 bits and in "
                 "float32, and --gpu_memory GB"
             )
-
-
-def task_of(config: Mapping[str, Any]) -> str:
-    """The task that a configuration is for, ``ssl`` or ``asr``."""
-    return "ssl" if "loss" in config else "asr"
 
 
 def load_args(path: str | Path, num_tokens: int) -> argparse.Namespace:
@@ -110,31 +108,27 @@ def load_args(path: str | Path, num_tokens: int) -> argparse.Namespace:
         UserError: It is no such file, reads further files, or has impossible numbers.
     """
     config = load_config(path)
-    kind = task_of(config)
-    check_config(path, kind)
+    kind = "ssl" if "loss" in config else "asr"
+    args = argparse.Namespace(**read_options(path, kind).values)
     check_self_contained(config, str(path))
-    task: Any = {"ssl": A2MTask, "asr": A2MASRTask}[kind]
-    args = task.get_parser().parse_args(["--config", str(path), "--output_dir", "-"])
-    args.task, args.given = task, set(config)
+    args.task, args.given = get_task(kind)[0], set(config)
     args.precision = "16 bits (use_amp)" if args.use_amp else "float32"
-    args.normalize = args.crop = args.warmup_steps = None
-    if kind == "ssl":
+    args.crop = args.warmup_steps = None
+    if args.task is A2MTask:
+        leave_out_files(args)
         args.crop = args.collate_fn_conf.get("crop_duration", 32.0)
-        args.masking_conf = {**args.masking_conf, "guidance": "uniform"}
-        args.model_conf = {**args.model_conf, "utterance_weight": "none"}
-        fs = sampling_rate(args)
-        args.label_grid = {"fs": fs, "offset": 0.0, "stride": LABEL_STRIDE}
     else:
         pieces = [f"piece{i}" for i in range(num_tokens - 3)]
         args.token_list = ["<blank>", "<unk>", *pieces, "<sos/eos>"]
+        args.normalize = None
         args.specaug = None  # the widths of its masks depend on numbers
     if args.scheduler is not None:
         known = inspect.signature(scheduler_classes[args.scheduler]).parameters
         if warmup := known.get("warmup_steps"):
             args.warmup_steps = args.scheduler_conf.get(warmup.name, warmup.default)
     for name in ("batch_bins", "accum_grad", "max_epoch", "num_iters_per_epoch"):
-        check_number(f"{path}: {name}:", getattr(args, name), 1)
-    check_number(f"{path}: collate_fn_conf: crop_duration:", args.crop, 1)
+        check_positive(f"{path}: {name}:", getattr(args, name))
+    check_positive(f"{path}: collate_fn_conf: crop_duration:", args.crop)
     return args
 
 
@@ -191,21 +185,19 @@ def run_step(
     samples = int(seconds * sampling_rate(args))
     speech = torch.randn(1, samples, device=device)
     if args.task is A2MTask:
-        if device.type == "cpu":  # it sorts by numpy, which knows no fake tensors
-            model.masking.draw = lambda _, frames, *__: torch.zeros(1, frames).bool()
-        labels = torch.zeros(1, -(-samples // LABEL_STRIDE), device=device)
-        labels_lengths = torch.tensor([labels.size(1)], device=device)
         lengths = torch.tensor([samples], device=device)
-        return model(speech, lengths, labels=labels, labels_lengths=labels_lengths)[0]
+        # it sorts by numpy, which knows no fake tensors
+        model.masking.draw = lambda _, frames, *__: speech.new_zeros(1, frames).bool()
+        streams = {"confidence": speech, "confidence_lengths": lengths}
+        streams |= {"labels": speech, "labels_lengths": lengths}
+        return model(speech, lengths, **streams)[0]
 
-    def know_length(module: Any, inputs: Any, output: Any) -> Any:
-        features, _, *rest = output
-        hidden = features[0] if isinstance(features, tuple) else features
-        return features, torch.tensor([hidden.size(1)]), *rest
-
-    for part in (model.frontend, model.encoder):  # masks need numbers
-        part.register_forward_hook(know_length)
-    hidden, lengths = model.encode(speech, torch.tensor([samples]))
+    feats, lengths = model.frontend(speech, torch.tensor([samples]))
+    if model.preencoder is not None:
+        feats, lengths = model.preencoder(feats, lengths)
+    hidden, *_ = model.encoder(feats, torch.tensor([feats.size(1)]))
+    if isinstance(hidden, tuple):  # with intermediate CTC
+        hidden = hidden[0]
     logits = [] if model.ctc is None else [model.ctc.ctc_lo(hidden)]
     num_tokens = int(seconds * tokens_per_second) + 1
     text = torch.zeros(1, num_tokens, dtype=torch.long, device=device)
@@ -213,6 +205,7 @@ def run_step(
         predicted = model.decoder(text)
         logits.append(model.joint_network(hidden[:, :, None], predicted[:, None]))
     elif model.decoder is not None:
+        lengths = torch.tensor([hidden.size(1)])
         text_lengths = torch.tensor([num_tokens])
         logits.append(model.decoder(hidden, lengths, text, text_lengths)[0])
     return torch.stack([x.log_softmax(-1).sum() for x in logits]).sum()
@@ -220,7 +213,7 @@ def run_step(
 
 def nbytes(tensors: Iterable[torch.Tensor]) -> int:
     """Size of tensors."""
-    return sum(x.numel() * x.element_size() for x in tensors)
+    return sum(x.nbytes for x in tensors)
 
 
 def kept_bytes(model: Any, run: Callable[[], Any]) -> int:
@@ -335,12 +328,10 @@ def in_a_batch(batch_bins: int, samples: int, ngpu: int) -> int:
     return max(batch_bins // samples + 1, ngpu)
 
 
-def memory(
-    args: argparse.Namespace, count: StepCount, resources: Resources
-) -> Iterator[Estimate]:
-    """Of the GPU that has most of a batch of the longest utterances."""
+def memory(args: argparse.Namespace, count: StepCount, given: Resources) -> Rows:
+    """Memory of the GPU that has most of a batch of the longest utterances."""
     samples = int(count.longest * sampling_rate(args))
-    times = -(-in_a_batch(args.batch_bins, samples, resources.ngpu) // resources.ngpu)
+    times = -(-in_a_batch(args.batch_bins, samples, given.ngpu) // given.ngpu)
     counted = f"counted for {count.longest:g} s, times {times}, {args.precision}"
     parts = [
         ("parameters and buffers", count.model, "the model as built"),
@@ -351,47 +342,40 @@ def memory(
     if args.use_amp:
         basis = "counted: what autocast casts once a batch"
         parts.append(("half-precision weights", count.weight_copies, basis))
-    if resources.ngpu > 1:
+    if given.ngpu > 1:
         basis = "DistributedDataParallel's copy of the gradients"
         parts.append(("communication", count.gradients, basis))
     for name, size, basis in parts:
-        yield Estimate(f"memory: {name}", size / 1e9, "GB", basis)
-    total = sum(size for _, size, _ in parts) / 1e9
-    most = resources.gpu_memory or GPUS[resources.gpu][2]
+        yield f"memory: {name}", size / 1e9, "GB", basis
+    total, most = sum(size for _, size, _ in parts) / 1e9, given.gpu_memory or 0
     basis = f"of {most:g} GB; add a fifth for temporaries and fragmentation"
     if 1.2 * total > most:
         basis += ". TOO MUCH: lower batch_bins, raise accum_grad"
-    yield Estimate("memory: sum, each GPU", total, "GB", basis)
+    yield "memory: sum, each GPU", total, "GB", basis
 
 
-def disk(
-    args: argparse.Namespace, count: StepCount, hours: float
-) -> Iterator[Estimate]:
+def disk(args: argparse.Namespace, count: StepCount, hours: float) -> Rows:
     """What the data and the training run write."""
     basis = f"{FLAC_MB} MB an hour, as FLAC of LibriSpeech; its source not included"
-    yield Estimate("disk: audio", hours * FLAC_MB / 1e6, "TB", basis)
+    yield "disk: audio", hours * FLAC_MB / 1e6, "TB", basis
     if args.task is A2MTask:
-        size, basis = hours * CONFIDENCE_MB / 1e3, "one byte a frame at 25 Hz"
-        yield Estimate("disk: confidences", size, "GB", basis)
+        size = hours * CONFIDENCE_MB / 1e3
+        yield "disk: confidences", size, "GB", "one byte a frame at 25 Hz"
     if count.needs_labels:
         basis = "5 bytes a frame of MFCC at 100 Hz; of a layer at 25 Hz a quarter"
-        yield Estimate("disk: labels", hours * LABEL_MB / 1e3, "GB", basis)
-    kept = args.keep_nbest_models
-    kept = max(kept) if isinstance(kept, list) else kept
+        yield "disk: labels", hours * LABEL_MB / 1e3, "GB", basis
+    kept = int(np.max(args.keep_nbest_models))
     models = len(args.best_model_criterion) * (kept + 1) + 1
     size = models * count.model + 3 * (count.model + count.optimizer)
     basis = f"{models} models (keep_nbest_models, their average, the last) and 3 "
     basis += "states (last, previous, between epochs)"
-    yield Estimate("disk: checkpoints", size / 1e9, "GB", basis)
+    yield "disk: checkpoints", size / 1e9, "GB", basis
 
 
 def estimate(
-    args: argparse.Namespace, count: StepCount, resources: Resources
+    args: argparse.Namespace, count: StepCount, given: Resources
 ) -> list[Estimate]:
     """All estimates of a training run, whose utterances are taken to be equally long.
-
-    Of a batch, GPU r of n gets utterances r, r + n, ...: the first has most, and the
-    others wait for it.
 
     Raises:
         UserError: The configuration's batches cannot be planned.
@@ -399,78 +383,80 @@ def estimate(
     if args.batch_type != "numel":
         what = f"{args.config}: batch_type: {args.batch_type}"
         raise UserError(f"{what}: only numel can be planned")
-    found: list[Estimate] = []
+    return [Estimate(*row) for row in rows(args, count, given)]
 
-    def add(*values: Any) -> None:
-        found.append(Estimate(*values))
+
+def rows(args: argparse.Namespace, count: StepCount, given: Resources) -> Rows:
+    """What :func:`estimate` returns.
+
+    Of a batch, GPU r of n gets utterances r, r + n, ...: the first has most, and the
+    others wait for it.
+    """
 
     def option(name: str) -> str:
         default = "" if name in args.given else " (ESPnet's default)"
         return f"{name} {getattr(args, name):,}{default}"
 
-    ngpu, seconds = resources.ngpu, count.seconds
-    batch = in_a_batch(args.batch_bins, int(seconds * sampling_rate(args)), ngpu)
-    fullest = -(-batch // ngpu)
-    utterances = resources.hours * 3600 / seconds
+    seconds = count.seconds
+    batch = in_a_batch(args.batch_bins, int(seconds * sampling_rate(args)), given.ngpu)
+    fullest = -(-batch // given.ngpu)
+    utterances = given.hours * 3600 / seconds
     an_epoch = (args.num_iters_per_epoch or utterances / batch) / args.accum_grad
-    updates = resources.updates or an_epoch * args.max_epoch
+    updates = given.updates or an_epoch * args.max_epoch
+    passes = updates * args.accum_grad * batch / utterances
 
-    add("parameters", count.parameters / 1e6, "million", "the model as built")
+    yield "parameters", count.parameters / 1e6, "million", "the model as built"
     if count.trained < count.parameters:
-        add("  of them trained", count.trained / 1e6, "million", "freeze_param")
+        yield "  of them trained", count.trained / 1e6, "million", "freeze_param"
     basis = f"{option('batch_bins')}: {batch} utterances of {seconds:g} s, "
     basis += f"{fullest} on the fullest GPU, no padding"
-    add("batch, all GPUs", batch * seconds / 60, "minutes", basis)
+    yield "batch, all GPUs", batch * seconds / 60, "minutes", basis
     basis = "num_iters_per_epoch" if args.num_iters_per_epoch else "all of the data"
-    add("updates an epoch", an_epoch, "", f"{option('accum_grad')}, {basis}")
-    basis = "--updates" if resources.updates else option("max_epoch")
-    add("updates", updates, "", basis)
+    yield "updates an epoch", an_epoch, "", f"{option('accum_grad')}, {basis}"
+    yield "updates", updates, "", "--updates" if given.updates else option("max_epoch")
     if warmup := args.warmup_steps:
         basis = f"{args.scheduler}: the learning rate rises until then"
         if updates <= warmup:
             basis += f". NOT OVER at the end, {updates / warmup:.0%} of the way: "
             basis += "train longer, or lower scheduler_conf.warmup_steps"
-        add("warm-up", warmup, "updates", basis)
-    passes = updates * args.accum_grad * batch / utterances
-    add("passes over the data", passes, "", "updates x batch / hours")
-    found += [*memory(args, count, resources), *disk(args, count, resources.hours)]
+        yield "warm-up", warmup, "updates", basis
+    yield "passes over the data", passes, "", "updates x batch / hours"
+    yield from memory(args, count, given)
+    yield from disk(args, count, given.hours)
 
     compute = count.flops * batch * args.accum_grad / 1e12
-    add("compute: an update", compute, "TFLOP", "counted")
+    yield "compute: an update", compute, "TFLOP", "counted"
     one_pass = count.flops * utterances / 1e18
-    add("compute: a pass over the data", one_pass, "EFLOP", "counted")
-    add("compute: training", compute * updates / 1e6, "EFLOP", "updates x an update")
+    yield "compute: a pass over the data", one_pass, "EFLOP", "counted"
+    yield "compute: training", compute * updates / 1e6, "EFLOP", "updates x an update"
 
-    half, single = resources.tflops or GPUS[resources.gpu][:2]
-    peak = half if args.use_amp else single
-    low, high = resources.utilisation[0], resources.utilisation[-1]
-    is_range = low < high
-    share = f"{low:g} to {high:g}, assumed" if is_range else f"{low:g}, as given"
-    basis = f"{ngpu} {resources.gpu} of {peak:g} TFLOP/s in {args.precision} at "
+    peak = given.tflops[0 if args.use_amp else 1]
+    low, high = given.utilisation[0], given.utilisation[-1]
+    share = f"{low:g} to {high:g}, assumed" if low < high else f"{low:g}, as given"
+    basis = f"{given.ngpu} {given.gpu} of {peak:g} TFLOP/s in {args.precision} at "
     basis += f"utilisation {share}; validation and waiting for data left out"
     update = count.flops * fullest * args.accum_grad / (peak * 1e12)  # s, all utilised
     days = update * updates / 86400
-    audio = batch * args.accum_grad * seconds / ngpu / update
+    audio = batch * args.accum_grad * seconds / given.ngpu / update
     compare = "the same; compare audio_per_sec in train.log, which is one GPU's"
     for name, least, most, unit, why in (
         ("time", days / high, days / low, "days", basis),
         ("time: an update", update / high, update / low, "s", "the fullest GPU"),
         ("audio a second, each GPU", audio * low, audio * high, "s", compare),
     ):
-        add(name, least, unit, why, most if is_range else None)
-    return found
+        yield name, least, unit, why, most if low < high else None
 
 
-def estimate_config(path: str, resources: Resources) -> list[Estimate]:
+def estimate_config(path: str, given: Resources) -> list[Estimate]:
     """The estimates for a configuration.
 
     Raises:
         UserError: The configuration or the lengths of utterances are impossible.
     """
-    args = load_args(path, resources.nbpe)
-    seconds = resources.seconds or args.crop or LIBRISPEECH_SECONDS
-    longest = resources.longest or max(seconds, args.crop or LONGEST_SECONDS)
+    args = load_args(path, given.nbpe)
+    seconds = given.seconds or args.crop or LIBRISPEECH_SECONDS
+    longest = given.longest or max(seconds, args.crop or LONGEST_SECONDS)
     if longest < seconds:
         raise UserError(f"--longest {longest:g}: must be at least {seconds:g} seconds")
-    count = count_step(args, seconds, resources.tokens_per_second, longest)
-    return estimate(args, count, resources)
+    count = count_step(args, seconds, given.tokens_per_second, longest)
+    return estimate(args, count, given)

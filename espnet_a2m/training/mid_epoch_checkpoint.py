@@ -53,9 +53,7 @@ class MidEpochCheckpoint:
         model: The model, not wrapped in DistributedDataParallel.
         reporter: Reporter of the epoch's training.
         length: Batches in the epoch, or None if not known.
-        optimizers: Of the model.
-        schedulers: Theirs; None without.
-        scaler: Loss scaler of mixed precision, or None.
+        optimizers, schedulers, scaler: As ESPnet's trainer has them.
     """
 
     def __init__(
@@ -83,9 +81,8 @@ class MidEpochCheckpoint:
     def save(self, finished: bool) -> None:
         """Save the state; ``finished``: the epoch is. Every process must call it."""
         own = random_state()
-        states = [own]
-        if num_processes() > 1:
-            states = [{} for _ in range(num_processes())]
+        states = [own] * num_processes()
+        if len(states) > 1:
             dist.all_gather_object(states, own)
         if process_rank() == 0:
             content = {

@@ -20,6 +20,9 @@ from espnet_a2m.training.checkpoint import atomic_save
 
 #: Batches saved in one epoch at most
 MAX_SAVED = 10
+NO_GAIN = ": predictions are no better than a blind guess"
+#: Utterances, batch and loss of this process
+Step = tuple[Sequence[str], Batch, torch.Tensor]
 
 
 class TrainingStopped(UserError):
@@ -86,24 +89,17 @@ def window_means(reporter: SubReporter, count: int) -> dict[str, float]:
 
 
 def find_collapse(stats: Mapping[str, float], options: MonitorOptions) -> list[str]:
-    """Describe every statistic that is below its limit.
-
-    Args:
-        stats: Means over a window.
-        options: The limits.
-    """
+    """Describe every statistic, a mean over a window, that is below its limit."""
+    limits = {
+        "code_perplexity": (options.min_code_perplexity, ""),
+        "prob_perplexity": (options.min_prob_perplexity, ""),
+        "nats_gained": (options.min_nats_gained, NO_GAIN),
+    }
     found = []
-    for name in ("code_perplexity", "prob_perplexity"):
-        limit = getattr(options, f"min_{name}")
-        if limit is not None and stats.get(name, math.inf) < limit:
-            found.append(f"{name} {stats[name]:.3g} is below {limit:g}")
-    limit = options.min_nats_gained
-    for name in (name for name in stats if name.startswith("nats_gained_")):
-        if limit is not None and stats[name] < limit:
-            found.append(
-                f"{name} {stats[name]:.3g} is below {limit:g}: predictions are no "
-                "better than a blind guess"
-            )
+    for prefix, (limit, meaning) in limits.items():
+        for name, value in stats.items():
+            if name.startswith(prefix) and limit is not None and value < limit:
+                found.append(f"{name} {value:.3g} is below {limit:g}{meaning}")
     return found
 
 
@@ -135,8 +131,8 @@ class CollapseMonitor:
         self.output_dir = output_dir
         self.streaks = streaks
         self.num_saved = 0
-        self.pending: list[tuple[Sequence[str], Batch, torch.Tensor | None]] = []
-        self.loss: torch.Tensor | None = None
+        self.pending: list[Step] = []  # of this update
+        self.loss = torch.zeros(())
 
     def keep_loss(self, module: torch.nn.Module, args: Any, output: Any) -> None:
         """Forward hook: remember this process's own loss, on the device."""
@@ -164,18 +160,13 @@ class CollapseMonitor:
         if norms and math.isfinite(norms[-1].value):
             self.streaks["nonfinite"] = 0
             return
-        batches = [(utt_ids, batch) for utt_ids, batch, _ in self.pending]
-        bad = [
-            (utt_ids, batch)
-            for utt_ids, batch, loss in self.pending
-            if loss is not None and not bool(loss.isfinite().all())
-        ]
+        bad = [x for x in self.pending if not bool(x[-1].isfinite().all())]
         problem = "the gradient is not finite"
         if bad:
             problem = "the loss is NaN or infinite"
         if bad or process_rank() == 0:
             # other processes than the first log nothing below an error
-            self._report("nonfinite", problem, bad or batches, logging.error)
+            self._report("nonfinite", problem, bad or self.pending, logging.error)
         self._extend_streak(
             "nonfinite",
             self.options.max_nonfinite,
@@ -185,15 +176,13 @@ class CollapseMonitor:
 
     def _check_window(self) -> None:
         window = self.options.window * self.accum_grad
-        problem = "; ".join(
-            find_collapse(window_means(self.reporter, window), self.options)
-        )
+        means = window_means(self.reporter, window)
+        problem = "; ".join(find_collapse(means, self.options))
         if not problem:
             self.streaks["collapsed"] = 0
             return
         if process_rank() == 0:
-            batches = [(utt_ids, batch) for utt_ids, batch, _ in self.pending]
-            self._report("collapsed", problem, batches, logging.warning)
+            self._report("collapsed", problem, self.pending, logging.warning)
         self._extend_streak(
             "collapsed",
             self.options.max_collapsed,
@@ -206,18 +195,18 @@ class CollapseMonitor:
         self,
         kind: str,
         problem: str,
-        batches: Sequence[tuple[Sequence[str], Batch]],
+        steps: Sequence[Step],
         log: Callable[[str], None],
     ) -> None:
         """Log a problem; save the batches on which a streak begins."""
-        utterances = [utt_id for utt_ids, _ in batches for utt_id in utt_ids]
+        utterances = [utt_id for utt_ids, _, _ in steps for utt_id in utt_ids]
         epoch, step = self.reporter.get_epoch(), self.reporter.count
         where = f"epoch {epoch}, batch {step}"
         message = f"monitor: {where}: {problem}; utterances {preview(utterances)}"
         if not self.streaks[kind] and self.num_saved < MAX_SAVED:
             name = f"{epoch}epoch_{step}_{kind}_{process_rank()}.pt"
             path = self.output_dir / "monitor" / name
-            content = [{"utt_id": list(ids), **batch} for ids, batch in batches]
+            content = [{"utt_id": list(ids), **batch} for ids, batch, _ in steps]
             atomic_save({"problem": problem, "where": where, "batches": content}, path)
             self.num_saved += 1
             message += f"; saved as {path}"

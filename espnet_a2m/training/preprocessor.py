@@ -31,10 +31,9 @@ def stream_frames(
 ) -> np.ndarray:
     """(T,) values of a stream; raise :class:`DataError` unless they fit the audio."""
     if grid is None:
-        option = {"confidence": "confidence_grid", "labels": "label_grid"}[stream]
         raise DataError(
-            f"a stream named {stream} is given without --{option}: give the grid.json "
-            f"that lies beside {stream}.scp"
+            f"a stream named {stream} is given without --{stream.rstrip('s')}_grid: "
+            f"give the grid.json that lies beside {stream}.scp"
         )
     values = np.asarray(data[stream]).reshape(-1)
     if not len(values):
@@ -45,10 +44,10 @@ def stream_frames(
 
 def check_confidence(confidence: np.ndarray, name: str, fix: str) -> None:
     """Raise :class:`DataError` unless (T,) ``confidence`` are numbers in [0, 1]."""
-    if not np.isfinite(confidence).all():
+    low, high = confidence.min(), confidence.max()  # NaN where a value is
+    if not np.isfinite([low, high]).all():
         raise DataError(f"{name} has NaN or infinite values: {fix}")
-    low, high = confidence.min(), confidence.max()
-    if not 0 <= low <= high <= 1:
+    if low < 0 or high > 1:
         raise DataError(
             f"{name} has values in [{low:g}, {high:g}], outside [0, 1]: {fix}"
         )

@@ -61,7 +61,7 @@ def find_changes(
         experiment: Its directory.
         begun: A line of the command that began it, then one for each input with the
             sum of its content.
-        now: The same of today.
+        now: The same of this command.
         inputs: Names of the inputs.
     """
     (command, *sums), (command_now, *sums_now) = begun.splitlines(), now.splitlines()

@@ -147,15 +147,25 @@ def load_grid(args: argparse.Namespace, option: str) -> FrameGrid | None:
     return grid
 
 
-def num_classes(losses: list[dict[str, Any]]) -> int | None:
-    """Classes that every objective on labels has, or None without such."""
-    sizes = []
-    for loss in losses:
+def leave_out_files(args: argparse.Namespace) -> None:
+    """Let a model be built before the files that it needs are there.
+
+    None of them changes a size: statistics, the grids of streams, a scorer.
+    """
+    args.normalize, args.init, args.online_scorer_conf = None, None, {}
+    grid = {"fs": sampling_rate(args), "offset": 0.0, "stride": 1}
+    args.confidence_grid, args.label_grid = grid, dict(grid)
+
+
+def label_classes(losses: list[dict[str, Any]]) -> dict[int, int | None]:
+    """Index of each objective on labels -> its number of classes, None for any."""
+    classes = {}
+    for i, loss in enumerate(losses):
         loss_cls = loss_choices.get_class(loss["name"])
         if loss_cls.needs_labels:
             conf = loss.get("conf", {})
-            sizes.append(conf.get("num_classes", loss_cls.num_classes))
-    return min((size for size in sizes if size is not None), default=None)
+            classes[i] = conf.get("num_classes", loss_cls.num_classes)
+    return classes
 
 
 def build_frontend(args: argparse.Namespace) -> AbsFrontend:
@@ -270,11 +280,10 @@ class A2MTask(SSLTask):
     @classmethod
     def build_collate_fn(cls, args: argparse.Namespace, train: bool) -> Callable:
         conf = dict(args.collate_fn_conf)
-        check_kwargs(A2MCollateFn, conf, "collate_fn_conf", given=("fs", "random_crop"))
         if args.collect_stats:
             conf["crop_duration"] = None  # statistics are of uncropped audio
-        fs = sampling_rate(args)
-        return A2MCollateFn(fs=fs, random_crop=train, **conf)
+        given = {"fs": sampling_rate(args), "random_crop": train}
+        return construct(A2MCollateFn, conf, "collate_fn_conf", given)
 
     @classmethod
     def build_preprocess_fn(
@@ -283,11 +292,12 @@ class A2MTask(SSLTask):
         if not args.use_preprocessor:
             return None
         confidence_grid, label_grid = args.confidence_grid, args.label_grid
+        classes = filter(None, label_classes(args.loss).values())
         return A2MPreprocessor(
             train=train,
             confidence_grid=confidence_grid and FrameGrid.load(confidence_grid),
             label_grid=label_grid and FrameGrid.load(label_grid),
-            num_classes=num_classes(args.loss),
+            num_classes=min(classes, default=None),
             **{name: getattr(args, name) for name in AUGMENTATION},
         )
 

@@ -162,9 +162,8 @@ class ResumableTrainer(Trainer):
             optimizer.zero_grad()  # of batches after the last update of an epoch
         inner: Any = getattr(model, "module", model)  # inside DDP or not
         length = len(iterator) if isinstance(iterator, Sized) else None
-        names = ("optimizers", "schedulers", "scaler")
-        parts = {name: kwargs[name] for name in names}
-        state = MidEpochCheckpoint(output_dir, inner, reporter, length, **parts)
+        parts = [kwargs[name] for name in ("optimizers", "schedulers", "scaler")]
+        state = MidEpochCheckpoint(output_dir, inner, reporter, length, *parts)
         resumed = state.restore() if options.resume else None
 
         def start() -> None:

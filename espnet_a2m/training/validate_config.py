@@ -41,32 +41,6 @@ def get_task(name: str) -> tuple[Any, argparse.ArgumentParser]:
     return task, task.get_parser()
 
 
-def _fixed_classes(task_name: str) -> dict[str, Any]:
-    """Option name -> class, for options that always belong to the same class."""
-    from espnet2.asr.ctc import CTC
-    from espnet2.asr_transducer.joint_network import JointNetwork
-
-    from espnet_a2m.training.collate import A2MCollateFn
-    from espnet_a2m.training.monitor import MonitorOptions
-
-    monitor = {"monitor_conf": MonitorOptions, "watch_conf": MonitorOptions}
-    if task_name == "asr":
-        return {**monitor, "ctc_conf": CTC, "joint_net_conf": JointNetwork}
-    return {**monitor, "collate_fn_conf": A2MCollateFn}
-
-
-def _registries(task: Any) -> dict[str, Mapping[str, Any]]:
-    """Option name -> classes to choose from, for all ``<name>``, ``<name>_conf``."""
-    from espnet2.tasks.abs_task import optim_classes, scheduler_classes
-
-    registries = {c.name: c.classes for c in task.class_choices_list}
-    for i in range(1, task.num_optimizers + 1):
-        suffix = "" if i == 1 else str(i)
-        registries[f"optim{suffix}"] = optim_classes
-        registries[f"scheduler{suffix}"] = scheduler_classes
-    return registries
-
-
 def _check_value(action: argparse.Action, value: Any, where: str) -> None:
     """Refuse a value that the option's type or choices exclude."""
     if isinstance(value, str) and callable(action.type):
@@ -118,28 +92,40 @@ def check_classes(path: str | Path, config: dict[str, Any], task_name: str) -> N
     Raises:
         ConfigError: Names the option and the nearest one that is known.
     """
+    from espnet2.asr.ctc import CTC
+    from espnet2.asr_transducer.joint_network import JointNetwork
+    from espnet2.tasks.abs_task import optim_classes, scheduler_classes
+
+    from espnet_a2m.training.collate import A2MCollateFn
+    from espnet_a2m.training.monitor import MonitorOptions
+
     task, parser = get_task(task_name)
+    classes: dict[str, Any] = {
+        "monitor_conf": MonitorOptions,
+        "watch_conf": MonitorOptions,
+    }
     given = dict(GIVEN)
     if task_name == "asr":
+        classes |= {"ctc_conf": CTC, "joint_net_conf": JointNetwork}
         del given["preencoder_conf"]  # unlike the SSL task, it leaves it to the user
-
-    def check(option: str, cls: Any) -> None:
-        where = f"{path}: {option}"
-        conf = _mapping(config.get(option), where)
-        check_kwargs(cls, conf, where, given.get(option, ()))
-
-    for name, classes in _registries(task).items():
+    else:
+        classes["collate_fn_conf"] = A2MCollateFn
+    choices = {c.name: c.classes for c in task.class_choices_list}
+    choices |= {"optim": optim_classes, "scheduler": scheduler_classes}
+    for name, known in choices.items():
         choice = config.get(name, parser.get_default(name))
         if choice is not None:
             # ESPnet's own default need not be lower case
-            check(f"{name}_conf", classes[str(choice).lower()])
+            classes[f"{name}_conf"] = known[str(choice).lower()]
         elif config.get(f"{name}_conf"):
             raise ConfigError(
                 f"{path}: {name}_conf has no effect without `{name}:`, one of "
-                f"{', '.join(classes)}"
+                f"{', '.join(known)}"
             )
-    for option, cls in _fixed_classes(task_name).items():
-        check(option, cls)
+    for option, cls in classes.items():
+        where = f"{path}: {option}"
+        conf = _mapping(config.get(option), where)
+        check_kwargs(cls, conf, where, given.get(option, ()))
     if task_name == "ssl" and "loss" in config:
         from espnet_a2m.training.task import loss_choices
 

@@ -138,19 +138,16 @@ def check_labels(ssl: Options, label_tag: str, num_clusters: int | None) -> None
     Raises:
         ConfigError: Names the objective and the driver's option.
     """
-    from espnet_a2m.training.task import loss_choices
+    from espnet_a2m.training.task import label_classes
 
-    for i, loss in enumerate(ssl.values["loss"]):
-        loss_cls = loss_choices.get_class(loss["name"])
-        if not loss_cls.needs_labels:
-            continue
-        where = f"{ssl.where}: loss[{i}] ({loss['name']})"
+    losses = ssl.values["loss"]
+    for i, classes in label_classes(losses).items():
+        where = f"{ssl.where}: loss[{i}] ({losses[i]['name']})"
         if not label_tag:
             raise ConfigError(
                 f"{where} predicts pseudo-labels: give --label_tag, a name for those "
                 "that stage 9 writes"
             )
-        classes = loss.get("conf", {}).get("num_classes", loss_cls.num_classes)
         if None not in (classes, num_clusters) and classes != num_clusters:
             raise ConfigError(
                 f"{where} has num_classes: {classes}, but --num_clusters is "
@@ -164,14 +161,11 @@ def check_model(ssl: Options) -> None:
     Raises:
         ConfigError: It cannot be built.
     """
-    from espnet_a2m.training.task import A2MTask, sampling_rate
+    from espnet_a2m.training.task import A2MTask, leave_out_files
 
     args = argparse.Namespace(**ssl.values)
-    # what needs files that are not there yet
-    args.normalize, args.init, args.online_scorer_conf = None, None, {}
     try:
-        grid = {"fs": sampling_rate(args), "offset": 0.0, "stride": 1}
-        args.confidence_grid, args.label_grid = grid, dict(grid)
+        leave_out_files(args)
         with torch.device("meta"):
             A2MTask.build_model(args)
     except Exception as e:  # of ESPnet's classes, of any kind

@@ -83,7 +83,7 @@ def test_text_rules(tmp_path):
 
 
 def test_headsets_ids_and_audio_to_the_sample(data, meetings):
-    made = DataDir.load(data / "ihm_train", need=["wav.scp", "utt2spk", "text"])
+    written = DataDir.load(data / "ihm_train", need=["wav.scp", "utt2spk", "text"])
     count = 0
     for meeting in ("EN2001a", "ES2002a"):
         for headset, spoken in meetings[meeting].items():
@@ -91,23 +91,23 @@ def test_headsets_ids_and_audio_to_the_sample(data, meetings):
                 times = f"{part.start // 160:07d}_{part.end // 160:07d}"
                 speaker = f"AMI_{meeting}_H{headset:02d}_FEO{headset:03d}"
                 utt = f"{speaker}_{times}"
-                assert made.tables["utt2spk"][utt] == speaker
-                assert np.array_equal(cut(made, utt), part.audio)
+                assert written.tables["utt2spk"][utt] == speaker
+                assert np.array_equal(cut(written, utt), part.audio)
                 words = part.words.upper().translate(str.maketrans("", "", ",.?"))
-                assert made.tables["text"][utt] == words
+                assert written.tables["text"][utt] == words
                 count += 1
-    assert count == len(made.utts) == 24
+    assert count == len(written.utts) == 24
 
 
 def test_arrays_hear_everybody_and_overlaps_are_cut(data, meetings):
-    made = DataDir.load(data / "sdm1_train")
+    written = DataDir.load(data / "sdm1_train")
     headsets = DataDir.load(data / "ihm_train")
-    assert list(made.tables["text"].values()) != []
-    assert sorted(made.tables["text"].values()) == sorted(
+    assert list(written.tables["text"].values()) != []
+    assert sorted(written.tables["text"].values()) == sorted(
         headsets.tables["text"].values()
     )
-    assert list(made.wav_scp) == ["EN2001a.Array1-01", "ES2002a.Array1-01"]
-    spans = sorted((s.recording, s.start, s.end) for s in made.segments.values())
+    assert list(written.wav_scp) == ["EN2001a.Array1-01", "ES2002a.Array1-01"]
+    spans = sorted((s.recording, s.start, s.end) for s in written.segments.values())
     assert any(a[0] == b[0] and b[1] < a[2] for a, b in zip(spans, spans[1:]))
     beamformed = DataDir.load(data / "mdm8_train")
     assert list(beamformed.wav_scp) == ["EN2001a_MDM8", "ES2002a_MDM8"]
@@ -120,10 +120,10 @@ def test_nothing_differs_from_lhotses_own_manifests(corpus, data):
         theirs = prepare_ami(
             corpus, None, None, mic, "full-corpus-asr", "kaldi", 30
         )  # fmt: skip
-        made = DataDir.load(data / name)
+        written = DataDir.load(data / name)
         ours = {
-            (s.recording.split(".")[0], round(s.start, 4), made.tables["text"][utt])
-            for utt, s in made.segments.items()
+            (s.recording.split(".")[0], round(s.start, 4), written.tables["text"][utt])
+            for utt, s in written.segments.items()
         }
         assert ours == {
             (s.recording_id, round(s.start, 4), s.text)
@@ -156,10 +156,10 @@ def test_a_stereo_array_gives_its_first_channel(copy, tmp_path, capsys):
     soundfile.write(array, np.stack([samples, samples // 2], 1), fs)
     prepare("ami", copy, tmp_path / "data", "sdm1_eval", **PARTIAL)
     assert f"{array}: the first of 2 channels" in capsys.readouterr().out
-    made = DataDir.load(tmp_path / "data" / "sdm1_eval")
-    for utt, segment in made.segments.items():
+    written = DataDir.load(tmp_path / "data" / "sdm1_eval")
+    for utt, segment in written.segments.items():
         start, end = round(segment.start * fs), round(segment.end * fs)
-        assert np.array_equal(cut(made, utt), samples[start:end])
+        assert np.array_equal(cut(written, utt), samples[start:end])
 
 
 def test_what_passes_the_end_of_a_recording_is_left_out(
@@ -173,8 +173,8 @@ def test_what_passes_the_end_of_a_recording_is_left_out(
     prepare("ami", copy, tmp_path / "data", "ihm_dev", **PARTIAL)
     said = capsys.readouterr().err
     assert "1 utterances left out that pass the end of their recording" in said
-    made = DataDir.load(tmp_path / "data" / "ihm_dev")
-    assert len([u for u in made.utts if "_H00_" in u]) == len(parts) - 1 == 2
+    written = DataDir.load(tmp_path / "data" / "ihm_dev")
+    assert len([u for u in written.utts if "_H00_" in u]) == len(parts) - 1 == 2
 
 
 def test_counts_are_compared_with_published_ones(corpus, tmp_path, capsys):
@@ -190,7 +190,7 @@ def test_arrays_that_were_never_recorded_are_no_error(corpus, capsys):
         "sdm1_train: 133 meeting(s) missing" in said
     )  # of 137: 2 here, 2 never recorded
     said = refused(capsys, "ami", "--corpus_dir", corpus, "--sets", "ihm_train")
-    assert "ihm_train: 135 meeting(s) missing, ES2002b, " in said
+    assert "ihm_train: 135 meeting(s) missing" in said and "ES2002b" in said
 
 
 def test_worn_microphones_without_arrays(copy, tmp_path, capsys):
@@ -201,7 +201,7 @@ def test_worn_microphones_without_arrays(copy, tmp_path, capsys):
     assert "groups.inf.ed.ac.uk/ami" in said and "--allow_missing true" in said
     prepare("ami", copy, tmp_path / "data", "ihm_dev", "sdm1_dev", **PARTIAL)
     said = capsys.readouterr().err
-    assert "ES2011a/audio/ES2011a.Array1-01.wav was looked for first" in said
+    assert "file(s): ES2011a/audio/ES2011a.Array1-01.wav" in said
     assert "sdm1_dev is not written; if it is a test set, leave it out of --t" in said
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["ihm_dev"]
     said = refused(capsys, "ami", "--corpus_dir", copy, "--sets", "sdm1_dev",
@@ -229,8 +229,8 @@ def test_annotation_in_a_zip(copy, data, tmp_path):
         shutil.move(copy / meeting, copy / "amicorpus" / meeting)
     prepare("ami", copy, tmp_path / "data", "ihm_train", **given)
     for name in ("text", "segments"):
-        made = (tmp_path / "data" / "ihm_train" / name).read_text()
-        assert made == (data / "ihm_train" / name).read_text()
+        written = (tmp_path / "data" / "ihm_train" / name).read_text()
+        assert written == (data / "ihm_train" / name).read_text()
 
 
 def _other_release(copy):
@@ -324,10 +324,10 @@ def test_genuine_annotation(tmp_path, capsys, short_utterances):
     assert "lhotse left out 2 words" in capsys.readouterr().err
     said: dict[tuple[str, str], list[tuple[float, float, str]]] = {}
     for name in sets:
-        made = DataDir.load(tmp_path / "data" / name)
-        for utt, segment in sorted(made.segments.items()):
-            key = (segment.recording.split(".")[0], made.tables["utt2spk"][utt])
-            part = (segment.start, segment.end, made.tables["text"][utt])
+        written = DataDir.load(tmp_path / "data" / name)
+        for utt, segment in sorted(written.segments.items()):
+            key = (segment.recording.split(".")[0], written.tables["utt2spk"][utt])
+            part = (segment.start, segment.end, written.tables["text"][utt])
             said.setdefault(key, []).append(part)
     table = (SPEECH / "amicorpus" / "segments.tsv").read_text().splitlines()
     checked = 0

@@ -28,7 +28,7 @@ PARTIAL = {"allow_missing": "true"}
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def corpus(tmp_path_factory):
     """A corpus of four sessions, and by session what was placed in its audio."""
     folder = tmp_path_factory.mktemp("chime6")
     spoken = prompts(0.8, 2.5)
@@ -40,19 +40,19 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory, made):
+def data(tmp_path_factory, corpus):
     folder = tmp_path_factory.mktemp("data")
     sets = ("ihm_train", "mdm_train", "ihm_dev", "dev", "eval")
-    prepare("chime6", made[0], folder, *sets, **PARTIAL)
+    prepare("chime6", corpus[0], folder, *sets, **PARTIAL)
     return folder
 
 
 @pytest.fixture
-def copy(tmp_path, made):
+def copy(tmp_path, corpus):
     """A copy of the dev part to damage."""
     target = tmp_path / "copy"
     for kind in ("audio", "transcriptions"):
-        shutil.copytree(made[0] / kind / "dev", target / kind / "dev")
+        shutil.copytree(corpus[0] / kind / "dev", target / kind / "dev")
     return target
 
 
@@ -87,9 +87,9 @@ def test_nothing_but_tags_is_evaluated_and_not_trained_on():
     assert normalise("[Laughs]", training=False) == "[laughs]"
 
 
-def test_worn_microphones_left_channel_to_the_sample(data, made):
+def test_worn_microphones_left_channel_to_the_sample(data, corpus):
     train = DataDir.load(data / "ihm_train")
-    placed = {k: v for k, v in made[1]["S03"].items() if k[0] != "P11"}  # it failed
+    placed = {k: v for k, v in corpus[1]["S03"].items() if k[0] != "P11"}  # it failed
     assert len(train.utts) == len(placed) == 9
     for (speaker, start), audio in placed.items():
         times = f"{start // 160:07d}-{(start + len(audio)) // 160:07d}"
@@ -102,13 +102,13 @@ def test_worn_microphones_left_channel_to_the_sample(data, made):
     assert {u.split("_")[1] for u in dev.utts} == {"S02", "S09"}
 
 
-def test_reference_arrays_channel_1(data, made):
+def test_reference_arrays_channel_1(data, corpus):
     """The utterance's own array, location and session; a tag alone is evaluated."""
     dev = DataDir.load(data / "dev")
     assert len(dev.utts) == 2 * (12 + 1)
     entries = {}
     for session in ("S02", "S09"):
-        file = made[0] / "transcriptions" / "dev" / f"{session}.json"
+        file = corpus[0] / "transcriptions" / "dev" / f"{session}.json"
         for said in json.loads(file.read_text()):
             entries[said["speaker"], session, said["start_time"]] = said
     for utt, segment in dev.segments.items():
@@ -118,14 +118,14 @@ def test_reference_arrays_channel_1(data, made):
         assert said["ref"] == array and segment.recording == f"{session}_{array}.CH1"
         assert dev.tables["utt2session"][utt] == session
         assert dev.tables["utt2location"][utt] == said["location"].upper()
-        path = made[0] / "audio" / "dev" / f"{session}_{array}.CH1.wav"
+        path = corpus[0] / "audio" / "dev" / f"{session}_{array}.CH1.wav"
         samples, fs = soundfile.read(path, dtype="int16")
         there = samples[round(segment.start * fs) : round(segment.end * fs)]
         assert np.array_equal(cut(dev, utt), there)
     assert sorted(dev.tables["text"].values())[0] == "[laughs]"
 
 
-def test_every_array_of_a_training_utterance(data, made):
+def test_every_array_of_a_training_utterance(data, corpus):
     train = DataDir.load(data / "mdm_train")
     assert len(train.utts) == 2 * 12  # of arrays U01 and U02; P11 is heard by arrays
     assert {s.recording for s in train.segments.values()} == {
@@ -134,10 +134,10 @@ def test_every_array_of_a_training_utterance(data, made):
     }
 
 
-def test_times_are_lhotses(data, made):
+def test_times_are_lhotses(data, corpus):
     from lhotse.recipes.chime6 import prepare_chime6
 
-    theirs = prepare_chime6(made[0], None, "dev", "ihm")["dev"]["supervisions"]
+    theirs = prepare_chime6(corpus[0], None, "dev", "ihm")["dev"]["supervisions"]
     ours = DataDir.load(data / "ihm_dev")
     kept = {
         (s.recording_id, s.speaker, round(s.start, 2), round(s.end, 2))
@@ -150,9 +150,9 @@ def test_times_are_lhotses(data, made):
     }
 
 
-def test_a_second_run_changes_nothing(made, data, tmp_path):
+def test_a_second_run_changes_nothing(corpus, data, tmp_path):
     for _ in range(2):
-        prepare("chime6", made[0], tmp_path, "ihm_train", "dev", **PARTIAL)
+        prepare("chime6", corpus[0], tmp_path, "ihm_train", "dev", **PARTIAL)
         for name in ("ihm_train", "dev"):
             assert same_files(tmp_path / name, data / name)
 
@@ -170,8 +170,8 @@ def test_the_four_worn_microphones_that_failed(tmp_path):
     assert kept == {"P10_S03", "P10_S04", "P11_S04"}
 
 
-def test_counts_are_compared_with_published_ones(made, tmp_path, capsys):
-    prepare("chime6", made[0], tmp_path, "dev")  # both sessions: nothing is missing
+def test_counts_are_compared_with_published_ones(corpus, tmp_path, capsys):
+    prepare("chime6", corpus[0], tmp_path, "dev")  # both sessions: nothing is missing
     said = capsys.readouterr()
     assert "transcriptions/dev: 30 entries where 7,440 are expected" in said.err
     assert "26 utterances" in said.out

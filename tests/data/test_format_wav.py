@@ -30,7 +30,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def test_segments_are_cut_to_the_sample(tmp_path, short_utterances):
     path = short_utterances[-1][1]
-    whole, _ = soundfile.read(path, dtype="int16")
+    complete, _ = soundfile.read(path, dtype="int16")
     cuts = {"a-1": (0.0, 0.5), "a-2": (0.29, 1.1), "a-3": (1.23456, 2.00003)}
     folder = tmp_path / "data"
     make_dir(folder, {"rec": path})
@@ -44,7 +44,9 @@ def test_segments_are_cut_to_the_sample(tmp_path, short_utterances):
     for utt, (start, end) in cuts.items():
         cut, fs = soundfile.read(tmp_path / scp[utt], dtype="int16")
         assert fs == FS
-        np.testing.assert_array_equal(cut, whole[round(start * FS) : round(end * FS)])
+        np.testing.assert_array_equal(
+            cut, complete[round(start * FS) : round(end * FS)]
+        )
         assert read_scp(tmp_path / "dump/utt2num_samples")[utt] == str(len(cut))
     assert not (tmp_path / "dump" / "segments").exists()
 
@@ -156,12 +158,12 @@ def test_damage_inside_is_named_with_its_utterance(tmp_path, short_utterances):
     assert "a-loud: loud.wav: float samples reach" in message
     assert len((tmp_path / "dump" / "bad_audio.txt").read_text().splitlines()) == 3
     assert not (tmp_path / "dump" / "wav.scp").exists()
-    # Mended, the same command goes on.
+    # Fixed, the same command resumes.
     for name in ("nan.wav", "loud.wav"):
         soundfile.write(tmp_path / name, speech, FS)
     shutil.copy(tmp_path / "good.flac", tmp_path / "cut.flac")
     out = ok("data format_wav", "data", "dump", cwd=tmp_path)
-    assert "4 utterances, 3 of them made now" in out
+    assert "4 utterances, 3 of them written now" in out
     assert not (tmp_path / "dump" / "bad_audio.txt").exists()
 
 
@@ -199,7 +201,7 @@ def kill_in_between(formatting: list[str], journal: Path) -> int:
     """Kill formatting when some of its 240 utterances are done; returns how many.
 
     It takes less than a second: where the machine is busy it may be over before it is
-    looked at, and then it begins anew.
+    looked at, and then it begins from scratch.
     """
     for _ in range(10):
         process = subprocess.Popen(
@@ -220,7 +222,9 @@ def kill_in_between(formatting: list[str], journal: Path) -> int:
         if 50 <= done < 240 and not (journal.parent / "wav.scp").exists():
             return done
         shutil.rmtree(journal.parent, ignore_errors=True)
-    pytest.fail(f"10 times over, or ended by itself, before the kill: {formatting}")
+    pytest.fail(
+        f"10 times over, or ended by itself, before the interruption: {formatting}"
+    )
 
 
 @pytest.mark.parametrize("fmt", ["flac", "flac.ark"])
@@ -236,18 +240,18 @@ def test_resumes_after_a_kill(tmp_path, short_utterances, fmt):
     done = kill_in_between(command("data format_wav", *options, "dump"), journal)
     assert not (tmp_path / "dump" / "wav.scp").exists()
     for path in (tmp_path / "dump" / "data").glob("[!.]*.flac"):
-        soundfile.read(path)  # whole
+        soundfile.read(path)  # complete
     with journal.open("a") as stream:
-        stream.write("half-a-line of")  # as a kill may leave it
+        stream.write("half-a-line of")  # as an interruption may leave it
 
     out = ok("data format_wav", *options, "dump", cwd=tmp_path)
-    assert f"240 utterances, {240 - done} of them made now" in out
+    assert f"240 utterances, {240 - done} of them written now" in out
     resumed, clean = content(tmp_path / "dump"), content(tmp_path / "clean" / "dump")
     clean["wav.scp"] = clean["wav.scp"].replace(b" clean/", b" ")
     assert resumed.keys() == clean.keys()
     assert resumed == clean
     out = ok("data format_wav", *options, "dump", cwd=tmp_path)
-    assert "0 of them made now" in out
+    assert "0 of them written now" in out
     assert content(tmp_path / "dump") == clean
 
 
@@ -264,7 +268,7 @@ def test_changed_input_is_made_again(tmp_path, speech_dir, fmt):
     shutil.rmtree(speech_dir)
     make_dir(speech_dir, changed, text=kept_text)
     out = ok("data format_wav", *options, speech_dir, "dump", cwd=tmp_path)
-    assert f"35 utterances, {1 if fmt == 'flac' else 35} of them made now" in out
+    assert f"35 utterances, {1 if fmt == 'flac' else 35} of them written now" in out
     ok("data format_wav", *options, speech_dir, "clean/dump", cwd=tmp_path)
     clean = content(tmp_path / "clean" / "dump")
     clean["wav.scp"] = clean["wav.scp"].replace(b" clean/", b" ")

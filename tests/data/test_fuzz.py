@@ -313,13 +313,13 @@ def test_damaged_files_are_refused_in_words(
         reader.read(tmp_path)  # imports ESPnet, which takes memory
     files = sorted({f for pattern in reader.files for f in tmp_path.glob(pattern)})
     files = [f for f in files if f.is_file()]
-    whole = {file: file.read_bytes() for file in files}
+    complete = {file: file.read_bytes() for file in files}
     reader.read(tmp_path)
     refused = 0
     for case in range(reader.cases):
         rng = random.Random(f"{name} {case}")
         file = rng.choice(files)
-        file.write_bytes(damaged(rng, case, whole[file]))
+        file.write_bytes(damaged(rng, case, complete[file]))
         guarded()
         try:
             refused += reader.read(tmp_path) is False
@@ -330,7 +330,7 @@ def test_damaged_files_are_refused_in_words(
             kept = tmp_path / f"case-{case}"
             kept.write_bytes(file.read_bytes())
             raise AssertionError(f"{file.name}, case {case}: see {kept}") from error
-        file.write_bytes(whole[file])
+        file.write_bytes(complete[file])
     assert refused > reader.cases / 10 or name == "journal"  # which drops such lines
 
 

@@ -65,30 +65,30 @@ def test_filters_by_length_and_text(tmp_path):
 
 def test_a_filtered_set_is_complete_when_it_has_its_wav_scp(tmp_path, monkeypatch):
     notes = {"audio_format": "flac\n", "feats_type": "raw\n", "fs": "16000\n"}
-    source, made = tmp_path / "src", tmp_path / "dst"
+    source, target = tmp_path / "src", tmp_path / "dst"
     make_dir(source, {"a-1": Path("a.flac")}, utt2num_samples={"a-1": "16000"})
     for name, note in notes.items():
         (source / name).write_text(note)
 
-    class Killed(BaseException):
+    class Interrupted(BaseException):
         pass
 
     def replace(temporary, name):
         if Path(name).name == "wav.scp":
-            raise Killed
+            raise Interrupted
         real(temporary, name)
 
     real = os.replace
-    filter_lengths.main([str(source), str(made)])
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    filter_lengths.main([str(source), str(target)])
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
         patch.setattr(os, "replace", replace)
         for name in notes:
-            (made / name).write_text("of an earlier run")
-        filter_lengths.main([str(source), str(made)])
-    assert not (made / "wav.scp").exists()
-    assert {name: (made / name).read_text() for name in notes} == notes
-    filter_lengths.main([str(source), str(made)])
-    assert read_scp(made / "wav.scp") == {"a-1": "a.flac"}
+            (target / name).write_text("of an earlier run")
+        filter_lengths.main([str(source), str(target)])
+    assert not (target / "wav.scp").exists()
+    assert {name: (target / name).read_text() for name in notes} == notes
+    filter_lengths.main([str(source), str(target)])
+    assert read_scp(target / "wav.scp") == {"a-1": "a.flac"}
 
 
 def test_unformatted_input_is_refused(tmp_path, speech_dir):

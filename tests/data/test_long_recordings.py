@@ -47,9 +47,9 @@ def test_stage_3_reads_what_utterances_last(tmp_path, capsys):
     print(f"{read:,} bytes in {time.perf_counter() - began:.2f} s")
     needed = COUNT * FS // 2 * 2 * 2  # half a second, two channels, two bytes
     assert needed < read < 3 * needed < recording.stat().st_size / 5, read
-    made = read_scp(tmp_path / "dump" / "wav.scp")
+    written = read_scp(tmp_path / "dump" / "wav.scp")
     for utt, segment in segments.items():
-        samples, _ = soundfile.read(made[utt], dtype="int16")
+        samples, _ = soundfile.read(written[utt], dtype="int16")
         first = round(segment.start * FS)
         expected = stereo[first : first + len(samples), segment.channel]
         assert len(samples) == FS // 2 and np.array_equal(samples, expected)

@@ -1,4 +1,4 @@
-"""Large sets: parts give what the whole gives; memory does not grow with the set."""
+"""Large sets: parts give what all of it gives; memory does not grow with the set."""
 
 from __future__ import annotations
 
@@ -66,19 +66,19 @@ def raw(tmp_path, short_utterances, monkeypatch) -> Path:
 
 
 def test_parts_are_formatted_and_filtered_as_the_whole(raw, monkeypatch, capsys):
-    def run(out: str, made: int) -> None:
+    def run(out: str, new: int) -> None:
         format_wav.main(["--audio_format", "flac.ark", str(raw), out])
-        assert f"40 utterances, {made} of them made now" in capsys.readouterr().out
+        assert f"40 utterances, {new} of them written now" in capsys.readouterr().out
         options = ["--min_wav_duration", "0.85", out, f"{out}/filtered"]
         filter_lengths.main(options)
 
-    run("whole", 40)
+    run("complete", 40)
     monkeypatch.setattr(datadir, "PART_UTTERANCES", 7)
     monkeypatch.setattr(format_jobs, "CHUNK", 3)
     run("parts", 40)
     assert len(list(Path("parts/data").iterdir())) == 5 * 3 + 2  # 7 = 3 + 3 + 1
     for folder in (Path("."), Path("filtered")):
-        one, other = "whole" / folder, "parts" / folder
+        one, other = "complete" / folder, "parts" / folder
         assert speech(one) == speech(other)
         want, got = tables(one), tables(other)
         del want["wav.scp"], got["wav.scp"]
@@ -90,7 +90,7 @@ def test_parts_are_formatted_and_filtered_as_the_whole(raw, monkeypatch, capsys)
     run("parts", 40)  # other archives; nothing of the six parts is left
     assert {p.name for p in Path("parts").glob(".f*")} == {".formatted"}
     assert len(list(Path("parts/data").iterdir())) == 14
-    assert speech(Path("parts")) == speech(Path("whole"))
+    assert speech(Path("parts")) == speech(Path("complete"))
 
 
 def test_bad_audio_of_all_parts_is_named_before_any_is_formatted(
@@ -166,21 +166,21 @@ def test_a_report_of_a_random_sample(data, tmp_path):
     data = tmp_path
     options = ["--data", str(data), "--output_dir", str(confidence)]
     main(["--scorer", "energy", *options])
-    whole = ScoredDataset.load(data, confidence)
+    complete = ScoredDataset.load(data, confidence)
     some = ScoredDataset.load(data, confidence, 10)
-    assert (len(whole.audio), whole.total, len(some.audio), some.total) == (
+    assert (len(complete.audio), complete.total, len(some.audio), some.total) == (
         24,
         24,
         10,
         24,
     )
     for name in ("audio", "source", "num_samples"):
-        part, table = getattr(some, name), getattr(whole, name)
+        part, table = getattr(some, name), getattr(complete, name)
         assert list(part) == list(some.audio)
         assert all(table[utt] == value for utt, value in part.items())
-    assert list(some.audio) != list(whole.audio)[:10]
+    assert list(some.audio) != list(complete.audio)[:10]
     assert "a random 10 of its 24" in format_report(make_report(some)[0])
-    assert "a random" not in format_report(make_report(whole)[0])
+    assert "a random" not in format_report(make_report(complete)[0])
 
 
 # --- Memory ----------------------------------------------------------------------
@@ -375,7 +375,7 @@ def test_training_on_splits_goes_on_where_it_was(
     def options(exp: str) -> list[str]:
         return [*without_train_data(ssl_options(data, None, tmp_path / exp)), *common]
 
-    main(options("whole"))
+    main(options("complete"))
     in_all, save, saved = len(read), MidEpochCheckpoint.save, []
 
     def save_and_stop(state, finished):
@@ -389,11 +389,11 @@ def test_training_on_splits_goes_on_where_it_was(
         main(options("stopped"))
     assert saved == [False] * updates  # in the epoch, not after it
     main(options("stopped"))
-    whole, stopped = (
+    complete, stopped = (
         torch.load(tmp_path / exp / "1epoch.pth", weights_only=True)
-        for exp in ("whole", "stopped")
+        for exp in ("complete", "stopped")
     )
-    assert all(torch.equal(whole[key], stopped[key]) for key in whole)
+    assert all(torch.equal(complete[key], stopped[key]) for key in complete)
     assert len(read) == 2 * in_all
 
 

@@ -238,9 +238,9 @@ def recipe(*options: str) -> subprocess.CompletedProcess:
         ("expdir", "a\nb", "line break"),
         ("test_sets", "a ../b", "slash"),
         ("valid_set", "..", "no name"),
-        ("ngpu", "a[$(touch pwned)]", "not a whole number"),
+        ("ngpu", "a[$(touch pwned)]", "not an integer"),
         ("max_wav_duration", "a[$(touch pwned)]", "not a number"),
-        ("stage", "2.5", "not a whole number"),
+        ("stage", "2.5", "not an integer"),
         ("skip_stages", "2,9", "no list such as '2 9'"),
         ("ssl_args", "--frontend_conf hop_length=320", "--ssl_config alone determines"),
         ("skip_train", "yes", "neither true nor false"),
@@ -276,8 +276,8 @@ def test_a_step_takes_any_names():
         . "$1/local/steps.sh"
         shift
         out=$1 input=$2 again=$3
-        step "${out}" "${input}" -- tee "${out}/made" <"${input}"
-        step "${out}" "${input}" -- tee "${out}/made" </dev/null | grep 'up to date'
+        step "${out}" "${input}" -- tee "${out}/written" <"${input}"
+        step "${out}" "${input}" -- tee "${out}/written" </dev/null | grep 'up to date'
         echo other >"${input}"
         step "${out}" "${input}" -- tee "${out}/${again}" <"${input}"
     """
@@ -286,5 +286,5 @@ def test_a_step_takes_any_names():
     command = ["bash", "-c", script, "bash", str(ROOT), str(out), name, NASTY]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert (out / "made").read_text() == "content\n"
+    assert (out / "written").read_text() == "content\n"
     assert (out / NASTY).read_text() == "other\n"

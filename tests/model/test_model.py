@@ -209,7 +209,7 @@ def test_an_objective_is_a_class_and_a_line_of_the_registry(
     assert stats["nats_gained_linear_labels"] == pytest.approx(gained, abs=1e-5)
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
 
-    assert task.num_classes([*losses, {"name": "best_rq"}]) == 20
+    assert task.label_classes([*losses, {"name": "best_rq"}]) == {0: 20}
     FrameGrid(**LABEL_GRID).save(tmp_path / "grid.json")
     (tmp_path / "labels.json").write_text('{"num_classes": 30}')
     with pytest.raises(DataError, match="but linear_labels has num_classes: 20"):
@@ -391,12 +391,12 @@ def test_the_same_mask_gives_the_same_loss_to_the_last_bit(objective, batch):
 
 
 def test_labels_follow_the_crop_to_the_frame(batch):
-    """The label at a frame of a crop is that of the same moment in the whole."""
+    """A frame of a crop has the label of its moment in the complete utterance."""
     model = build("ssl_hubert_conformer")
-    whole = model.labels(40, batch)
+    complete = model.labels(40, batch)
     for start in (640 * 3, 640 * 7):
         cropped = model.labels(20, {**batch, "speech_start": torch.full((4,), start)})
-        assert torch.equal(cropped, whole[:, start // 640 : start // 640 + 20])
+        assert torch.equal(cropped, complete[:, start // 640 : start // 640 + 20])
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ def test_options_of_a_recipe_and_of_the_driver():
         (["--mci", "x"], "unknown option --mci; did you mean --mic?"),
         (["mic"], "mic is not an option"),
         (["--mic"], "--mic needs a value"),
-        (["--count", "a[$(touch /tmp/x)]"], "--count is not a whole number"),
+        (["--count", "a[$(touch /tmp/x)]"], "--count is not an integer"),
         (["--mic", "a\nb"], "a line break or another control character"),
     ):
         failed = parse("parse_options", *words)

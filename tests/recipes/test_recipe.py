@@ -137,7 +137,7 @@ def test_interrupted_run_resumes(recipe):
     assert "The training was resumed" in log and (exp / "3epoch.pth").exists()
 
 
-def test_other_options_do_not_mix_into_a_training(recipe):
+def test_other_options_do_not_mix_into_a_training_run(recipe):
     mixed = run(recipe, stage="11", stop_stage="11", ssl_args=f"{QUICK} --seed 5")
     assert mixed.returncode != 0
     assert "exp/ssl_atm" in mixed.stderr and "--*_tag" in mixed.stderr
@@ -229,10 +229,10 @@ def test_hubert_in_two_rounds(recipe):
         assert second.returncode == 0, second.stderr
     for tag, stride in (("mfcc", 160), ("layer3", 640), ("scorer3", 640)):
         for name in ("pretrain", "dev"):
-            made = recipe / "exp" / f"labels_{tag}" / name
-            labelled = set(read_scp(made / "labels.scp"))
+            written = recipe / "exp" / f"labels_{tag}" / name
+            labelled = set(read_scp(written / "labels.scp"))
             assert labelled == set(read_scp(recipe / f"dump/raw/{name}/wav.scp"))
-            assert f'"stride": {stride}' in (made / "grid.json").read_text()
+            assert f'"stride": {stride}' in (written / "grid.json").read_text()
     log = (recipe / "exp" / "ssl_hubert" / "train.log").read_text()
     assert "acc_hubert=" in log and "code_perplexity" not in log
 

@@ -44,7 +44,7 @@ def test_crops_keep_confidences_aligned(short_utterances):
         )
         for row, (_, streams) in enumerate(items):
             start = int(batch["speech_start"][row])
-            # the frames of the whole utterance on either side of each centre
+            # the frames of the complete utterance on either side of each centre
             known = 480.0 + 640 * np.arange(len(streams["confidence"]))
             centres = start + 480.0 + 640 * np.arange(frames)
             want = np.interp(centres, known, level(streams["speech"], known))

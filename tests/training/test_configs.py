@@ -18,7 +18,6 @@ from espnet_a2m.training.estimate import (
     build,
     in_a_batch,
     load_args,
-    task_of,
 )
 from espnet_a2m.training.monitor import MonitorOptions
 from espnet_a2m.training.validate_config import check_config
@@ -75,7 +74,7 @@ def layer_of(name: str, loss: str) -> int:
 
 def test_keys_are_known():
     for name in CONFIGS:
-        check_config(CONF / name, task_of(load_config(CONF / name)))
+        check_config(CONF / name, "ssl" if name in PRETRAINING else "asr")
 
 
 def test_every_configuration_is_built_and_says_its_size(models):
@@ -131,7 +130,7 @@ def test_losses_read_layers_that_exist(models):
         assert [x.layer for x in models[name].objectives] == layers
 
 
-def test_every_recogniser_has_a_pretraining_to_start_from():
+def test_every_recogniser_has_a_configuration_to_start_from():
     alone = {NEEDS_CHECKPOINT, "paper/asr_ctc_conformer_100m.yaml"}
     recognisers = {name for name in CONFIGS if "/asr_" in name}
     assert recognisers == alone | set(FINE_TUNING)
@@ -165,7 +164,7 @@ def test_fine_tuning_goes_with_its_pretraining(models, name):
     check_init(models[FINE_TUNING[name]], models[name])
 
 
-def test_pretrainings_of_one_size_share_front_end_and_encoder():
+def test_pretraining_of_one_size_shares_front_end_and_encoder():
     """So that any of them goes with the fine-tuning of that size."""
     for folder in ("base", "paper"):
         configs = [
@@ -224,14 +223,14 @@ STATED = {
 
 
 def updates(args, hours: float, seconds: float = LIBRISPEECH_SECONDS) -> float:
-    """Of a whole training, as ESPnet makes batches on 8 GPUs."""
+    """Updates of a training run, as ESPnet makes batches on 8 GPUs."""
     batch = in_a_batch(args.batch_bins, int(seconds * 16000), ngpu=8)
     per_epoch = args.num_iters_per_epoch or hours * 3600 / seconds / batch
     return per_epoch / args.accum_grad * args.max_epoch
 
 
-def test_warm_up_ends_before_the_training():
-    """At the hours that each configuration states, with room to come down again."""
+def test_warm_up_ends_before_the_training_run():
+    """The rate can come down again, at the hours that each configuration states."""
     recognisers = {name for name in CONFIGS if re.search("(base|paper)/asr_", name)}
     assert set(STATED) == recognisers
     for name, stated in STATED.items():
@@ -296,7 +295,7 @@ def test_monitor_starts_after_the_warm_up():
 
 
 def test_xl_without_relative_positions(models):
-    """As arXiv 2010.10504 has it, by the options in the head of the XL's."""
+    """The model of arXiv 2010.10504, by the options in the head of the XL's."""
     name = "paper/ssl_wav2vec2_xl.yaml"
     text = (CONF / name).read_text(encoding="utf-8")
     options = dict(re.findall(r"--encoder_conf (\w+)=(\w+)", text))

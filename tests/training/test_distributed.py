@@ -118,7 +118,7 @@ def data(tmp_path_factory, short_utterances) -> Path:
 
 
 def options(data: Path, exp: Path, *extra: object) -> list[str]:
-    """Of espnet_a2m.bin.ssl_train, on the CPU."""
+    """Options of espnet_a2m.bin.ssl_train on the CPU."""
     command = ["--config", data / "train.yaml", "--ngpu", 0, "--output_dir", exp]
     for part in ("train", "valid"):
         stream = f"--{part}_data_path_and_name_and_type"
@@ -189,7 +189,7 @@ def trained(data, tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("case", ["batches", "accumulated", "shipped"])
 def test_two_processes_equal_one(trained, case):
-    """With losses over other frames than masked ones, diversity, relative weights; with
+    """Losses over other frames than masked ones, diversity and relative weights, too;
     subsampling and BatchNorm, whose ragged batches are padded otherwise."""
     one, two = (parameters(trained / f"{n}_{case}") for n in (1, 2))
     assert one.keys() == two.keys()
@@ -222,11 +222,11 @@ def test_accumulated_batches_equal_one_of_all(trained):
         torch.testing.assert_close(one[name], parts[name], rtol=0, atol=1e-6)
 
 
-def kill_after_first_save(exp: Path, log: Path, command: list[str]) -> dict:
-    """Kill two processes in the first epoch; returns what they had saved.
+def interrupt_after_first_save(exp: Path, log: Path, command: list[str]) -> dict:
+    """SIGKILL two processes in the first epoch; returns what they had saved.
 
-    An epoch takes a second or so: where the machine is busy it may be over before the
-    kill, and then it starts from scratch.
+    An epoch takes a second or so: where the machine is busy it may be over before
+    SIGKILL, and then it starts from scratch.
     """
     for _ in range(10):
         process = start(2, log, *command)
@@ -245,25 +245,25 @@ def kill_after_first_save(exp: Path, log: Path, command: list[str]) -> dict:
             if saved["origin"]["epoch"] == 1:
                 return saved
         shutil.rmtree(exp, ignore_errors=True)
-    pytest.fail(f"the first epoch was over 10 times before the kill: {tail(log)}")
+    pytest.fail(f"the first epoch was over 10 times before SIGKILL: {tail(log)}")
 
 
 @pytest.mark.slow
-def test_killed_processes_resume_to_the_same_model(data, tmp_path):
-    """By the README's command: reproducible, masks of its own on every process."""
+def test_interrupted_processes_resume_to_the_same_model(data, tmp_path):
+    """The README's command is reproducible, masks of its own on every process."""
     module = ["-m", "espnet_a2m.bin.ssl_train"]
     extra = ["--batch_size", 2, "--max_epoch", 2, "--save_interval_updates", 1, *GLOO]
-    full, killed = tmp_path / "full", tmp_path / "killed"
+    full, resumed = tmp_path / "full", tmp_path / "resumed"
     log = tmp_path / "log"
     assert start(2, log, *module, *options(data, full, *extra)).wait() == 0, tail(log)
-    command = [*module, *options(data, killed, *extra)]
-    saved = kill_after_first_save(killed, log, command)
+    command = [*module, *options(data, resumed, *extra)]
+    saved = interrupt_after_first_save(resumed, log, command)
     one, other = (state["torch"] for state in saved["random_states"])
     assert not torch.equal(one, other)
     assert start(2, log, *command).wait() == 0, tail(log)
     assert "The training was resumed using" in log.read_text()
     for epoch in (1, 2):
-        want, got = parameters(full, epoch), parameters(killed, epoch)
+        want, got = parameters(full, epoch), parameters(resumed, epoch)
         assert all(torch.equal(want[name], got[name]) for name in want)
     assert not torch.equal(
         parameters(full, 1)["masking.mask_emb"],

@@ -1,4 +1,4 @@
-"""Stock ESPnet fine-tunes from a pre-training by --init_param: three kinds of model."""
+"""Stock ESPnet fine-tunes three kinds of pre-trained model by --init_param."""
 
 from __future__ import annotations
 
@@ -208,23 +208,23 @@ def test_packed_model_recognises_in_three_lines(packed, data, tmp_path):
     assert "recognised str" in run_without_ours(code, tmp_path)
 
 
-def test_a_folder_to_upload_is_whole(tmp_path, monkeypatch):
+def test_a_folder_to_upload_is_complete(tmp_path, monkeypatch):
     """What cannot be unpacked to its end leaves the folder as it was."""
     upload_hf = importlib.import_module("espnet_a2m.publish.upload_hf")
     archive, out = tmp_path / "atm.zip", tmp_path / "hf"
-    with zipfile.ZipFile(archive, "w") as made:
-        made.writestr("README.md", 'from_pretrained("user/name")')
-        made.writestr("exp/model.pth", b"parameters")
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.writestr("README.md", 'from_pretrained("user/name")')
+        opened.writestr("exp/model.pth", b"parameters")
     upload_hf.extract(archive, out, "me/atm")
     before = sorted(out.rglob("*"))
     assert (out / "README.md").read_text() == 'from_pretrained("me/atm")'
-    whole = archive.read_bytes()
-    archive.write_bytes(whole.replace(b"parameters", b"parametres"))
+    complete = archive.read_bytes()
+    archive.write_bytes(complete.replace(b"parameters", b"parametres"))
     with pytest.raises(zipfile.BadZipFile):
         upload_hf.extract(archive, out, "you/atm")
     assert sorted(out.rglob("*")) == before
     assert (out / "README.md").read_text() == 'from_pretrained("me/atm")'
-    archive.write_bytes(whole)
+    archive.write_bytes(complete)
     upload_hf.extract(archive, out, "you/atm")
     assert (out / "README.md").read_text() == 'from_pretrained("you/atm")'
     assert sorted(tmp_path.iterdir()) == [archive, out]
@@ -234,7 +234,7 @@ def test_a_folder_to_upload_is_whole(tmp_path, monkeypatch):
     assert (out / "mine").exists()
 
 
-def test_upload_is_made_ready_and_explains_what_it_lacks(packed, tmp_path):
+def test_upload_is_prepared_and_explains_what_is_missing(packed, tmp_path):
     env = {"HF_HOME": str(tmp_path), "HF_TOKEN": "", "HF_HUB_OFFLINE": "1"}
     out = tmp_path / "hf"
 

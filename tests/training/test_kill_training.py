@@ -61,34 +61,34 @@ def same(one: dict, other: dict) -> bool:
     )
 
 
-def kill_often(data, tmp_path, kills: int):
-    reference, killed = tmp_path / "reference", tmp_path / "killed"
+def interrupt_often(data, tmp_path, kills: int):
+    reference, interrupted = tmp_path / "reference", tmp_path / "interrupted"
     span = start(command(data, reference), MARKER, env=ENV)
     wanted = result(reference)
 
     def check():
-        states = [killed / name for name in (CHECKPOINT, BACKUP, UPDATE)]
+        states = [interrupted / name for name in (CHECKPOINT, BACKUP, UPDATE)]
         there = [path for path in states if path.exists()]
         # written by renaming, so always complete; ESPnet's own need not be
         assert all(is_complete(path) for path in there if path.name != CHECKPOINT)
-        if any(killed.glob("[1-9]epoch.pth")):
+        if any(interrupted.glob("[1-9]epoch.pth")):
             assert any(is_complete(path) for path in there)
 
     def finish():
-        assert same(result(killed), wanted)
-        shutil.rmtree(killed)
+        assert same(result(interrupted), wanted)
+        shutil.rmtree(interrupted)
 
     finished = kill_and_restart(
-        *(command(data, killed), kills, 1, check, finish),
+        *(command(data, interrupted), kills, 1, check, finish),
         marker=MARKER,
         span=span,
         env=ENV,
     )
-    print(f"{kills} kills within {span:.1f} s of training, {finished} runs to the end")
+    print(f"{kills} interruptions within {span:.1f} s, {finished} complete runs")
 
 
 def test_training(data, tmp_path):
-    kill_often(data, tmp_path, KILLS)
+    interrupt_often(data, tmp_path, KILLS)
 
 
 def test_truncated_files_and_a_full_disk(data, tmp_path):

@@ -83,7 +83,7 @@ def test_no_nats_gained_is_named_and_stopped(data, tmp_path, capsys, caplog):
 def test_infinite_gradient_is_named_and_stopped(
     data, tmp_path, capsys, caplog, monkeypatch
 ):
-    """Of a finite loss, as float16 overflows."""
+    """The loss is finite, as where float16 overflows."""
     from espnet_a2m.training.task import A2MTask
 
     build = A2MTask.build_model
@@ -121,7 +121,7 @@ def test_a_wrong_limit_is_refused_before_training(data, tmp_path, capsys):
 
 
 def test_old_name_of_the_options_works_and_warns(tmp_path, caplog):
-    """In a file, under the new name there, and on the command line, over both."""
+    """It is read from a file, below the new name, and from the command line, above."""
     path = tmp_path / "ssl.yaml"
 
     def options(config: dict, *command_line: str) -> MonitorOptions:

@@ -86,10 +86,10 @@ def test_hubert_learns_the_labels_of_stage_9(data, confidence, tmp_path, capsys)
         ["--fit_data", str(data), "--data", str(data), "--output_dir", str(labels)]
         + ["--num_clusters", "20"]
     )
-    made = labels / data.name
-    streams = ["--label_grid", made / "grid.json"]
+    written = labels / data.name
+    streams = ["--label_grid", written / "grid.json"]
     for part in ("train", "valid"):
-        stream = f"{made}/labels.scp,labels,kaldi_ark"
+        stream = f"{written}/labels.scp,labels,kaldi_ark"
         streams += [f"--{part}_data_path_and_name_and_type", stream]
     published = (CONF / "ssl_hubert_conformer.yaml").read_text()
 
@@ -106,7 +106,7 @@ def test_hubert_learns_the_labels_of_stage_9(data, confidence, tmp_path, capsys)
         pretrain(data, confidence, tmp_path / "many", *config(30), *streams)
     said = capsys.readouterr().err + str(error.value)
     assert "labels of 20 classes" in said and "--num_clusters 30" in said
-    (made / "labels.json").unlink()  # as of another program
+    (written / "labels.json").unlink()  # as of another program
     with pytest.raises((SystemExit, ValueError)) as error:
         pretrain(data, confidence, tmp_path / "few", *config(5), *streams)
     said = capsys.readouterr().err + str(error.value)
@@ -131,7 +131,7 @@ def test_online_scoring_trains_like_stored_confidences(
 
 
 def test_online_energy_trains_like_stored_energy(data, tmp_path):
-    """Another scorer online, whole and on crops, through the command lines."""
+    """Another scorer online, on utterances and on crops, by the command lines."""
     from espnet_a2m.bin.score import main
 
     main(["--data", str(data), "--output_dir", str(tmp_path), "--scorer", "energy"])
@@ -147,7 +147,7 @@ def test_online_energy_trains_like_stored_energy(data, tmp_path):
 
 
 def test_guidance_and_weight_reach_the_loss(short_utterances):
-    """In the model itself: masks go where confidence is, losses scale with s_u."""
+    """Built by the task: masks go where confidence is, losses scale with s_u."""
     from espnet_a2m.training.task import A2MTask
 
     options = ["--config", str(CONF / "ssl_w2vbert_conformer.yaml"), *SMALL]
@@ -324,11 +324,11 @@ def start(options) -> subprocess.Popen:
 
 
 @pytest.mark.slow
-def test_killed_training_resumes_to_the_same_model(data, confidence, tmp_path):
+def test_interrupted_run_resumes_to_the_same_model(data, confidence, tmp_path):
     epochs = ("--max_epoch", "4", "--num_workers", "1")
-    whole_options = ssl_options(data, confidence, tmp_path / "whole", *epochs)
-    assert start(whole_options).wait() == 0
-    exp = tmp_path / "killed"
+    reference_options = ssl_options(data, confidence, tmp_path / "reference", *epochs)
+    assert start(reference_options).wait() == 0
+    exp = tmp_path / "interrupted"
     options = ssl_options(data, confidence, exp, *epochs)
     process = start(options)
     deadline = time.time() + 300
@@ -337,25 +337,25 @@ def test_killed_training_resumes_to_the_same_model(data, confidence, tmp_path):
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    # a kill during the save leaves a part of the checkpoint
+    # an interruption while it is saved leaves a part of the checkpoint
     checkpoint = exp / CHECKPOINT
     assert (exp / BACKUP).exists()
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
     assert start(options).wait() == 0
-    whole, resumed = (
+    reference, resumed = (
         torch.load(d / "4epoch.pth", weights_only=True)
-        for d in (tmp_path / "whole", exp)
+        for d in (tmp_path / "reference", exp)
     )
-    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    assert all(torch.equal(reference[key], resumed[key]) for key in reference)
     names = [
         sorted(re.sub(r"\d+epoch", "Nepoch", p.name) for p in d.glob("*.pth"))
-        for d in (tmp_path / "whole", exp)
+        for d in (tmp_path / "reference", exp)
     ]
     assert names[0] == names[1]
 
 
 def test_a_complete_run_is_prolonged_to_the_same_model(data, confidence, tmp_path):
-    """As by one run of three epochs; the best models are those of all epochs."""
+    """To that of one run of three epochs; the best models are those of all epochs."""
     short = ("--batch_bins", "300000", "--keep_nbest_models", "3", "--resume", "true")
     for exp, *runs in (("once", 3), ("prolonged", 2, 3)):
         for epochs in runs:

@@ -20,7 +20,7 @@ CTC = f"--inference_config={CONF / 'decode_ctc.yaml'}"
 
 
 def check(*options: str) -> None:
-    """As the driver does."""
+    """Run the command as the driver does."""
     main([str(option) for option in options])
 
 

@@ -4,7 +4,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./path.sh
-. ./cmd.sh
 
 # shellcheck source=local/parse_options.sh
 . "${A2M_ROOT}/local/parse_options.sh"

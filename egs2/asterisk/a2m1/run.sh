@@ -3,7 +3,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./path.sh
-. ./cmd.sh
 
 "${A2M_ROOT}/local/a2m.sh" \
     --train_set train_sup \

@@ -3,7 +3,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./path.sh
-. ./cmd.sh
 
 "${A2M_ROOT}/local/benchmark.sh" --corpus commonvoice --train_set commonvoice_train \
     --valid_set commonvoice_valid --test_sets "commonvoice_dev commonvoice_test" "$@"

@@ -3,7 +3,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./path.sh
-. ./cmd.sh
 
 # the scorer is trained here; --train_set may be train_960
 "${A2M_ROOT}/local/benchmark.sh" --corpus librispeech --train_set train_100 --valid_set dev \

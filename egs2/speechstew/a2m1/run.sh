@@ -3,7 +3,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./path.sh
-. ./cmd.sh
 
 # shellcheck source=egs2/speechstew/a2m1/local/mixture.sh
 . local/mixture.sh

@@ -4,8 +4,8 @@ A module here is found by its name (:mod:`espnet_a2m.data.prepare_corpus`) and o
 
 - ``SETS``: data directory -> what it is;
 - ``WHERE``: one sentence: where the corpus can be obtained, and its licence;
-- ``PUBLISHED``: data directory -> ``{"utterances": ..., "hours": ...}``, and ``SOURCE``
-  of these counts;
+- ``PUBLISHED``, optional: data directory -> ``{"utterances": ..., "hours": ...}``, and
+  ``SOURCE`` of these counts;
 - ``OPTIONS``, optional: an option of the corpus -> help; each takes a value;
 - ``prepare(corpus_dir, sets, allow_missing=False, **options)``: yields (data directory,
   utterances); raises ``DataError`` for what is missing, unless ``allow_missing`` leaves

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from espnet_a2m.core.errors import DataError, preview, warn
+from espnet_a2m.core.errors import DataError, warn
+from espnet_a2m.data.audio import SHORTENED, AudioInfo
+from espnet_a2m.data.formatting.format_headers import raise_all, read_headers
 
+THREADS = 4  # headers of 281,241 files wait for the disk
 #: Ends an error about an incomplete corpus
 PARTIAL = "--allow_missing true prepares what is there"
 
 # existing files are not written again: an interrupted loop can be restarted
-UNSHORTEN = """libsndfile cannot read that. sph2pipe (https://www.openslr.org/3) unpacks
-them; this makes a second tree, with what is not compressed copied as it is, to be named
-in the recipe's db.sh instead (NEW: a folder of your choice, with room for it):
+UNSHORTEN = """
+sph2pipe (https://www.openslr.org/3) unpacks them; this writes a second tree, with what
+is not compressed copied as it is, to be named in the recipe's db.sh instead (NEW: a
+folder of your choice, with room for it):
 
 NEW={new}
 cd {old} && find -L . -type f | while IFS= read -r file; do
@@ -53,48 +59,19 @@ def find_corpus(
     )
 
 
-def check_sphere(origin: Path, files: Iterable[Path]) -> None:
-    """Raise DataError for NIST SPHERE files that are shortened or truncated.
+def read_audio_infos(origin: Path, paths: Iterable[Path | str]) -> dict[str, AudioInfo]:
+    """Open recordings of a corpus in the directory `origin`: by path, what they say.
 
-    libsndfile takes the length from the size of a file, so it does not notice that one
-    is truncated. `origin` is the corpus' directory; other formats are ignored.
+    Raises one DataError about all that are missing, damaged, truncated or shortened.
     """
-    packed, cut = [], []
-    for path in files:
-        with path.open("rb") as stream:
-            header = stream.read(1024)
-        if b"shorten" in header:  # the header's sample_coding
-            packed.append(str(path))
-        elif path.stat().st_size < _sphere_bytes(header):
-            cut.append(str(path))
-    if packed:
-        old = origin.absolute()
-        advice = UNSHORTEN.format(
-            old=shlex.quote(str(old)), new=shlex.quote(f"{old}-unpacked")
-        )
-        raise DataError(
-            f"{len(packed)} files are compressed by shorten: {preview(packed)}; "
-            f"{advice}"
-        )
-    if cut:
-        raise DataError(
-            f"{len(cut)} files are truncated, shorter than their headers say: "
-            f"{preview(cut)}; copy them again"
-        )
-
-
-def _sphere_bytes(header: bytes) -> int:
-    """The size of a SPHERE file in bytes by its header; 0 where it does not say."""
-    lines = header.decode("latin-1").splitlines()
-    values = {words[0]: words[2] for x in lines if len(words := x.split()) == 3}
-    try:
-        if lines[0] != "NIST_1A":
-            return 0
-        names = ("sample_count", "sample_n_bytes", "channel_count")
-        count, width, channels = (int(values[name]) for name in names)
-        return int(lines[1]) + count * width * channels
-    except (IndexError, KeyError, ValueError):
-        return 0
+    with ThreadPoolExecutor(THREADS) as pool:
+        infos, errors = read_headers([(str(path), 0) for path in paths], pool)
+    advice, old = "", str(origin.absolute())
+    if any(SHORTENED in error for error in errors):
+        new = shlex.quote(f"{old}-unpacked")
+        advice = UNSHORTEN.format(old=shlex.quote(old), new=new)
+    raise_all(errors, advice=advice)
+    return {path: info for (path, _), info in infos.items()}
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
@@ -108,20 +85,14 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
     return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
 
 
-def files_below(
-    folder: Path, above: tuple[tuple[int, int], ...] = ()
-) -> Iterator[Path]:
-    """All files below a folder, in order.
-
-    Links to the discs of a corpus are followed, as rglob does not; one to a folder
-    `above` is not.
-    """
-    status = folder.stat()
-    key = (status.st_dev, status.st_ino)
-    if key in above:
-        return
-    for path in sorted(folder.iterdir()):
-        if path.is_dir():
-            yield from files_below(path, (*above, key))
-        elif path.is_file():
-            yield path
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files below a folder, each folder once; links to discs are followed."""
+    seen = set()
+    for name, folders, files in os.walk(folder, followlinks=True):
+        folders.sort()
+        if (real := os.path.realpath(name)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        paths = (Path(name, file) for file in sorted(files))
+        yield from (path for path in paths if path.is_file())

@@ -8,9 +8,9 @@ of the wrong speaker, and it leaves out recordings with two channels.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
+import shutil
 import sys
 import tempfile
 import xml.etree.ElementTree as ET
@@ -43,8 +43,8 @@ WHERE = (
     "ami_public_manual_1.6.2.zip."
 )
 BEAMFORMED = (
-    "Beamformed <meeting>/audio/<meeting>_MDM8.wav are made of Array1-01.wav to "
-    "-08.wav by BeamformIt (https://github.com/xanguera/BeamformIt, as in Kaldi's "
+    "Beamformed <meeting>/audio/<meeting>_MDM8.wav are computed from Array1-01.wav "
+    "to -08.wav by BeamformIt (https://github.com/xanguera/BeamformIt, as in Kaldi's "
     "egs/ami/s5b), or downloaded: `lhotse download ami --mic mdm8-bf`."
 )
 # Hugging Face's edinburghcstr/ami, said to be of the same recipe, has 108,502.
@@ -67,7 +67,8 @@ MAX_WORDS = 30
 NO_ARRAY = ("IS1003b", "IS1007d")
 FORGOTTEN = ("IB4005",)  # in Kaldi's lists of 137, 18 and 16 meetings, not in lhotse's
 ROOTS = ("", "amicorpus/", "wav_db/")  # the last is lhotse's
-Track = tuple[str, int]  # speaker, headset
+#: Meeting -> speaker and headset -> segments with words
+Meetings = dict[str, dict[tuple[str, int], list["AmiSegmentAnnotation"]]]
 
 
 def prepare(
@@ -81,7 +82,8 @@ def prepare(
     `corpus_dir` contains <meeting>/audio/, or `amicorpus` or `wav_db` with them, and
     ami_public_manual_1.6.2 or its .zip unless `annotations` is given.
     """
-    with _annotation_folder(corpus_dir, annotations) as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = _annotation_folder(corpus_dir, annotations, Path(temporary))
         _check_version(folder, annotations)
         missing = _check_annotation(folder)
         meetings = _read_annotation(folder)
@@ -101,9 +103,8 @@ def download(folder: Path, sets: list[str]) -> Path:
     return folder
 
 
-@contextlib.contextmanager
-def _annotation_folder(corpus_dir: Path, given: str | None) -> Iterator[Path]:
-    """The annotation as a folder; a .zip is unpacked temporarily."""
+def _annotation_folder(corpus_dir: Path, given: str | None, temporary: Path) -> Path:
+    """The annotation as a folder; a .zip is unpacked in the folder `temporary`."""
     name = f"ami_public_manual_{VERSION}"
     places = [Path(given)] if given else [corpus_dir / name, corpus_dir / f"{name}.zip"]
     found = next((place for place in places if place.exists()), None)
@@ -115,19 +116,13 @@ def _annotation_folder(corpus_dir: Path, given: str | None) -> Iterator[Path]:
             + f". {WHERE}"
         )
     if found.is_dir():
-        yield found
-        return
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary, found.stem)
-        try:
-            with zipfile.ZipFile(found) as archive:
-                needed = re.compile(r"(^|/)((words|segments|corpusR.*)/|00R)")
-                members = [x for x in archive.namelist() if needed.search(x)]
-                archive.extractall(folder, members)
-        except (zipfile.BadZipFile, EOFError) as error:
-            raise DataError(f"{found}: damaged ({error}); download it again") from None
-        inner = next(folder.rglob("corpusResources"), folder / "corpusResources")
-        yield inner.parent
+        return found
+    folder = temporary / found.stem
+    try:
+        shutil.unpack_archive(found, folder, "zip")
+    except (shutil.ReadError, zipfile.BadZipFile, EOFError) as error:
+        raise DataError(f"{found}: damaged ({error}); download it again") from None
+    return next(folder.rglob("corpusResources"), folder / "corpusResources").parent
 
 
 def _check_version(folder: Path, given: str | None) -> None:
@@ -171,10 +166,7 @@ def _check_annotation(folder: Path) -> dict[str, list[str]]:
     return missing
 
 
-def _read_annotation(
-    folder: Path,
-) -> dict[str, dict[Track, list[AmiSegmentAnnotation]]]:
-    """Meeting -> speaker and headset -> segments with words."""
+def _read_annotation(folder: Path) -> Meetings:
     from lhotse.recipes.ami import parse_ami_annotations
 
     dropped = BufferingHandler(sys.maxsize)  # a warning for every word
@@ -192,7 +184,7 @@ def _read_annotation(
             f"lhotse left out {len(dropped.buffer)} words of {folder.name}, the first: "
             f"{dropped.buffer[0].getMessage()}"
         )
-    meetings: dict[str, dict[Track, list[AmiSegmentAnnotation]]] = {}
+    meetings: Meetings = {}
     for (meeting, speaker, channel), segments in found.items():
         spoken = [s for s in segments if s.text and s.start_time < s.end_time]
         meetings.setdefault(meeting, {})[speaker, channel] = spoken
@@ -214,7 +206,7 @@ def _damage(folder: Path, error: Exception) -> DataError:
 def _make_set(
     corpus_dir: Path,
     name: str,
-    meetings: dict[str, dict[Track, list[AmiSegmentAnnotation]]],
+    meetings: Meetings,
     missing_annotation: dict[str, list[str]],
     allow_missing: bool,
 ) -> Utterances:
@@ -251,26 +243,17 @@ def _make_set(
         if files:
             missing[meeting] = list(dict.fromkeys(files))
     if missing:
-        message = f"{corpus_dir}: {name}: {_missing_text(missing, found)}"
+        present = {recording[:7].rstrip("._") for recording in found.wav_scp}
+        # first those that are there in part
+        incomplete = sorted(missing, key=lambda meeting: meeting not in present)
+        all_files = [file for meeting in incomplete for file in missing[meeting]]
+        message = (
+            f"{corpus_dir}: {name}: {len(missing)} meeting(s) missing or incomplete, "
+            f"{len(all_files)} file(s): {preview(all_files, 10)}"
+        )
         where = BEAMFORMED if mic == "mdm8" else WHERE
         report_missing(message, where, allow_missing)
     return found
-
-
-def _missing_text(missing: dict[str, list[str]], found: Utterances) -> str:
-    """The meetings that are missing completely, and the missing files of others."""
-    present = {recording[:7].rstrip("._") for recording in found.wav_scp}
-    meetings = [meeting for meeting in missing if meeting not in present]
-    files = [file for m in missing if m in present for file in missing[m]]
-    texts = []
-    if meetings:
-        texts.append(
-            f"{len(meetings)} meeting(s) missing, {preview(meetings)}, of which "
-            f"{missing[meetings[0]][0]} was looked for first"
-        )
-    if files:
-        texts.append(f"{len(files)} file(s) missing: {preview(files, 10)}")
-    return " and ".join(texts)
 
 
 def _add(
@@ -280,8 +263,7 @@ def _add(
     if audio.channels > 1:  # ES2010d.Array1-01 of the genuine corpus has two
         print(f"{path}: the first of {audio.channels} channels is used")
     for part in segments:
-        times = (int(100 * t + 0.5) for t in (part.start_time, part.end_time))
-        utt = "_".join([speaker, *(f"{t:07d}" for t in times)])
+        start, end = part.start_time, part.end_time
+        utt = f"{speaker}_{int(100 * start + 0.5):07d}_{int(100 * end + 0.5):07d}"
         if found.text.get(utt) != part.text:  # some are annotated twice
-            start, end = part.start_time, part.end_time
             found.add(utt, audio, 0, start, end, speaker, part.text)

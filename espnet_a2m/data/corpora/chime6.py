@@ -33,7 +33,6 @@ WHERE = (
     "to audio/<part>/ and transcriptions/<part>/."
 )
 SOURCE = "https://chimechallenge.github.io/chime6/track2_data.html"
-PUBLISHED: dict[str, dict[str, float]] = {}  # counts of these sets: none
 ENTRIES = {"train": 79980, "dev": 7440, "eval": 11028}  # of the transcriptions
 
 ARRAYS = ("U01", "U02", "U03", "U04", "U05", "U06")
@@ -93,7 +92,7 @@ def _make_set(corpus_dir: Path, name: str, allow_missing: bool) -> Utterances:
     found = Utterances(corpus_dir)
     missing: dict[str, None] = {}  # files, in order
     invalid = {NO_PLACE: Preview(), NO_REFERENCE: Preview()}
-    entries = 0
+    entries, training = 0, part == "train"
     for session in DATASET_PARTS[part]:
         file = root / "transcriptions" / part / f"{session}.json"
         if not file.is_file():
@@ -104,18 +103,17 @@ def _make_set(corpus_dir: Path, name: str, allow_missing: bool) -> Utterances:
             entries += 1
             where = f"{file}: entry {number}"
             speaker = entry["speaker"]
-            if mic == "ihm" and part == "train" and (speaker, session) in BAD_WORN:
+            if mic == "ihm" and training and (speaker, session) in BAD_WORN:
                 continue
             start, end = (_seconds(entry[f"{x}_time"], where) for x in ("start", "end"))
-            text = normalise(entry["words"], training=part == "train")
+            text = normalise(entry["words"], training)
             if start >= end or not text:
                 continue
-            location = NO_LOCATION
-            if part != "train":
-                location = str(entry.get("location", "")).upper()
-                if location not in LOCATIONS:
+            location = str(entry.get("location", "")).upper()
+            if training or location not in LOCATIONS:
+                location = NO_LOCATION
+                if not training:
                     invalid[NO_PLACE].add(where)
-                    location = NO_LOCATION
             devices = _devices(entry, session, mic, location)
             if not devices:
                 invalid[NO_REFERENCE].add(where)
@@ -130,7 +128,7 @@ def _make_set(corpus_dir: Path, name: str, allow_missing: bool) -> Utterances:
                 if found.text.get(utt) == text:
                     continue
                 found.add(utt, audio[device], 0, start, end, speaker, text)
-                if part != "train" and utt in found.text:
+                if not training and utt in found.text:
                     found.tables.setdefault("utt2session", {})[utt] = session
                     found.tables.setdefault("utt2location", {})[utt] = location
     if missing:

@@ -11,12 +11,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tqdm import tqdm
-
 from espnet_a2m.core.errors import DataError, preview
-from espnet_a2m.data.audio import audio_info
 from espnet_a2m.data.corpora._kaldi import Utterances
-from espnet_a2m.data.corpora._reading import find_corpus, report_missing
+from espnet_a2m.data.corpora._reading import (
+    find_corpus,
+    read_audio_infos,
+    report_missing,
+)
 from espnet_a2m.data.formatting.spelling import CommonForm
 
 WHERE = (
@@ -28,8 +29,6 @@ SETS = {
     "commonvoice_dev": "dev",
     "commonvoice_test": "test",
 }
-SOURCE = ""
-PUBLISHED: dict[str, dict[str, float]] = {}  # each release has its own
 COLUMNS = ("client_id", "path", "sentence")
 SPEAKER_DIGITS = 20  # of the 128 of a client_id: ids become file names
 
@@ -56,39 +55,26 @@ def read_part(name: str, root: Path, part: str, allow_missing: bool) -> Utteranc
             file=sys.stderr,
         )
     clips = {row["path"]: root / "clips" / row["path"] for row in rows}
-    missing = find_missing(clips, table, allow_missing)
+    missing = {p for p in clips.values() if not (p.is_file() and p.stat().st_size)}
+    if missing:
+        message = (
+            f"{root / 'clips'}: {len(missing)} of {len(clips)} clips of {table.name} "
+            f"are missing or have no bytes: {preview(sorted(map(str, missing)))}"
+        )
+        report_missing(message, f"Unpack the archive again. {WHERE}", allow_missing)
+    infos = read_audio_infos(root, (p for p in clips.values() if p not in missing))
     form = CommonForm(quotes=True, keep_all=part != "train")
     found = Utterances(root)
-    for row in tqdm(rows, name, unit="clip", disable=len(rows) < 500):
+    for row in rows:
         path = clips[row["path"]]
         text = form(row["sentence"]) if row["sentence"].strip() else ""
-        if not text or row["path"] in missing:
-            continue
-        info = audio_info(str(path), 0)
-        speaker = row["client_id"][:SPEAKER_DIGITS]
-        utt = f"{speaker}-{path.stem}"
-        found.add(utt, info, 0, 0.0, info.seconds, speaker, text)
+        if text and path not in missing:
+            info = infos[str(path)]
+            speaker = row["client_id"][:SPEAKER_DIGITS]
+            utt = f"{speaker}-{path.stem}"
+            found.add(utt, info, 0, 0.0, info.seconds, speaker, text)
     form.report(name)
     return found
-
-
-def find_missing(clips: dict[str, Path], table: Path, allow_missing: bool) -> set[str]:
-    """Names of the clips that are missing or empty; see `report_missing`."""
-    missing, empty = [], []
-    for name, path in clips.items():
-        if not path.is_file():
-            missing.append(name)
-        elif path.stat().st_size == 0:
-            empty.append(name)
-    problems = [
-        f"{len(some)} of {len(clips)} clips of {table.name} {what}: {preview(some)}"
-        for some, what in ((missing, "are missing"), (empty, "have no bytes"))
-        if some
-    ]
-    if problems:
-        message = f"{table.parent / 'clips'}: {' and '.join(problems)}"
-        report_missing(message, f"Unpack the archive again. {WHERE}", allow_missing)
-    return {*missing, *empty}
 
 
 def read_table(path: Path) -> list[dict[str, str]]:

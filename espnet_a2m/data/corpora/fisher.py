@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, preview
-from espnet_a2m.data.audio import audio_info
 from espnet_a2m.data.corpora._kaldi import Utterances
-from espnet_a2m.data.corpora._reading import PARTIAL, check_sphere, read_lines
+from espnet_a2m.data.corpora._reading import PARTIAL, read_audio_infos, read_lines
 from espnet_a2m.data.formatting.spelling import CommonForm
 
 WHERE = (
@@ -50,8 +49,9 @@ def prepare(
     """
     form = CommonForm()
     found = Utterances(corpus_dir)
-    for sphere, transcript in find_calls(corpus_dir, allow_missing):
-        info = audio_info(str(sphere), 0)
+    calls = find_calls(corpus_dir, allow_missing)
+    infos = read_audio_infos(corpus_dir, (sphere for sphere, _ in calls))
+    for (_, transcript), info in zip(calls, infos.values(), strict=True):
         for channel, start, end, said in read_transcript(transcript):
             if text := form(spell(said), said):
                 found.add_call(info, channel, start, min(end, info.seconds), text)
@@ -83,7 +83,6 @@ def find_calls(corpus_dir: Path, allow_missing: bool) -> list[tuple[Path, Path]]
                 f"{transcripts} are in one of them only: {preview(sorted(unpaired))}. "
                 f"{WHERE}"
             )
-        check_sphere(corpus_dir, audio.values())
         calls += [(path, texts[call]) for call, path in audio.items()]
     if not calls:
         raise DataError(f"{corpus_dir}: neither part 1 nor part 2 is there. {WHERE}")

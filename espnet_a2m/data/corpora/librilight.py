@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,12 +71,12 @@ class Books:
     def write(self, path: Path) -> None:
         """Write the data directory, speaker by speaker, and count its content."""
         folders: dict[str, list[Path]] = {}
-        invalid = Preview()
         for part in self.parts:
             for folder in (self.root / part).iterdir():
                 if folder.is_dir():
                     folders.setdefault(folder.name, []).append(folder)
-        self.counts = {"recordings": 0, "utterances": 0, "speakers": 0, "hours": 0}
+        counts: Counter[str] = Counter()
+        seconds, invalid = 0.0, Preview()
         last: dict[str, str] = {}
         with writing_data_dir(path) as add:
             # the order of "<speaker>-...", which is not that of "<speaker>"
@@ -90,17 +91,16 @@ class Books:
                 check_order(segments, path / "segments", last)
                 speakers = dict.fromkeys(segments, speaker)
                 add({"wav.scp": recordings, "segments": segments, "utt2spk": speakers})
-                self.counts["recordings"] += len(recordings)
-                self.counts["utterances"] += len(segments)
-                self.counts["speakers"] += 1
-                seconds = sum(s.end - s.start for s in segments.values())
-                self.counts["hours"] += seconds / 3600
-            if not self.counts["utterances"]:
+                counts["recordings"] += len(recordings)
+                counts["utterances"] += len(segments)
+                counts["speakers"] += 1
+                seconds += sum(s.end - s.start for s in segments.values())
+            if not counts:
                 raise DataError(f"{path}: no utterance found")
+        self.counts = {**counts, "hours": seconds / 3600}
         print(
-            f"{path}: {self.counts['recordings']} recordings, "
-            f"{self.counts['utterances']} utterances of "
-            f"{self.counts['speakers']} speakers, {self.counts['hours']:.2f} h"
+            f"{path}: {counts['recordings']} recordings, {counts['utterances']} "
+            f"utterances of {counts['speakers']} speakers, {seconds / 3600:.2f} h"
         )
         if invalid.count:
             warn(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, preview
-from espnet_a2m.data.audio import audio_info
 from espnet_a2m.data.corpora._kaldi import Utterances
-from espnet_a2m.data.corpora._reading import report_missing
+from espnet_a2m.data.corpora._reading import read_audio_infos, report_missing
 
 WHERE = (
     "LibriSpeech (https://www.openslr.org/12) and its small version "
@@ -38,7 +36,6 @@ PUBLISHED = {
     "test_clean": {"utterances": 2620},
     "test_other": {"utterances": 2939},
 }
-THREADS = 4  # headers of 281,241 files wait for the disk
 
 
 def prepare(
@@ -55,12 +52,11 @@ def prepare(
     texts = {part: read_part(root, part, allow_missing) for part in parts}
     for name in sets:
         found = Utterances(root)
-        with ThreadPoolExecutor(THREADS) as pool:
-            for part in SETS[name]:
-                for audio in pool.map(audio_info, texts[part]):
-                    utt = Path(audio.path).stem
-                    speaker, text = utt.partition("-")[0], texts[part][audio.path]
-                    found.add(utt, audio, 0, 0.0, audio.seconds, speaker, text)
+        for part in SETS[name]:
+            for path, info in read_audio_infos(root, texts[part]).items():
+                utt = Path(path).stem
+                speaker, text = utt.partition("-")[0], texts[part][path]
+                found.add(utt, info, 0, 0.0, info.seconds, speaker, text)
         yield name, found
 
 

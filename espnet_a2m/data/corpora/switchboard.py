@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, preview
-from espnet_a2m.data.audio import audio_info
 from espnet_a2m.data.corpora._kaldi import Utterances
 from espnet_a2m.data.corpora._reading import (
-    check_sphere,
     files_below,
+    read_audio_infos,
     read_lines,
     report_missing,
 )
@@ -80,11 +79,10 @@ def prepare(
             f"sides: {preview(missing)}"
         )
         report_missing(message, WHERE, allow_missing)
-    check_sphere(corpus_dir, audio.values())
+    infos = read_audio_infos(corpus_dir, (audio[call] for call in calls))
     form = CommonForm()
     found = Utterances(corpus_dir)
-    for call, sides in calls.items():
-        info = audio_info(str(audio[call]), 0)
+    for info, sides in zip(infos.values(), calls.values(), strict=True):
         for channel, side in enumerate(sides):
             for start, end, said in read_side(side):
                 if text := form(spell(said), said):

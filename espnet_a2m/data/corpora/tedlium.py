@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, preview
-from espnet_a2m.data.audio import audio_info
 from espnet_a2m.data.corpora._kaldi import Utterances, hundredths
 from espnet_a2m.data.corpora._reading import (
-    check_sphere,
     find_corpus,
+    read_audio_infos,
     read_lines,
     report_missing,
 )
@@ -88,11 +87,10 @@ def read_part(name: str, folder: Path, allow_missing: bool) -> Utterances:
             f"them: {lost}"
         )
         report_missing(message, WHERE, allow_missing)
-    check_sphere(folder, (audio[talk] for talk in talks))
+    infos = read_audio_infos(folder, (audio[talk] for talk in talks))
     form = CommonForm(keep_all=SETS[name] != "train")
     found = Utterances(folder)
-    for talk in talks:
-        info = audio_info(str(audio[talk]), 0)
+    for talk, info in zip(talks, infos.values(), strict=True):
         for start, end, said in read_stm(texts[talk]):
             if text := form(spell(said), said):
                 utt = f"{talk}-{hundredths(start, end)}"

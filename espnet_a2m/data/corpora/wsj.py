@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, preview
-from espnet_a2m.data.audio import audio_info
 from espnet_a2m.data.corpora._kaldi import Utterances
 from espnet_a2m.data.corpora._reading import (
-    check_sphere,
     files_below,
+    read_audio_infos,
     report_missing,
 )
 from espnet_a2m.data.formatting.spelling import CommonForm
@@ -90,12 +89,11 @@ def prepare(
             )
             report_missing(message, WHERE, allow_missing)
         audio = {_utt(key): files[key] for key in keys if key not in missing}
-        check_sphere(corpus_dir, audio.values())
+        infos = read_audio_infos(corpus_dir, audio.values())
         form = CommonForm(keep_all=name != "wsj_si284")
         found = Utterances(corpus_dir)
-        for utt, path in audio.items():
+        for utt, info in zip(audio, infos.values(), strict=True):
             if text := form(spell(texts[utt]), texts[utt]):
-                info = audio_info(str(path), 0)
                 found.add(utt, info, 0, 0.0, info.seconds, utt[:3], text)
         form.report(name)
         yield name, found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from espnet_a2m.core.files import write_atomic
 from espnet_a2m.data.audio import AudioInfo, audio_info
 from espnet_a2m.data.formatting.format_jobs import Job, check_segment
 from espnet_a2m.data.tables import is_command
+
+File = tuple[str, int | None]  # path, channel
 
 
 def check_headers(
@@ -28,24 +30,17 @@ def check_headers(
     low = Preview(1)
     for jobs in parts:
         count += len(jobs)
-        paths = list(
-            dict.fromkeys((j.audio, j.channel) for j in jobs if not is_command(j.audio))
-        )
-        num_files += len(paths)
-        infos: dict[tuple[str, int | None], AudioInfo] = {}
-        opened = pool.map(_info_or_error, paths, chunksize=64)
-        bar = tqdm(opened, "headers", len(paths), unit="file", delay=3)
-        for path, found in zip(paths, bar):
-            if isinstance(found, str):
-                errors.append(found)
-                continue
-            infos[path] = found
-            if found.rate < fs:
-                low.add(f"{path[0]} ({found.rate} Hz)")
+        files = {(j.audio, j.channel): None for j in jobs if not is_command(j.audio)}
+        num_files += len(files)
+        infos, unreadable = read_headers(files, pool)
+        errors += unreadable
+        for info in infos.values():
+            if info.rate < fs:
+                low.add(f"{info.path} ({info.rate} Hz)")
         for job in jobs:
-            info = infos.get((job.audio, job.channel))
-            if info is None:
+            if (job.audio, job.channel) not in infos:
                 continue
+            info = infos[job.audio, job.channel]
             end = info.seconds if job.end is None else job.end
             try:
                 check_segment(job, info)
@@ -65,14 +60,24 @@ def check_headers(
     return count, samples
 
 
-def _info_or_error(file: tuple[str, int | None]) -> AudioInfo | str:
+def read_headers(
+    files: Collection[File], pool: Executor
+) -> tuple[dict[File, AudioInfo], list[str]]:
+    """What the headers of recordings say, and what is wrong with others."""
+    opened = pool.map(_info_or_error, files, chunksize=64)
+    found = dict(zip(files, tqdm(opened, "headers", len(files), unit="file", delay=3)))
+    errors = [info for info in found.values() if isinstance(info, str)]
+    return {f: i for f, i in found.items() if not isinstance(i, str)}, errors
+
+
+def _info_or_error(file: File) -> AudioInfo | str:
     try:
         return audio_info(*file)
     except DataError as error:
         return str(error)
 
 
-def raise_all(errors: list[str], report: Path | None = None) -> None:
+def raise_all(errors: list[str], report: Path | None = None, advice: str = "") -> None:
     """Raise one DataError that shows the first of `errors`; list all in `report`."""
     if not errors:
         return
@@ -80,5 +85,7 @@ def raise_all(errors: list[str], report: Path | None = None) -> None:
     rest = f"\n  ... and {len(errors) - 10} more" if len(errors) > 10 else ""
     if report is not None:
         write_atomic(report, "\n".join(errors) + "\n")
-        rest += f"\nThe whole list is in {report}"
-    raise DataError(f"{len(errors)} problem(s) with the audio:\n  {shown}{rest}")
+        rest += f"\nThe complete list is in {report}"
+    raise DataError(
+        f"{len(errors)} problem(s) with the audio:\n  {shown}{rest}{advice}"
+    )

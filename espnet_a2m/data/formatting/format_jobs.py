@@ -92,7 +92,7 @@ def make_chunks(
     for first in range(0, len(ordered), size):
         some = tuple(ordered[first : first + size])
         marks = {j.utt: _mark(VERSION, j, stats[j.audio], fs, fmt) for j in some}
-        if fmt.endswith(".ark"):  # an archive is written as a whole
+        if fmt.endswith(".ark"):  # an archive is written at once
             marks = {utt: _mark(utt, *marks.values()) for utt in marks}
         archive = f"{prefix}{first // size}.ark"
         chunks.append(Chunk(some, marks, folder, archive, fs, fmt))
@@ -129,7 +129,7 @@ class Journal:
             there = size == str(self.size(name.partition(":")[0]))
             if not there or mark != chunk.marks[job.utt]:
                 rest.append(job)
-        if rest and chunk.fmt.endswith(".ark"):  # an archive is written as a whole
+        if rest and chunk.fmt.endswith(".ark"):  # an archive is written at once
             return chunk
         return replace(chunk, jobs=tuple(rest)) if rest else None
 

@@ -28,11 +28,11 @@ from espnet_a2m.data.formatting.format_jobs import (
 )
 from espnet_a2m.data.formatting.wav_pipes import add_allow_pipes
 
-NOT_COPIED = ("utt2speed", "utt2num_samples")  # applied here; made here
+NOT_COPIED = ("utt2speed", "utt2num_samples")  # applied here; computed here
 
 
 def jobs_of(source: DataDir) -> list[Job]:
-    """One job per utterance; times in seconds, end None for the whole recording."""
+    """One job per utterance; times in seconds, end None for all of the recording."""
     speeds = source.tables.get("utt2speed", {})
     jobs = []
     for utt in source.utts:
@@ -70,8 +70,8 @@ def format_dir(
 
     with process_pool(nj) as pool:
         undone = ([j for chunk in todo for j in chunk.jobs] for *_, todo in plan())
-        made, samples = check_headers(undone, fs, pool)
-        if made:
+        new, samples = check_headers(undone, fs, pool)
+        if new:
             check_disk(target, int(samples), fmt)
             (target / "wav.scp").unlink(missing_ok=True)  # absent: not complete
             audio_dir.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ def format_dir(
         total, parts = 0, 0
         with (
             writing_data_dir(target) as add,
-            tqdm(total=made, desc=target.name, unit="utt", mininterval=1) as bar,
+            tqdm(total=new, desc=target.name, unit="utt", mininterval=1) as bar,
         ):
             for source, chunks, journal, todo in plan():
                 parts += 1
@@ -106,7 +106,7 @@ def format_dir(
             notes = {"audio_format": fmt, "feats_type": "raw", "fs": fs}
             for name, note in notes.items():
                 write_atomic(target / name, f"{note}\n")
-    return total, made
+    return total, new
 
 
 def journal_path(target: Path, part: int) -> Path:
@@ -115,12 +115,12 @@ def journal_path(target: Path, part: int) -> Path:
 
 
 def tables_of(
-    source: DataDir, target: Path, made: dict[str, list[str]]
+    source: DataDir, target: Path, new: dict[str, list[str]]
 ) -> dict[str, dict[str, str]]:
     """The tables of a formatted part."""
     tables = {n: t for n, t in source.tables.items() if n not in NOT_COPIED}
-    tables["utt2num_samples"] = {u: samples for u, (_, samples, *_) in made.items()}
-    tables["wav.scp"] = {u: f"{target}/data/{n}" for u, (*_, n, _) in made.items()}
+    tables["utt2num_samples"] = {u: samples for u, (_, samples, *_) in new.items()}
+    tables["wav.scp"] = {u: f"{target}/data/{n}" for u, (*_, n, _) in new.items()}
     return tables
 
 
@@ -152,8 +152,8 @@ def main(argv: list[str] | None = None) -> None:
         raise DataError(f"{args.dst}: SRC and DST are the same directory")
     target = Path(args.dst)
     allow_pipes = args.allow_pipes == "true"
-    total, made = format_dir(
+    total, new = format_dir(
         lambda: DataDir.parts(args.src, allow_pipes=allow_pipes),
         *(target, args.fs, args.audio_format, args.nj),
     )
-    print(f"{target}: {total} utterances, {made} of them made now")
+    print(f"{target}: {total} utterances, {new} of them written now")

@@ -39,21 +39,20 @@ def perturb(source: DataDir, factors: list[str], target: str) -> int:
     tables["utt2speed"] = {}
     for factor in factors:
         prefix = "" if float(factor) == 1.0 else f"sp{factor}-"
-        taken = [u for u in source.utts if prefix + u in tables["utt2speed"]]
-        if taken:
+        copies = {prefix + utt: utt for utt in source.utts}
+        if taken := sorted(tables["utt2speed"].keys() & copies):
             raise DataError(
-                f"{source.path}: {preview(prefix + u for u in taken)} is already an "
-                "utterance there; is the directory speed-perturbed already?"
+                f"{source.path}: {preview(taken)} is already an utterance there; is "
+                "the directory speed-perturbed already?"
             )
-        for utt in source.utts:
-            tables["utt2speed"][prefix + utt] = factor
-            if source.segments is None:
-                wav_scp[prefix + utt] = source.wav_scp[utt]
-            else:
-                segments[prefix + utt] = source.segments[utt]
-            for name, table in source.tables.items():
-                value = prefix + table[utt] if name == "utt2spk" else table[utt]
-                tables[name][prefix + utt] = value
+        tables["utt2speed"] |= dict.fromkeys(copies, factor)
+        if source.segments is None:
+            wav_scp |= {copy: source.wav_scp[utt] for copy, utt in copies.items()}
+        else:
+            segments |= {copy: source.segments[utt] for copy, utt in copies.items()}
+        for name, table in source.tables.items():
+            start = prefix if name == "utt2spk" else ""
+            tables[name] |= {copy: start + table[utt] for copy, utt in copies.items()}
     write_data_dir(target, wav_scp or source.wav_scp, tables, segments or None)
     return len(tables["utt2speed"])
 

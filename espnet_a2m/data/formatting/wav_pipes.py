@@ -39,12 +39,7 @@ def open_recording(audio: str, folder: Path, channel: int | None = None) -> Reco
         return Recording(audio, channel)
     with tempfile.NamedTemporaryFile(prefix=".pipe.", suffix=".tmp", dir=folder) as out:
         run_command(audio, out)
-        try:
-            recording = Recording(out.name, channel)
-        except DataError as error:
-            raise DataError(str(error).replace(out.name, audio)) from None
-    recording.path = audio  # what it is known by; the open file outlives its name
-    return recording
+        return Recording(out.name, channel, name=audio)
 
 
 def run_command(entry: str, output: IO[bytes]) -> None:

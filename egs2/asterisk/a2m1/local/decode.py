@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.files import atomic_writer
+from espnet_a2m.data.formatting.format_jobs import process_pool
 
 FS = 16000
 SAMPLES_PER_BYTE = 2  # 64 kbit/s at 16 kHz
-T = TypeVar("T")
 
 
 def g722_samples(path: Path) -> int:
@@ -58,9 +55,7 @@ def _decode(pair: tuple[Path, Path]) -> None:
 def _is_done(source: Path, target: Path) -> bool:
     import soundfile
 
-    if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
-        return False
-    return soundfile.info(str(target)).frames == g722_samples(source)
+    return target.exists() and soundfile.info(target).frames == g722_samples(source)
 
 
 def decode_all(pairs: Iterable[tuple[Path, Path]], nj: int) -> None:
@@ -68,15 +63,9 @@ def decode_all(pairs: Iterable[tuple[Path, Path]], nj: int) -> None:
     run_all(_decode, [pair for pair in pairs if not _is_done(*pair)], nj, "decode")
 
 
-def run_all(
-    function: Callable[[T], None],
-    jobs: Sequence[T],
-    nj: int,
-    title: str,
-    start: Callable[[], None] | None = None,
-) -> None:
-    """Call a function for each job, in `nj` processes that begin with `start`."""
-    with ProcessPoolExecutor(nj, get_context("spawn"), start) as pool:
+def run_all(function: Callable, jobs: Sequence, nj: int, title: str) -> None:
+    """Call a function for each job, in `nj` processes."""
+    with process_pool(nj) as pool:
         done = pool.map(function, jobs)
         for _ in tqdm(done, title, len(jobs), unit="prompt", disable=not jobs):
             pass

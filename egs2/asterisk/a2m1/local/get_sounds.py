@@ -17,7 +17,6 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
-from archives import unpack
 from tqdm import tqdm
 
 from espnet_a2m.core.errors import DataError, main_guard, warn
@@ -30,6 +29,17 @@ DEB_PACKAGES = ["asterisk-core-sounds-en"] + [
 ]
 BASE_URL = "https://downloads.asterisk.org/pub/telephony/sounds/releases"
 VERSION = "1.6.1"
+# Folders of our own, and none of the actions that follow the machine's own updates.
+APT_CONFIG = """\
+Dir::State::Lists "{folder}/lists";
+Dir::Cache "{folder}/cache";
+APT::Sandbox::User "{user}";
+Acquire::Languages "none";
+Acquire::Retries "2";
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+"""
 SOURCES = ("apt", "tarballs")
 
 # Folder names: Debian's (en_US_f_Allison), an installed Asterisk's (en), the tarballs'.
@@ -92,75 +102,48 @@ def from_directory(folder: Path, downloads: Path) -> dict[str, Path]:
     return found
 
 
-def _apt_config(apt: Path) -> Path:
-    """A configuration with folders of our own; sources and keys are the machine's."""
-    for folder in ("state/lists/partial", "cache/archives/partial", "log"):
-        (apt / folder).mkdir(parents=True, exist_ok=True)
-    config = apt / "apt.conf"
-    config.write_text(
-        f'Dir::State "{apt}/state";\n'
-        f'Dir::State::Lists "{apt}/state/lists";\n'
-        'Dir::State::status "/var/lib/dpkg/status";\n'
-        f'Dir::Cache "{apt}/cache";\n'
-        f'Dir::Log "{apt}/log";\n'
-        f'APT::Sandbox::User "{getpass.getuser()}";\n'
-        'Acquire::Languages "none";\n'
-        'Acquire::Retries "2";\n'
-        # without the actions that follow the machine's own updates
-        "#clear APT::Update::Pre-Invoke;\n"
-        "#clear APT::Update::Post-Invoke;\n"
-        "#clear APT::Update::Post-Invoke-Success;\n"
-    )
-    return config
-
-
-def by_apt(downloads: Path) -> list[Path]:
+def by_apt(archives: Path) -> None:
     """Download the Debian packages without root and without installing anything."""
     if shutil.which("apt-get") is None:
         raise DataError("there is no apt-get on this machine")
-    archives = downloads / "archives"
-    archives.mkdir(parents=True, exist_ok=True)
-
-    def debs(package: str) -> list[Path]:
-        return sorted(archives.glob(f"{package}_*.deb"))
-
-    if wanted := [package for package in DEB_PACKAGES if not debs(package)]:
-        apt = (downloads / "apt").resolve()
-        with tempfile.TemporaryDirectory(dir=downloads) as folder:
-            print("Fetching the package lists and the sounds (58 MB) by apt-get ...")
-            said = []
-            for words in (["update"], ["download", *wanted]):
-                result = subprocess.run(
-                    ["apt-get", "-q", "-c", str(_apt_config(apt)), *words],
-                    cwd=folder,
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                    text=True,
-                    errors="replace",
-                )
-                lines = result.stderr.splitlines()
-                said.append([line for line in lines if line[:2] in ("W:", "E:")])
-            if result.returncode:
-                raise DataError("apt-get: " + "; ".join(said[0][:2] + said[1][-1:]))
-            for path in Path(folder).glob("*.deb"):
-                os.replace(path, archives / path.name)
-        shutil.rmtree(apt, ignore_errors=True)
-    return [debs(package)[-1] for package in DEB_PACKAGES]
+    wanted = [name for name in DEB_PACKAGES if not any(archives.glob(f"{name}_*.deb"))]
+    if not wanted:
+        return
+    with tempfile.TemporaryDirectory(dir=archives) as folder:
+        config = Path(folder).resolve() / "apt.conf"
+        text = APT_CONFIG.format(folder=config.parent, user=getpass.getuser())
+        config.write_text(text)
+        (config.parent / "lists/partial").mkdir(parents=True)
+        (config.parent / "cache/archives/partial").mkdir(parents=True)
+        print("Fetching the package lists and the sounds (58 MB) by apt-get ...")
+        said = []
+        for words in (["update"], ["download", *wanted]):
+            result = subprocess.run(
+                ["apt-get", "-q", "-c", config, *words],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+            )
+            lines = result.stderr.splitlines()
+            said.append([line for line in lines if line[:2] in ("W:", "E:")])
+        if result.returncode:
+            raise DataError("apt-get: " + "; ".join(said[0][:2] + said[1][-1:]))
+        for path in Path(folder).glob("*.deb"):
+            path.replace(archives / path.name)
 
 
-def by_tarballs(downloads: Path, base_url: str = BASE_URL) -> list[Path]:
+def by_tarballs(archives: Path, base_url: str) -> None:
     """Download the Asterisk project's own 16 kHz tarballs."""
-    paths = []
     for language in tqdm(LANGUAGES, "tarballs", unit="file"):
         name = f"asterisk-core-sounds-{language}-g722-{VERSION}.tar.gz"
-        paths.append(downloads / "archives" / name)
         try:
-            if not paths[-1].exists():
-                download(f"{base_url}/{name}", paths[-1])
+            if not (archives / name).exists():
+                download(f"{base_url}/{name}", archives / name)
         except (OSError, ValueError) as error:  # URLError is an OSError
             reason = getattr(error, "reason", error)
             raise DataError(f"{base_url}/{name}: {reason}") from None
-    return paths
 
 
 def download(url: str, path: Path) -> None:
@@ -173,6 +156,29 @@ def download(url: str, path: Path) -> None:
         expected = source.headers.get("Content-Length")
         if expected is not None and target.tell() != int(expected):
             raise OSError("the connection was interrupted")
+
+
+def unpack(archive: Path, into: Path) -> Path:
+    """Unpack a .deb or .tar.gz file to a folder of its name in `into`."""
+    target = into / archive.name.removesuffix(".deb").removesuffix(".tar.gz")
+    if target.is_dir():
+        return target
+    into.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".unpack.", dir=into) as folder:
+        content = Path(folder, "content")
+        content.mkdir()
+        command = ["dpkg-deb", "-x", str(archive), str(content)]
+        if archive.suffix != ".deb":
+            command = ["tar", "-xzf", str(archive), "-C", str(content)]
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            reason = getattr(error, "stderr", error)  # OSError: no such program
+            raise DataError(
+                f"{archive}: cannot be unpacked ({reason}); remove it and run again"
+            ) from None
+        content.replace(target)
+    return target
 
 
 def get_sounds(
@@ -188,17 +194,16 @@ def get_sounds(
         return sounds
     if not missing(locate([sounds])):
         return sounds
+    archives = downloads / "archives"
+    archives.mkdir(parents=True, exist_ok=True)
     tried = []
     for source in sources:
         try:
             if source == "apt":
-                paths = by_apt(downloads)
+                by_apt(archives)
             else:
-                paths = by_tarballs(downloads, base_url)
-            found = locate([unpack(path, downloads / "unpacked") for path in paths])
-            if absent := missing(found):
-                raise DataError(f"not in the downloads: {', '.join(absent)}")
-            link(found, sounds)
+                by_tarballs(archives, base_url)
+            link(from_directory(archives, downloads), sounds)
             return sounds
         except DataError as error:
             tried.append(f"{source}: {error}")

@@ -14,19 +14,23 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import rooms
 import split
 from decode import FS, decode_all, g722_samples, read_g722, run_all, write_flac
 from get_sounds import LANGUAGES, locate, missing
 from transcripts import is_speech, read_transcripts, spoken_texts
 
-from espnet_a2m.core.errors import DataError, main_guard, warn
+from espnet_a2m.core.errors import DataError, main_guard
+from espnet_a2m.data.corpora._kaldi import compare_counts
 from espnet_a2m.data.datadir import write_data_dir
 
 SHORTEST = 0.1  # seconds; one of the Russian files is empty
 SETS = ("train_sup", "dev", "test_clean", "test_far", "pretrain")
-# What version 1.6.1 of the sounds gives: prompts, minutes.
-EXPECTED = {"English": (551, 24.3), "other languages": (2194, 100.7)}
+EXPECTED = {
+    "English": {"prompts": 551, "minutes": 24.3},
+    "other languages": {"prompts": 2194, "minutes": 100.7},
+}
 
 
 @dataclass
@@ -53,14 +57,13 @@ def read_corpus(sounds: Path) -> Corpus:
     corpus = Corpus()
     for language in LANGUAGES:
         folder = sounds / language
-        files = {
-            path.relative_to(folder).with_suffix("").as_posix(): path
-            for path in sorted(folder.glob("**/*.g722"))
-        }
-        seconds = {prompt: g722_samples(path) / FS for prompt, path in files.items()}
-        spoken = [p for p in files if is_speech(p) and seconds[p] >= SHORTEST]
-        corpus.files[language] = {prompt: files[prompt] for prompt in spoken}
-        corpus.seconds[language] = {prompt: seconds[prompt] for prompt in spoken}
+        corpus.files[language], corpus.seconds[language] = {}, {}
+        for path in sorted(folder.glob("**/*.g722")):
+            prompt = path.relative_to(folder).with_suffix("").as_posix()
+            seconds = g722_samples(path) / FS
+            if is_speech(prompt) and seconds >= SHORTEST:
+                corpus.files[language][prompt] = path
+                corpus.seconds[language][prompt] = seconds
     texts = spoken_texts(read_transcripts(found["transcripts"]))
     corpus.texts = {p: t for p, t in texts.items() if p in corpus.files["en"]}
     if not corpus.texts:
@@ -70,18 +73,11 @@ def read_corpus(sounds: Path) -> Corpus:
 
 def report_counts(corpus: Corpus) -> None:
     """Print the amount of speech, and warn when it is not the expected one."""
-    english = {"en": corpus.seconds["en"]}
-    other = {x: s for x, s in corpus.seconds.items() if x != "en"}
-    for name, part in (("English", english), ("other languages", other)):
-        count = sum(map(len, part.values()))
-        minutes = sum(sum(seconds.values()) for seconds in part.values()) / 60
-        print(f"{name}: {count} spoken prompts, {minutes:.1f} min")
-        expected = EXPECTED[name]
-        if (count, round(minutes, 1)) != expected:
-            warn(
-                f"{name}: expected {expected[0]} prompts, {expected[1]} min (version "
-                f"1.6.1), found {count}, {minutes:.1f} min"
-            )
+    for name, languages in (("English", ["en"]), ("other languages", LANGUAGES[1:])):
+        seconds = [s for x in languages for s in corpus.seconds[x].values()]
+        found = {"prompts": len(seconds), "minutes": sum(seconds) / 60}
+        print(f"{name}: {len(seconds)} spoken prompts, {found['minutes']:.1f} min")
+        compare_counts(name, found, EXPECTED[name], "version 1.6.1")
 
 
 def choose(corpus: Corpus, share: float) -> dict[str, list[tuple[str, str]]]:
@@ -106,18 +102,19 @@ def choose(corpus: Corpus, share: float) -> dict[str, list[tuple[str, str]]]:
     return chosen
 
 
-_babble: dict[str, list] = {}  # of a process: float samples by language
+@functools.cache
+def read_babble(paths: tuple[tuple[str, Path], ...]) -> dict[str, list[np.ndarray]]:
+    """Float samples by language; read once in each process."""
+    samples: dict[str, list[np.ndarray]] = {}
+    for language, path in paths:
+        samples.setdefault(language, []).append(read_g722(path) / 32768)
+    return samples
 
 
-def _start(babble: list[tuple[str, Path]]) -> None:
-    _babble.clear()
-    for language, path in babble:
-        _babble.setdefault(language, []).append(read_g722(path) / 32768)
-
-
-def _simulate(job: tuple[str, Path, Path]) -> None:
-    utt, source, target = job
-    write_flac(target, rooms.simulate(utt, read_g722(source) / 32768, _babble).mixed())
+def _simulate(job: tuple[str, Path, Path, tuple[tuple[str, Path], ...]]) -> None:
+    utt, source, target, babble = job
+    clean = read_g722(source) / 32768
+    write_flac(target, rooms.mix(*rooms.simulate(utt, clean, read_babble(babble))))
 
 
 def prepare(downloads: Path, data: Path, share: float, nj: int) -> None:
@@ -132,7 +129,7 @@ def prepare(downloads: Path, data: Path, share: float, nj: int) -> None:
     def flac(pair: tuple[str, str]) -> Path:
         return downloads / "flac" / f"{utt_id(*pair)}.flac"
 
-    babble = [(language, source((language, p))) for language, p in chosen["babble"]]
+    babble = tuple((pair[0], source(pair)) for pair in chosen["babble"])
     needed = {p for name, pairs in chosen.items() if name != "babble" for p in pairs}
     decode_all(((source(pair), flac(pair)) for pair in sorted(needed)), nj)
     # far-field audio is in a folder of its own for each version of the simulation
@@ -143,8 +140,8 @@ def prepare(downloads: Path, data: Path, share: float, nj: int) -> None:
         if old.name != folder.name:
             shutil.rmtree(old)
     far = {pair: folder / f"{utt_id(*pair)}.flac" for pair in chosen["test_clean"]}
-    todo = [(utt_id(*p), source(p), far[p]) for p in far if not far[p].exists()]
-    run_all(_simulate, todo, nj, "rooms", functools.partial(_start, babble))
+    todo = [(utt_id(*p), source(p), far[p], babble) for p in far if not far[p].exists()]
+    run_all(_simulate, todo, nj, "rooms")
     chosen["test_far"] = chosen["test_clean"]
     for name in SETS:
         pairs = chosen[name]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,29 +14,6 @@ SNR = (5.0, 15.0)  # dB, reverberant speech over reverberant babble
 TALKERS = 3  # in the babble, each of another language
 WALL = 0.4  # metres kept free
 MAX_ORDER = 45  # of reflections: 350-500 ms of impulse response, as 1 s costs 20 times
-
-
-@dataclass(frozen=True)
-class Scene:
-    """The parameters drawn for one utterance, and the two parts of its sound.
-
-    Attributes:
-        speech: (n,) float64, the reverberant talker, aligned with the clean prompt.
-        noise: (n,) float64, the reverberant babble at the drawn level.
-        rt60, distance, snr: in seconds, metres, dB.
-    """
-
-    speech: np.ndarray
-    noise: np.ndarray
-    rt60: float
-    distance: float
-    snr: float
-
-    def mixed(self) -> np.ndarray:
-        """The sum as (n,) int16, attenuated where it would clip."""
-        mix = self.speech + self.noise
-        peak = np.abs(mix).max(initial=1e-9)
-        return np.rint(mix * min(1.0, 0.95 / peak) * 32767).astype(np.int16)
 
 
 def generator(name: str) -> np.random.Generator:
@@ -91,8 +67,11 @@ def draw_room(rng: np.random.Generator) -> tuple[np.ndarray, float, np.ndarray]:
 
 def simulate(
     name: str, clean: np.ndarray, babble: Mapping[str, list[np.ndarray]]
-) -> Scene:
+) -> tuple[np.ndarray, np.ndarray]:
     """Put a prompt and babble into a room drawn for `name`.
+
+    Returns the reverberant talker, aligned with the clean prompt, and the reverberant
+    babble at a drawn level: (n,) float64.
 
     Args:
         name: seed, so that the order of the utterances does not matter.
@@ -133,4 +112,11 @@ def simulate(
         noise += fftconvolve(track, response)[len(response) : len(response) + n]
     snr = float(rng.uniform(*SNR))
     noise *= rms(speech) / rms(noise) * 10 ** (-snr / 20)
-    return Scene(speech, noise, float(rt60), distance, snr)
+    return speech, noise
+
+
+def mix(speech: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """The sum as (n,) int16, attenuated where it would clip."""
+    both = speech + noise
+    peak = np.abs(both).max(initial=1e-9)
+    return np.rint(both * min(1.0, 0.95 / peak) * 32767).astype(np.int16)

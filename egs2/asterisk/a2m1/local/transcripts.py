@@ -30,18 +30,7 @@ NUMBERS = {
     "8500": "EIGHT FIVE ZERO ZERO",
     "H.323": "H THREE TWO THREE",
 }
-DIGITS = {
-    "0": "ZERO",
-    "1": "ONE",
-    "2": "TWO",
-    "3": "THREE",
-    "4": "FOUR",
-    "5": "FIVE",
-    "6": "SIX",
-    "7": "SEVEN",
-    "8": "EIGHT",
-    "9": "NINE",
-}
+DIGITS = "ZERO ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE"
 SYMBOLS = {"#": "POUND", "*": "STAR"}
 # Names spoken letter by letter, and what the transcripts misspell.
 WORDS = {
@@ -76,11 +65,12 @@ def normalize(text: str) -> str:
     spoken = re.sub(r"\b([A-Z])\.(?=[A-Z]\b)", r"\1 ", spoken)  # A.M. -> A M
     for number, said in NUMBERS.items():
         spoken = re.sub(rf"(?<![\w.]){re.escape(number)}(?!\.?\w)", said, spoken)
-    spoken = re.sub(r"(?<!\d)\d(?!\d)", lambda m: f" {DIGITS[m[0]]} ", spoken)
+    spoken = re.sub(
+        r"(?<!\d)\d(?!\d)", lambda m: f" {DIGITS.split()[int(m[0])]} ", spoken
+    )
     spoken = re.sub(r"[#*]", lambda m: f" {SYMBOLS[m[0]]} ", spoken)
     spoken = re.sub(r"[-.,;:!?\"]", " ", spoken)
-    words = [WORDS.get(word, word) for word in spoken.split()]
-    spoken = " ".join(words)
+    spoken = " ".join(WORDS.get(word, word) for word in spoken.split())
     if not re.fullmatch(r"[A-Z' ]*", spoken):
         raise DataError(
             f"transcript {text!r}: no rule spells {spoken!r}; add what is said to "
