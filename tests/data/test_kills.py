@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import soundfile
+from helpers.forking import python
 from helpers.killing import KILLS, check_files, finish_like, kill_and_restart, start
 
 from espnet_a2m.data.datadir import write_data_dir
@@ -65,19 +65,18 @@ def clips(tmp_path_factory, short_utterances) -> Path:
 @pytest.fixture(scope="module", params=["scores", "labels", "flac", "flac.ark"])
 def work(request, clips, tmp_path_factory) -> Work:
     """One of the commands, run once without a kill."""
-    python = [sys.executable, "-m"]
     if request.param == "scores":
         model = request.getfixturevalue("scorer") / "1epoch.pth"
-        command = [*python, "espnet_a2m.bin.score", "--asr_model_file", str(model)]
+        command = ["espnet_a2m.bin.score", "--asr_model_file", str(model)]
         command += ["--data", str(clips / "set"), "--output_dir", "out"]
         marker = "out/confidence.scp"
     elif request.param == "labels":
-        command = [*python, "espnet_a2m.bin.labels", "--fit_data", str(clips / "set")]
+        command = ["espnet_a2m.bin.labels", "--fit_data", str(clips / "set")]
         command += ["--data", str(clips / "set"), "--output_dir", "out"]
         command += ["--num_clusters", "16", "--max_passes", "2"]
         marker = "k-means"
     else:
-        command = [*python, "espnet_a2m.bin.data", "format_wav", "--nj", "2"]
+        command = ["espnet_a2m.bin.data", "format_wav", "--nj", "2"]
         command += ["--fs", "8000", "--audio_format", request.param]
         command += [str(clips / "raw"), "out"]
         marker = "out:"
@@ -156,7 +155,8 @@ def test_full_disk(work, tmp_path):
     # formatting looks whether there is room for it all before it begins
     formats = "format_wav" in work.command
     with little_room(disk, 80, disk=not formats) as limited:
-        message = refused_for_want_of_room([*limited, *work.command], disk)
+        command = [*limited, *python("-m", *work.command)]
+        message = refused_for_want_of_room(command, disk)
         assert "out/" in message and ("No space" in message or "too large" in message)
         check_files(work.whole, disk / "out", {PARTIAL})
         assert not [p for p in disk.rglob(".*") if p.name != ".formatted"]
@@ -168,14 +168,7 @@ def test_full_disk(work, tmp_path):
 def test_token_list_on_a_full_disk(tmp_path, short_utterances):
     texts = {utt: text for utt, _, text in short_utterances}
     write_table(tmp_path / "text", texts)
-    command = [
-        sys.executable,
-        "-m",
-        "espnet_a2m.bin.data",
-        "token_list",
-        "--nbpe",
-        "60",
-    ]
+    command = python("-m", "espnet_a2m.bin.data", "token_list", "--nbpe", "60")
     command += ["--token_type", "bpe", "--text", str(tmp_path / "text")]
     command += ["--outdir", "tokens"]
     subprocess.run(command, cwd=tmp_path, env={**os.environ, **ENV}, check=True)

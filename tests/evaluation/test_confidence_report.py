@@ -3,12 +3,12 @@
 import json
 import math
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from helpers.forking import python
 from helpers.tiny_pretraining import CONF
 
 from espnet_a2m.confidence.interface import Scorer
@@ -114,7 +114,7 @@ def test_report_on_real_speech(scored_dirs):
 
 def test_command_line_writes_report_and_pictures(scored_dirs, tmp_path):
     data, confidence = scored_dirs
-    command = [sys.executable, "-m", "espnet_a2m.bin.confidence_report"]
+    command = python("-m", "espnet_a2m.bin.confidence_report")
     command += ["--data", str(data), "--confidence", str(confidence)]
     command += ["--outdir", str(tmp_path), "--utts", "2", "--target_lang", "en"]
     command += ["--exclude", str(data / "wav.scp"), "--mask_utts", "5"]
@@ -138,7 +138,7 @@ def test_command_line_writes_report_and_pictures(scored_dirs, tmp_path):
 def test_report_of_a_run_and_its_scorer(data, confidence, tmp_path):
     """The masks of a configuration; ESPnet's model of one epoch."""
     outdir = tmp_path / "report"
-    command = [sys.executable, "-m", "espnet_a2m.bin.confidence_report"]
+    command = python("-m", "espnet_a2m.bin.confidence_report")
     command += ["--data", data, "--confidence", confidence, "--outdir", outdir]
     command += ["--heldout", data, confidence, "--cer_utts", "5", "--utts", "0"]
     command += ["--ssl_config", CONF / "tiny" / "ssl_w2vbert_conformer.yaml"]
@@ -195,7 +195,7 @@ def test_curves_of_espnets_own_statistics(tmp_path):
     stats = read_stats(tmp_path)
     assert float(stats[3]["valid"]["loss"]) == pytest.approx(1.0)
 
-    command = [sys.executable, "-m", "espnet_a2m.bin.plot_curves", str(tmp_path)]
+    command = python("-m", "espnet_a2m.bin.plot_curves", tmp_path)
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     picture = tmp_path / "images/curves.png"

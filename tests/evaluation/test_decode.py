@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from helpers.forking import python
 
 from espnet_a2m.bin.decode import main
 from espnet_a2m.data.tables import read_scp
@@ -88,7 +88,7 @@ def test_the_driver_decodes_on_a_cluster(data, scorer, expected, tmp_path):
         decode "$3" "$3/1epoch.pth" "$4" out --num_workers 0 --beam_size 2
     """
     (tmp_path / "path.sh").touch()
-    words = [str(word) for word in (ROOT, sys.executable, scorer, data)]
+    words = [str(word) for word in (ROOT, *python(), scorer, data)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = ["bash", "-c", driver, "driver", *words]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from espnet_a2m.data.datadir import write_data_dir
+from helpers.forking import python
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Real speech that is committed with the tests
@@ -18,12 +19,9 @@ TEST_DATA = Path(os.environ.get("A2M_TEST_DATA", ROOT.parent / "shared" / "data"
 
 def command(program: str, *arguments: object) -> list[str]:
     """A command line of espnet_a2m.bin, such as "data format_wav"."""
-    return [
-        sys.executable,
-        "-m",
-        *f"espnet_a2m.bin.{program}".split(),
-        *map(str, arguments),
-    ]
+    words = ["-m", *f"espnet_a2m.bin.{program}".split(), *map(str, arguments)]
+    imports_espnet = not program.startswith("data ")
+    return python(*words) if imports_espnet else [sys.executable, *words]
 
 
 def environment(**more: str) -> dict[str, str]:

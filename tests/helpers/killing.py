@@ -1,4 +1,4 @@
-"""Kill a command at random moments, restart it, and check what it left.
+"""Interrupt a command by SIGKILL at random moments, restart it, check its files.
 
 span = start(command, marker)              # seconds of work after the marker
 kill_and_restart(command, 25, seed, check, finish, marker=marker, span=span)
@@ -10,13 +10,14 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-#: How often a test kills; raise it for a thorough run
+from helpers import forking
+
+#: Interruptions of a test; raise it for a thorough run
 KILLS = int(os.environ.get("A2M_KILLS", "2"))
 POLL = 0.002
 
@@ -29,29 +30,27 @@ def start(
     env: dict[str, str] | None = None,
     limit: float = 600,
 ) -> float | None:
-    """Run a command, or SIGKILL its whole process group.
+    """Run a command, or interrupt its process group by SIGKILL.
 
     Args:
-        command: Program and arguments.
+        command: Module and arguments.
         marker: Text that it prints when its imports are done and its work begins.
-        kill_after: Seconds from the marker to the kill; None: it is not killed.
+        kill_after: Seconds from the marker to the SIGKILL; None: there is none.
         cwd: Working directory.
         env: Added to the environment.
         limit: Seconds that it may take.
 
     Returns:
-        Seconds from the marker to its end; None if it was killed.
+        Seconds from the marker to its end; None if it was interrupted.
     """
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with open(os.devnull) as nothing:
+            process = forking.Process(
+                command,
+                cwd=cwd,
+                env={**os.environ, **(env or {})},
+                files=(nothing, output, output),
+            )
         begun, deadline = None, time.monotonic() + limit
         try:
             while process.poll() is None:
@@ -89,13 +88,13 @@ def kill_and_restart(
     cwd: Path | None = None,
     env: dict[str, str] | None = None,
 ) -> int:
-    """Kill and restart a command until it has been killed ``kills`` times.
+    """Restart a command until it has been interrupted ``kills`` times.
 
     Args:
-        command: Resumes where it was killed.
-        kills: How often it is killed.
+        command: Resumes where it was interrupted.
+        kills: Number of interruptions.
         seed: Of the moments, which are uniform over ``span``.
-        check: Called after each kill.
+        check: Called after each interruption.
         finish: Called after each complete run: compares its output, and removes it,
             so that the next run starts from scratch.
         marker: See :func:`start`.
@@ -134,7 +133,7 @@ def check_files(complete: Path, killed: Path, progress: Collection[str] = ()) ->
 
 
 def is_unfinished(path: Path) -> bool:
-    """Whether its name says that it is not complete."""
+    """Say whether its name marks it as incomplete."""
     return path.name.startswith(".") or path.suffix == ".tmp"
 
 

@@ -45,7 +45,7 @@ def cut(data: DataDir, utt: str):
 
 
 def same_files(one: Path, other: Path) -> bool:
-    """Whether two folders hold the same files."""
+    """Compare two folders, file by file."""
     names = sorted(p.relative_to(one) for p in one.rglob("*") if p.is_file())
     others = sorted(p.relative_to(other) for p in other.rglob("*") if p.is_file())
     return names == others and all(

@@ -1,6 +1,6 @@
 """Miniatures of corpora in their genuine layouts, from the Asterisk prompts.
 
-Real speech and what is really said; speakers, books and talks are made up.
+The speech and its words are real; speakers, books and talks are invented.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from helpers import forking
+
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = (
     "--encoder_conf output_size=48 --encoder_conf linear_units=96 --max_epoch 1 "
@@ -35,14 +37,23 @@ OPTIONS = {
 }
 
 
-def copy_recipe(name: str, target: Path, **places: Path) -> Path:
-    """A copy of a recipe whose db.sh names the corpora."""
+def copy_recipe(name: str, target: Path, fork: bool = True, **places: Path) -> Path:
+    """A copy of a recipe whose db.sh names the corpora.
+
+    Args:
+        name: of the corpus, in egs2.
+        target: The folder to write.
+        fork: Let the server of ``forking`` run its programs.
+        places: Variables of db.sh.
+    """
     source = ROOT / "egs2" / name / "a2m1"
     target.mkdir()
     for file in ("run.sh", "cmd.sh"):
         shutil.copy(source / file, target / file)
     path = (source / "path.sh").read_text()
     (target / "path.sh").write_text(path.replace("../../..", str(ROOT)))
+    if fork:
+        use_forks(target)
     shutil.copytree(source / "local", target / "local")
     if not (source / "db.sh").exists():
         return target
@@ -54,6 +65,12 @@ def copy_recipe(name: str, target: Path, **places: Path) -> Path:
     return target
 
 
+def use_forks(recipe: Path) -> None:
+    """Let the recipe's path.sh name the server's python3, where it is python3."""
+    with (recipe / "path.sh").open("a") as f:
+        f.write(f"export PATH={forking.server() / 'bin'}:$PATH\n")
+
+
 def use_cluster(recipe: Path) -> None:
     """Let the recipe's cmd.sh name slurm.pl, a stand-in for Kaldi's."""
     with (recipe / "cmd.sh").open("a") as f:
@@ -62,7 +79,7 @@ def use_cluster(recipe: Path) -> None:
 
 
 def environment() -> dict[str, str]:
-    """That of a user with a default installation, for a copy of a recipe."""
+    """The environment of a user with a default installation."""
     extras = str(ROOT / "tests" / "helpers" / "default_install")
     return {**os.environ, "A2M_ROOT": str(ROOT), "PYTHONPATH": extras}
 

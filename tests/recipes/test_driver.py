@@ -209,28 +209,16 @@ def test_configurations_are_read_whatever_their_notation(tmp_path):
     assert failed.returncode == 1 and f"ERROR: {flow}:1: " in failed.stderr
 
 
-def test_default_modules_are_espnets():
-    from espnet2.tasks import asr
-
-    from espnet_a2m.bin.config_values import DEFAULTS
-    from espnet_a2m.training import task
-
-    ours = {name: x.default for name, x in task.part_choices.items()}
-    assert asr.normalize_choices.default == ours["normalize"] == DEFAULTS["normalize"]
-    assert asr.preencoder_choices.default is ours["preencoder"] is None
-    assert asr.decoder_choices.default is None
-
-
 STEP = """
 set -euo pipefail
 . "$1/local/steps.sh"
-make_it() { sleep "$1"; echo made >>log; }
-step out -- make_it 1
+write() { sleep "$1"; echo written >>log; }
+step out -- write 1
 """
 
 
 def test_of_two_runs_one_waits_for_the_other(tmp_path):
-    """Then finds it complete; so does a later one."""
+    """The second then finds it complete; so does a later one."""
     command = ["bash", "-c", STEP, "bash", str(ROOT)]
     runs = [
         subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
@@ -242,7 +230,7 @@ def test_of_two_runs_one_waits_for_the_other(tmp_path):
     assert "out: up to date" in said[1]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.startswith("out: up to date")
-    assert (tmp_path / "log").read_text() == "made\n"
+    assert (tmp_path / "log").read_text() == "written\n"
 
 
 TRAIN = """
@@ -304,7 +292,7 @@ def test_a_training_run_is_prolonged_but_not_changed(tmp_path):
 
 
 def test_an_interrupted_run_is_not_waited_for(tmp_path):
-    command = ["bash", "-c", STEP.replace("make_it 1", "make_it 30"), "bash", str(ROOT)]
+    command = ["bash", "-c", STEP.replace("write 1", "write 30"), "bash", str(ROOT)]
     killed = subprocess.Popen(command, cwd=tmp_path, start_new_session=True)
     while not (tmp_path / "out" / ".begun").exists():
         time.sleep(0.01)

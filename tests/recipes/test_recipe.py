@@ -44,7 +44,7 @@ def run(recipe: Path, **options: str) -> subprocess.CompletedProcess:
 def recipe(tmp_path_factory) -> Path:
     """A copy of the recipe in which stages 1 to 16 have run."""
     directory = tmp_path_factory.mktemp("asterisk") / "a2m1"
-    recipes.copy_recipe("asterisk", directory)
+    recipes.copy_recipe("asterisk", directory, fork=False)
     first = run(directory, stop_stage="5")
     if first.returncode and "apt" in first.stderr and "network" in first.stderr:
         pytest.skip("neither apt, network nor cached sounds: " + first.stderr[-300:])
@@ -52,6 +52,7 @@ def recipe(tmp_path_factory) -> Path:
     rest = run(directory, stage="6", skip_packing="false")
     assert rest.returncode == 0, rest.stdout[-3000:] + rest.stderr[-3000:]
     (directory / "stdout").write_text(first.stdout + rest.stdout)
+    recipes.use_forks(directory)  # all programs have been started by an interpreter
     return directory
 
 
@@ -96,7 +97,7 @@ def test_scored_sets_have_every_utterance(recipe):
         assert all(0 <= float(c) <= 1 for c in read_scp(scored / "utt2conf").values())
 
 
-def test_second_run_makes_nothing_again(recipe):
+def test_second_run_writes_nothing_again(recipe):
     def state():
         return {
             p: (p.stat().st_mtime_ns, p.stat().st_size)
@@ -112,7 +113,7 @@ def test_second_run_makes_nothing_again(recipe):
 
 
 def test_interrupted_run_resumes(recipe):
-    """SIGKILL in the middle of stage 11; the same command then ends the training."""
+    """SIGKILL in the middle of stage 11; the same command then completes the run."""
     epochs = f"{QUICK} --max_epoch 3"
     options = {"stage": "11", "stop_stage": "11", "ssl_tag": "killed"}
     process = subprocess.Popen(
@@ -181,7 +182,7 @@ def test_other_scorers_need_no_training(recipe):
 
 
 def test_uniform_and_atm_s_by_configuration_alone(recipe):
-    """The latter on data in parts."""
+    """The latter with a split pre-training set."""
     for tag, option, num_splits in (
         ("uniform", "--masking_conf guidance=uniform", "1"),
         ("atm_s", "--model_conf utterance_weight=confidence", "2"),
@@ -238,7 +239,7 @@ def test_hubert_in_two_rounds(recipe):
 
 
 def test_trained_front_end_is_fine_tuned(recipe):
-    """wav2vec 2.0 on the waveform: no feature statistics, and the CNN goes along."""
+    """wav2vec 2.0 on the waveform: no feature statistics; the CNN is tuned, too."""
     tiny = ROOT / "conf" / "tiny"
     once = f"{SMALL} --max_epoch 1"
     done = run(
@@ -300,6 +301,6 @@ def test_help_lists_every_option():
     assert declared
     used = r"\$\{%s[}/:]|skip=%s\b|in_shards %s "
     unused = [x for x in declared if not re.search(used.replace("%s", x), body)]
-    # found by names that are put together: {scorer,ssl}_args
+    # used as ${!args}: {scorer,ssl}_args
     assert set(unused) <= {"scorer_args", "ssl_args"}, unused
     assert "for train_set only [0.9 1.0 1.1]" in shown.stdout  # this recipe's

@@ -1,6 +1,6 @@
 """The recipes of large corpora on miniatures in genuine layouts, through run.sh.
 
-One goes from stage 1 to RESULTS.md, the others to the token list; all go to the end
+One runs from stage 1 to RESULTS.md, the others to the token list; all run to the end
 with A2M_RECIPES=all in the environment.
 """
 
@@ -62,7 +62,7 @@ def librispeech(folder: Path, *train: str) -> Path:
 
 
 def test_librispeech_from_librilight(tmp_path):
-    """Word pieces, a transducer, all jobs by a stand-in for a cluster's program."""
+    """Word pieces, a transducer, and all jobs through a stand-in for Slurm."""
     recipe = copy_recipe(
         "librispeech",
         tmp_path / "recipe",

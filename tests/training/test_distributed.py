@@ -17,6 +17,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from helpers.forking import python
 
 from espnet_a2m.data.tables import write_table
 from espnet_a2m.training.checkpoint import UPDATE
@@ -129,16 +130,17 @@ def options(data: Path, exp: Path, *extra: object) -> list[str]:
     return [str(word) for word in command]
 
 
-def start(processes: int, log: Path, *command: object) -> subprocess.Popen[bytes]:
-    """Start a Python module or script in one process, or in several by torchrun."""
-    launcher = [sys.executable]
-    if processes > 1:
-        launcher += ["-m", "torch.distributed.run", "--standalone"]
-        launcher += ["--nproc_per_node", str(processes)]
+TORCHRUN = [
+    *(sys.executable, "-m", "torch.distributed.run"),
+    *("--standalone", "--nproc_per_node", "2"),
+]
+
+
+def start(log: Path, *command: object) -> subprocess.Popen[bytes]:
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     with log.open("ab") as f:
         return subprocess.Popen(
-            [*launcher, *map(str, command)],
+            [str(word) for word in command],
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
             stdin=subprocess.DEVNULL,
             stdout=f,
@@ -182,8 +184,10 @@ def trained(data, tmp_path_factory) -> Path:
         cases_file = output / f"{processes}.jsonl"
         cases_file.write_text("\n".join(lines))
         log = output / f"{processes}.log"
-        worker = ROOT / "tests" / "helpers" / "distributed_worker.py"
-        assert start(processes, log, worker, cases_file).wait() == 0, tail(log)
+        command = python("-m", "helpers.distributed_worker", cases_file)
+        if processes > 1:
+            command = [*TORCHRUN, "--no-python", *command]
+        assert start(log, *command).wait() == 0, tail(log)
     return output
 
 
@@ -229,7 +233,7 @@ def interrupt_after_first_save(exp: Path, log: Path, command: list[str]) -> dict
     SIGKILL, and then it starts from scratch.
     """
     for _ in range(10):
-        process = start(2, log, *command)
+        process = start(log, *command)
         while not (exp / UPDATE).exists() and process.poll() is None:
             time.sleep(0.005)
         # torchrun gives its processes sessions of their own
@@ -255,12 +259,14 @@ def test_interrupted_processes_resume_to_the_same_model(data, tmp_path):
     extra = ["--batch_size", 2, "--max_epoch", 2, "--save_interval_updates", 1, *GLOO]
     full, resumed = tmp_path / "full", tmp_path / "resumed"
     log = tmp_path / "log"
-    assert start(2, log, *module, *options(data, full, *extra)).wait() == 0, tail(log)
-    command = [*module, *options(data, resumed, *extra)]
+    command = [*TORCHRUN, *module, *options(data, full, *extra)]
+    assert start(log, *command).wait() == 0, tail(log)
+    command = python(*module, *options(data, resumed, *extra))
+    command = [*TORCHRUN, "--no-python", *command]
     saved = interrupt_after_first_save(resumed, log, command)
     one, other = (state["torch"] for state in saved["random_states"])
     assert not torch.equal(one, other)
-    assert start(2, log, *command).wait() == 0, tail(log)
+    assert start(log, *command).wait() == 0, tail(log)
     assert "The training was resumed using" in log.read_text()
     for epoch in (1, 2):
         want, got = parameters(full, epoch), parameters(resumed, epoch)

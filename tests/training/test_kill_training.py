@@ -7,11 +7,11 @@ import os
 import resource
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.forking import python
 from helpers.killing import KILLS, kill_and_restart, start
 from helpers.tiny_pretraining import ssl_options
 
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.espnet, pytest.mark.slow]
 
 def command(data: Path, exp: Path, *extra: str) -> list[str]:
     options = ssl_options(data, None, exp, *OPTIONS, *extra)
-    return [sys.executable, "-m", "espnet_a2m.bin.ssl_train", *options]
+    return ["espnet_a2m.bin.ssl_train", *options]
 
 
 def result(exp: Path) -> dict:
@@ -61,10 +61,18 @@ def same(one: dict, other: dict) -> bool:
     )
 
 
-def interrupt_often(data, tmp_path, kills: int):
-    reference, interrupted = tmp_path / "reference", tmp_path / "interrupted"
-    span = start(command(data, reference), MARKER, env=ENV)
-    wanted = result(reference)
+@pytest.fixture(scope="module")
+def reference(data, tmp_path_factory) -> tuple[Path, float]:
+    """An uninterrupted run, and the seconds that it took."""
+    exp = tmp_path_factory.mktemp("reference") / "exp"
+    span = start(command(data, exp), MARKER, env=ENV)
+    assert span is not None
+    return exp, span
+
+
+def test_training(data, reference, tmp_path):
+    interrupted, (exp, span) = tmp_path / "interrupted", reference
+    wanted = result(exp)
 
     def check():
         states = [interrupted / name for name in (CHECKPOINT, BACKUP, UPDATE)]
@@ -79,24 +87,19 @@ def interrupt_often(data, tmp_path, kills: int):
         shutil.rmtree(interrupted)
 
     finished = kill_and_restart(
-        *(command(data, interrupted), kills, 1, check, finish),
+        *(command(data, interrupted), KILLS, 1, check, finish),
         marker=MARKER,
         span=span,
         env=ENV,
     )
-    print(f"{kills} interruptions within {span:.1f} s, {finished} complete runs")
+    print(f"{KILLS} interruptions within {span:.1f} s, {finished} complete runs")
 
 
-def test_training(data, tmp_path):
-    interrupt_often(data, tmp_path, KILLS)
-
-
-def test_truncated_files_and_a_full_disk(data, tmp_path):
+def test_truncated_files_and_a_full_disk(data, reference, tmp_path):
     """Truncated where a SIGKILL in the very moment of ESPnet's writing would."""
-    reference, exp = tmp_path / "reference", tmp_path / "exp"
-    start(command(data, reference), MARKER, env=ENV)
-    shutil.copytree(reference, exp, symlinks=True)
-    (average,) = (path.name for path in reference.glob("*.ave_*.pth"))
+    exp = tmp_path / "exp"
+    shutil.copytree(reference[0], exp, symlinks=True)
+    (average,) = (path.name for path in exp.glob("*.ave_*.pth"))
     for name in (CHECKPOINT, f"{EPOCHS}epoch.pth", average):
         (exp / name).write_bytes((exp / name).read_bytes()[:5000])
     # no file may grow beyond what the update's state needs
@@ -106,7 +109,7 @@ def test_truncated_files_and_a_full_disk(data, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     done = subprocess.run(
-        command(data, exp),
+        python("-m", *command(data, exp)),
         env={**os.environ, **ENV},
         preexec_fn=full,
         capture_output=True,
@@ -117,4 +120,4 @@ def test_truncated_files_and_a_full_disk(data, tmp_path):
         f"ERROR: {exp}: the state of the training run could not be saved" in done.stderr
     )
     start(command(data, exp), "of epoch 3 are done", env=ENV)
-    assert same(result(exp), result(reference))
+    assert same(result(exp), result(reference[0]))

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from helpers.forking import Process, python
 from helpers.tiny_pretraining import SMALL, ssl_options
 
 from espnet_a2m.data.tables import read_scp, write_table
@@ -228,10 +228,8 @@ def test_uniform_needs_no_confidences_and_ignores_them(data, confidence, tmp_pat
 
 
 def test_print_config_and_unknown_options(tmp_path):
-    command = [sys.executable, "-m", "espnet_a2m.bin.ssl_train"]
-    printed = subprocess.run(
-        [*command, "--print_config"], cwd=ROOT, capture_output=True, text=True
-    )
+    command = python("-m", "espnet_a2m.bin.ssl_train", "--print_config")
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     config = yaml.safe_load(printed.stdout)
     assert printed.returncode == 0 and "masking_conf" in config
     assert "token_list" not in config
@@ -313,14 +311,10 @@ def test_bad_confidences_are_named(damage, message, data, confidence, tmp_path, 
     assert victim in text and message in text and "confidence.scp" in text
 
 
-def start(options) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "espnet_a2m.bin.ssl_train", *options],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+def start(options) -> Process:
+    with open(os.devnull, "w+") as nothing:
+        words = ["espnet_a2m.bin.ssl_train", *options]
+        return Process(words, cwd=ROOT, files=[nothing] * 3)
 
 
 @pytest.mark.slow

@@ -136,3 +136,15 @@ def test_a_scorer_that_would_be_decoded_to_nonsense_is_a_warning(capsys):
     assert capsys.readouterr().err == ""
     check(*transducer, f"--scorer_config={TINY / 'asr_ctc_conformer.yaml'}")
     assert "--eval_scorer false" in capsys.readouterr().err
+
+
+def test_default_modules_are_espnets():
+    from espnet2.tasks import asr
+
+    from espnet_a2m.bin.config_values import DEFAULTS
+    from espnet_a2m.training import task
+
+    ours = {name: x.default for name, x in task.part_choices.items()}
+    assert asr.normalize_choices.default == ours["normalize"] == DEFAULTS["normalize"]
+    assert asr.preencoder_choices.default is ours["preencoder"] is None
+    assert asr.decoder_choices.default is None
