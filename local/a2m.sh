@@ -41,6 +41,7 @@ test_sets | test | test sets
 local_data_opts | | options for local/data.sh
 speed_perturb_factors | | such as "0.9 1.0 1.1", for train_set only
 allow_pipes | false | run commands in wav.scp, such as "sph2pipe a.sph |"
+skip_bad_audio | false | leave out utterances whose audio is missing or damaged; bad_audio.txt lists them
 audio_format | flac | flac, wav, flac.ark or wav.ark
 fs | 16000 | sampling rate in Hz
 min_wav_duration | 0.1 | minimum utterance length in seconds
@@ -104,12 +105,13 @@ check_configs
 # --- Stages ---------------------------------------------------------------------
 data_tool() { "${python}" -m espnet_a2m.bin.data "$@"; }
 pipes=(--allow_pipes "${allow_pipes}")
+reading=("${pipes[@]}" --skip_bad_audio "${skip_bad_audio}")
 
 if want 1 "data: local/data.sh"; then
     local/data.sh "${data_options[@]}"
-    data_tool check_data_dir "${pipes[@]}" --need text \
+    data_tool check_data_dir "${reading[@]}" --need text \
         "data/${train_set}" "data/${valid_set}" "${tests[@]/#/data/}"
-    data_tool check_data_dir "${pipes[@]}" "data/${pretrain_set}"
+    data_tool check_data_dir "${reading[@]}" "data/${pretrain_set}"
 fi
 
 if want 2 "speed perturbation of ${train_set}: ${speed_perturb_factors:-none}"; then
@@ -125,7 +127,7 @@ if want 3 "format audio: ${audio_format}, ${fs} Hz"; then
         name=${out##*/}
         need "data/${name}/wav.scp" 1
         data_tool format_wav --fs "${fs}" --nj "${nj}" --audio_format "${audio_format}" \
-            "${pipes[@]}" "data/${name}" "${out}"
+            "${reading[@]}" "data/${name}" "${out}"
     done
 fi
 

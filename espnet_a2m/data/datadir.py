@@ -81,22 +81,22 @@ def iter_audio(path: PathLike, allow_pipes: bool = False) -> Iterator[tuple[str,
         yield key, value
 
 
-def check_audio_exists(path: PathLike) -> None:
-    """Raise DataError when an audio file of a `wav.scp` is missing or has no bytes."""
-    seen = ""
+def missing_audio(path: PathLike) -> dict[str, str]:
+    """Recordings of a `wav.scp` whose file is missing or has no bytes, and which."""
+    missing, seen, problem = {}, "", ""
     for key, value in iter_audio(path, allow_pipes=True):
-        name = parse_entry(value)[0]
-        if is_command(value) or name == seen:  # an archive's entries follow each other
+        if is_command(value):
             continue
-        seen = name if is_archive_entry(value) else value
-        if not os.path.isfile(seen):
-            problem = "no such file (relative paths start at the current directory)"
-        elif os.path.getsize(seen) == 0:
-            problem = "the file has no bytes"
-        else:
-            continue
-        fix = "correct the path or remove the utterance"
-        raise DataError(f"{path}: {key}: {seen}: {problem}; {fix}")
+        name = parse_entry(value)[0] if is_archive_entry(value) else value
+        if name != seen:  # an archive's entries follow each other
+            seen, problem = name, ""
+            if not os.path.isfile(name):
+                problem = "no such file (relative paths start at the current directory)"
+            elif os.path.getsize(name) == 0:
+                problem = "the file has no bytes"
+        if problem:
+            missing[key] = f"{path}: {name}: {problem}"
+    return missing
 
 
 @dataclass

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 from helpers.commands import command, environment, make_dir, ok, refused
+from helpers.commands import run as run_command
 
 from espnet_a2m.data.tables import read_scp
 
@@ -165,6 +166,56 @@ def test_damage_inside_is_named_with_its_utterance(tmp_path, short_utterances):
     out = ok("data format_wav", "data", "dump", cwd=tmp_path)
     assert "4 utterances, 3 of them written now" in out
     assert not (tmp_path / "dump" / "bad_audio.txt").exists()
+
+
+@pytest.mark.parametrize("fmt", ["flac", "wav.ark"])
+def test_bad_audio_is_left_out_where_that_is_asked_for(tmp_path, short_utterances, fmt):
+    paths = [path for _, path, _ in short_utterances[:6]]
+    truncate(paths[0], tmp_path / "cut.flac", 0.6)
+    (tmp_path / "empty.wav").write_bytes(b"")
+    audio = {f"a-{number}": path for number, path in enumerate(paths)}
+    bad = {f"b-{n}": tmp_path / n for n in ("cut.flac", "empty.wav", "missing.wav")}
+    every = {**audio, **bad}
+    make_dir(tmp_path / "data", every, text=dict.fromkeys(every, "WORDS"))
+    skip = ("--skip_bad_audio", "true")
+    # one look finds all that is missing
+    message = refused("data check_data_dir", "data", cwd=tmp_path)
+    assert "b-empty.wav: " in message and "b-missing.wav: " in message
+    ok("data check_data_dir", *skip, "data", cwd=tmp_path)
+    command = ("data format_wav", "--audio_format", fmt)
+    message = refused(*command, "data", "dump", cwd=tmp_path)
+    assert message.startswith("2 problem(s)") and "--skip_bad_audio true" in message
+    for _ in range(2):
+        out = ok(*command, *skip, "data", "dump", cwd=tmp_path)
+        assert "dump: 6 utterances" in out
+        dump = tmp_path / "dump"
+        for name in ("wav.scp", "text", "utt2spk", "utt2num_samples"):
+            assert list(read_scp(dump / name)) == sorted(audio)
+        listed = (dump / "bad_audio.txt").read_text().splitlines()
+        assert sorted(line.split(":")[0] for line in listed) == sorted(bad)
+    make_dir(tmp_path / "none", bad)
+    message = refused(*command, *skip, "none", "dump_none", cwd=tmp_path)
+    assert "no utterance is left" in message
+    # replaced, they are there again
+    for path in bad.values():
+        path.write_bytes(paths[0].read_bytes())
+    out = ok(*command, "data", "dump", cwd=tmp_path)
+    assert "dump: 9 utterances" in out
+
+
+def test_loud_audio_is_scaled_and_named(tmp_path, short_utterances):
+    speech, _ = soundfile.read(short_utterances[0][1], dtype="float32")
+    for peak in (0.9, 1.5, 4.0):
+        scaled = speech / np.abs(speech).max() * peak
+        soundfile.write(tmp_path / f"{peak}.wav", scaled, FS, "FLOAT")
+    audio = {f"a-{peak}": Path(f"{peak}.wav") for peak in (0.9, 1.5, 4.0)}
+    make_dir(tmp_path / "data", audio)
+    done = run_command("data format_wav", "data", "dump", cwd=tmp_path)
+    assert "2 utterances were louder" in done.stderr and "a-4.0 by 4" in done.stderr
+    for utt in audio:
+        got, _ = soundfile.read(tmp_path / f"dump/data/{utt}.flac")
+        assert np.corrcoef(got, speech)[0, 1] > 0.9999
+        assert np.mean(np.abs(got) > 0.999) < 1e-3
 
 
 def test_segment_outside_its_recording(tmp_path, short_utterances):

@@ -208,7 +208,7 @@ def index(folder: Path, count: int) -> Path:
 
 def check(folder: Path) -> None:
     sum(len(part.utts) for part in DataDir.parts(folder))
-    datadir.check_audio_exists(folder / "wav.scp")
+    assert not datadir.missing_audio(folder / "wav.scp")
 
 
 def filter_(folder: Path) -> None:

@@ -67,10 +67,10 @@ def read_audio_infos(origin: Path, paths: Iterable[Path | str]) -> dict[str, Aud
     with ThreadPoolExecutor(THREADS) as pool:
         infos, errors = read_headers([(str(path), 0) for path in paths], pool)
     advice, old = "", str(origin.absolute())
-    if any(SHORTENED in error for error in errors):
+    if any(SHORTENED in error for error in errors.values()):
         new = shlex.quote(f"{old}-unpacked")
         advice = UNSHORTEN.format(old=shlex.quote(old), new=new)
-    raise_all(errors, advice=advice)
+    raise_all(errors.values(), advice)
     return {path: info for (path, _), info in infos.items()}
 
 

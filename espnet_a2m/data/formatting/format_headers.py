@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import argparse
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -17,39 +18,78 @@ from espnet_a2m.data.tables import is_command
 File = tuple[str, int | None]  # path, channel
 
 
+def raise_all(problems: Iterable[str], advice: str = "") -> None:
+    """Raise one DataError that shows all problems with audio, if there are any."""
+    if lines := list(problems):
+        shown = "\n  ".join(lines)
+        raise DataError(f"{len(lines)} problem(s) with the audio:\n  {shown}{advice}")
+
+
+class BadAudio(DataError):
+    """Audio that cannot be used.
+
+    Args:
+        problems: utterance, or recording, -> what is wrong with it.
+        report: file for all of them; the message has the first ones.
+    """
+
+    def __init__(self, problems: Mapping[str, str], report: Path) -> None:
+        self.problems = problems
+        lines = [f"{name}: {problem}" for name, problem in problems.items()]
+        shown = "\n  ".join(lines[:10])
+        rest = f"\n  ... and {len(lines) - 10} more" if len(lines) > 10 else ""
+        write_atomic(report, "\n".join(lines) + "\n")
+        super().__init__(
+            f"{len(lines)} problem(s) with the audio:\n  {shown}{rest}\nThe complete "
+            f"list is in {report}; --skip_bad_audio true goes on without them"
+        )
+
+
+def add_skip_bad_audio(parser: argparse.ArgumentParser) -> None:
+    """Add the option that leaves utterances out whose audio cannot be used."""
+    parser.add_argument(
+        "--skip_bad_audio",
+        choices=("true", "false"),
+        default="false",
+        help="leave out what has bad audio, and list it in bad_audio.txt",
+    )
+
+
 def check_headers(
     parts: Iterable[list[Job]], fs: int, pool: Executor
-) -> tuple[int, float]:
-    """Open every recording of the jobs of all parts, or raise one DataError.
+) -> tuple[int, float, dict[str, str]]:
+    """Open every recording of the jobs of all parts.
 
-    Returns the number of jobs, and about how many samples at `fs` Hz their outputs will
-    have; what commands will write is not known before they are run.
+    Returns the number of jobs, about how many samples at `fs` Hz their outputs will
+    have (what commands will write is not known before they are run), and utterance ->
+    what is wrong with its audio.
     """
     count, samples, num_files, num_clipped = 0, 0.0, 0, 0
-    errors: list[str] = []
+    bad: dict[str, str] = {}
     low = Preview(1)
     for jobs in parts:
         count += len(jobs)
         files = {(j.audio, j.channel): None for j in jobs if not is_command(j.audio)}
         num_files += len(files)
         infos, unreadable = read_headers(files, pool)
-        errors += unreadable
         for info in infos.values():
             if info.rate < fs:
                 low.add(f"{info.path} ({info.rate} Hz)")
         for job in jobs:
-            if (job.audio, job.channel) not in infos:
+            file = job.audio, job.channel
+            if file in unreadable:
+                bad[job.utt] = unreadable[file]
+            if file not in infos:
                 continue
-            info = infos[job.audio, job.channel]
+            info = infos[file]
             end = info.seconds if job.end is None else job.end
             try:
                 check_segment(job, info)
             except DataError as error:
-                errors.append(f"{job.utt}: {error}")
+                bad[job.utt] = str(error)
             num_clipped += end > info.seconds + 0.5 / info.rate
             seconds = max(0.0, min(end, info.seconds) - job.start) / job.speed
             samples += seconds * fs
-    raise_all(errors)
     if num_clipped:
         print(f"{num_clipped} segments end just after their recording: cut there")
     if low.count:
@@ -57,16 +97,16 @@ def check_headers(
             f"{low.count} of {num_files} recordings have a lower rate than {fs} Hz, "
             f"e.g. {low.first[0]}"
         )
-    return count, samples
+    return count, samples, bad
 
 
 def read_headers(
     files: Collection[File], pool: Executor
-) -> tuple[dict[File, AudioInfo], list[str]]:
+) -> tuple[dict[File, AudioInfo], dict[File, str]]:
     """What the headers of recordings say, and what is wrong with others."""
     opened = pool.map(_info_or_error, files, chunksize=64)
     found = dict(zip(files, tqdm(opened, "headers", len(files), unit="file", delay=3)))
-    errors = [info for info in found.values() if isinstance(info, str)]
+    errors = {file: info for file, info in found.items() if isinstance(info, str)}
     return {f: i for f, i in found.items() if not isinstance(i, str)}, errors
 
 
@@ -75,17 +115,3 @@ def _info_or_error(file: File) -> AudioInfo | str:
         return audio_info(*file)
     except DataError as error:
         return str(error)
-
-
-def raise_all(errors: list[str], report: Path | None = None, advice: str = "") -> None:
-    """Raise one DataError that shows the first of `errors`; list all in `report`."""
-    if not errors:
-        return
-    shown = "\n  ".join(errors[:10])
-    rest = f"\n  ... and {len(errors) - 10} more" if len(errors) > 10 else ""
-    if report is not None:
-        write_atomic(report, "\n".join(errors) + "\n")
-        rest += f"\nThe complete list is in {report}"
-    raise DataError(
-        f"{len(errors)} problem(s) with the audio:\n  {shown}{rest}{advice}"
-    )

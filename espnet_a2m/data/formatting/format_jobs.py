@@ -16,7 +16,7 @@ import multiprocessing
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,9 +33,10 @@ from espnet_a2m.data.tables import write_table
 FORMATS = {"wav": "WAV", "flac": "FLAC", "wav.ark": "WAV", "flac.ark": "FLAC"}
 CHUNK = 50  # utterances
 LARGE, LARGE_CHUNK = 10_000, 200  # of a part this large, so that archives are fewer
-VERSION = "1"  # change it when the same input gives other samples
+VERSION = "2"  # change it when the same input gives other samples
 BYTES_PER_SAMPLE = {"WAV": 2.0, "FLAC": 1.4}  # upper estimates, for speech
 SPARE_BYTES = 64 << 20
+LOUD = 1.1  # of full scale; resampling alone goes a little beyond 1
 END_SLACK = 0.5  # seconds by which a segment may pass its recording's end (as Kaldi)
 
 
@@ -71,11 +72,12 @@ def _mark(*parts: object) -> str:
 
 
 def make_chunks(
-    jobs: list[Job], folder: Path, fs: int, fmt: str, part: int = 0
+    jobs: list[Job], folder: Path, fs: int, fmt: str, part: int, skip: Collection[str]
 ) -> list[Chunk]:
     """Divide the work of a part, pieces of one recording together, always alike.
 
-    The audio goes to `folder` at `fs` Hz; `fmt` is one of FORMATS.
+    The audio goes to `folder` at `fs` Hz; `fmt` is one of FORMATS. Utterances to `skip`
+    are left out.
     """
     stats: dict[str, tuple[int, int]] = {}
     for job in jobs:
@@ -90,7 +92,7 @@ def make_chunks(
     size = CHUNK if len(jobs) < LARGE else LARGE_CHUNK
     prefix = f"{part}-" if part else ""
     for first in range(0, len(ordered), size):
-        some = tuple(ordered[first : first + size])
+        some = tuple(j for j in ordered[first : first + size] if j.utt not in skip)
         marks = {j.utt: _mark(VERSION, j, stats[j.audio], fs, fmt) for j in some}
         if fmt.endswith(".ark"):  # an archive is written at once
             marks = {utt: _mark(utt, *marks.values()) for utt in marks}
@@ -179,18 +181,30 @@ def _samples(recording: Recording, job: Job, fs: int) -> np.ndarray:
             f"{job.audio}: nothing between {job.start} and {job.end} s (zero-length "
             "audio); correct or remove the utterance"
         )
-    return to_pcm16(samples)
+    return samples
 
 
-def run_chunk(chunk: Chunk) -> tuple[dict[str, list[str]], list[str]]:
-    """Format the utterances of a chunk; return what to add to the journal, and errors.
+class Formatted(NamedTuple):
+    """What became of a chunk's utterances.
 
-    Errors begin with their utterance; an archive's chunk with one is not written.
+    Attributes:
+        done: what to add to the journal.
+        bad: what is wrong with the audio of others.
+        loud: peaks, of full scale, of those that were scaled down to it.
     """
+
+    done: dict[str, list[str]]
+    bad: dict[str, str]
+    loud: dict[str, float]
+
+
+def run_chunk(chunk: Chunk) -> Formatted:
+    """Format the utterances of a chunk; an archive with a bad one is not written."""
     import soundfile
 
     done: dict[str, list[str]] = {}
-    errors: list[str] = []
+    bad: dict[str, str] = {}
+    loud: dict[str, float] = {}
     is_ark = chunk.fmt.endswith(".ark")
     archive = io.BytesIO()
 
@@ -215,21 +229,25 @@ def run_chunk(chunk: Chunk) -> tuple[dict[str, list[str]], list[str]]:
         try:
             recording = open_recording(audio, chunk.folder, channel)
         except DataError as error:
-            errors += [f"{job.utt}: {error}" for job in jobs]
+            bad.update((job.utt, str(error)) for job in jobs)
             continue
         with contextlib.closing(recording):
             for job in jobs:
                 try:
-                    write(job, _samples(recording, job, chunk.fs))
+                    samples = _samples(recording, job, chunk.fs)
+                    is_float = samples.dtype != np.int16
+                    if is_float and (peak := float(np.abs(samples).max())) > LOUD:
+                        loud[job.utt] = peak
+                    write(job, to_pcm16(samples))
                 except DataError as error:
-                    errors.append(f"{job.utt}: {error}")
-    if is_ark and errors:
-        return {}, errors
+                    bad[job.utt] = str(error)
+    if is_ark and bad:
+        return Formatted({}, bad, {})
     if is_ark:
         write_atomic(chunk.folder / chunk.archive, archive.getvalue())
         for entry in done.values():
             entry[3] = str(archive.tell())
-    return done, errors
+    return Formatted(done, bad, loud)
 
 
 def _follow_parent() -> None:

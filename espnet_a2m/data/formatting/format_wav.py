@@ -7,15 +7,20 @@ has changed. Both end with the same files as one clean run.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from operator import itemgetter
 from pathlib import Path
 
 from tqdm import tqdm
 
-from espnet_a2m.core.errors import DataError, main_guard
+from espnet_a2m.core.errors import DataError, main_guard, warn
 from espnet_a2m.core.files import write_atomic
 from espnet_a2m.data.datadir import DataDir, writing_data_dir
-from espnet_a2m.data.formatting.format_headers import check_headers, raise_all
+from espnet_a2m.data.formatting.format_headers import (
+    BadAudio,
+    add_skip_bad_audio,
+    check_headers,
+)
 from espnet_a2m.data.formatting.format_jobs import (
     FORMATS,
     Chunk,
@@ -52,32 +57,65 @@ def jobs_of(source: DataDir) -> list[Job]:
 
 
 def format_dir(
-    read: Callable[[], Iterator[DataDir]], target: Path, fs: int, fmt: str, nj: int
+    read: Callable[[], Iterator[DataDir]],
+    target: Path,
+    fs: int,
+    fmt: str,
+    nj: int,
+    skip_bad_audio: bool = False,
 ) -> tuple[int, int]:
     """Write the formatted copy, at `fs` Hz, of a directory whose parts `read` reads.
 
     Returns how many utterances there are, and how many of them were written now. Raises
     DataError for unusable audio (all of it is looked at first) and a full disk.
     """
+    bad: dict[str, str] = {}
+    while True:
+        try:
+            total, new = _format(read, target, fs, fmt, nj, bad)
+            break
+        except BadAudio as error:
+            if not skip_bad_audio:
+                raise
+            bad |= error.problems
+    if bad:
+        BadAudio(bad, target / "bad_audio.txt")
+        warn(
+            f"{target}: {len(bad)} utterances with bad audio are left out; the list is "
+            "in its bad_audio.txt"
+        )
+    return total, new
+
+
+def _format(
+    read: Callable[[], Iterator[DataDir]],
+    target: Path,
+    fs: int,
+    fmt: str,
+    nj: int,
+    skip: Collection[str],
+) -> tuple[int, int]:
     audio_dir = target / "data"
 
     def plan() -> Iterator[tuple[DataDir, list[Chunk], Journal, list[Chunk]]]:
         for number, source in enumerate(read()):
-            chunks = make_chunks(jobs_of(source), audio_dir, fs, fmt, number)
+            chunks = make_chunks(jobs_of(source), audio_dir, fs, fmt, number, skip)
             journal = Journal(journal_path(target, number))
             todo = [rest for chunk in chunks if (rest := journal.rest(chunk))]
             yield source, chunks, journal, todo
 
     with process_pool(nj) as pool:
         undone = ([j for chunk in todo for j in chunk.jobs] for *_, todo in plan())
-        new, samples = check_headers(undone, fs, pool)
+        new, samples, bad = check_headers(undone, fs, pool)
+        if bad:
+            raise BadAudio(bad, target / "bad_audio.txt")
         if new:
             check_disk(target, int(samples), fmt)
             (target / "wav.scp").unlink(missing_ok=True)  # absent: not complete
             audio_dir.mkdir(parents=True, exist_ok=True)
             for rest in audio_dir.glob(".*.tmp"):
                 rest.unlink()
-        errors: list[str] = []
+        loud: dict[str, float] = {}
         files: set[str] = set()
         total, parts = 0, 0
         with (
@@ -87,11 +125,12 @@ def format_dir(
             for source, chunks, journal, todo in plan():
                 parts += 1
                 results = pool.map(run_chunk, todo)
-                for chunk, (done, bad) in zip(todo, results, strict=True):
-                    journal.add(done)
-                    errors += bad
+                for chunk, result in zip(todo, results, strict=True):
+                    journal.add(result.done)
+                    bad |= result.bad
+                    loud |= result.loud
                     bar.update(len(chunk.jobs))
-                if errors:
+                if bad:
                     continue
                 utts = (utt for chunk in chunks for utt in chunk.marks)
                 wanted = {utt: journal.entries[utt] for utt in utts}
@@ -101,11 +140,20 @@ def format_dir(
                 )
                 total += len(wanted)
                 journal.close(wanted)
-            raise_all(errors, target / "bad_audio.txt")
+            if bad:
+                raise BadAudio(bad, target / "bad_audio.txt")
+            if not total:
+                raise DataError(f"{target}: no utterance is left")
             remove_others(target, files, parts)
             notes = {"audio_format": fmt, "feats_type": "raw", "fs": fs}
             for name, note in notes.items():
                 write_atomic(target / name, f"{note}\n")
+    if loud:
+        utt, peak = max(loud.items(), key=itemgetter(1))
+        warn(
+            f"{target}: {len(loud)} utterances were louder than full scale and are "
+            f"scaled down to it, {utt} by {peak:.3g}"
+        )
     return total, new
 
 
@@ -118,7 +166,11 @@ def tables_of(
     source: DataDir, target: Path, new: dict[str, list[str]]
 ) -> dict[str, dict[str, str]]:
     """The tables of a formatted part."""
-    tables = {n: t for n, t in source.tables.items() if n not in NOT_COPIED}
+    tables = {
+        name: {utt: table[utt] for utt in new}
+        for name, table in source.tables.items()
+        if name not in NOT_COPIED
+    }
     tables["utt2num_samples"] = {u: samples for u, (_, samples, *_) in new.items()}
     tables["wav.scp"] = {u: f"{target}/data/{n}" for u, (*_, n, _) in new.items()}
     return tables
@@ -145,6 +197,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("src", metavar="SRC", help="data directory to read")
     parser.add_argument("dst", metavar="DST", help="data directory to write")
     add_allow_pipes(parser)
+    add_skip_bad_audio(parser)
     args = parser.parse_args(argv)
     if args.fs < 1000 or args.nj < 1:
         raise DataError("--fs must be at least 1000 (Hz) and --nj at least 1")
@@ -154,6 +207,6 @@ def main(argv: list[str] | None = None) -> None:
     allow_pipes = args.allow_pipes == "true"
     total, new = format_dir(
         lambda: DataDir.parts(args.src, allow_pipes=allow_pipes),
-        *(target, args.fs, args.audio_format, args.nj),
+        *(target, args.fs, args.audio_format, args.nj, args.skip_bad_audio == "true"),
     )
     print(f"{target}: {total} utterances, {new} of them written now")
