@@ -51,7 +51,7 @@ def find_corpus(
     """`folder` or one `inside` it, which has a marker in it. Raises DataError."""
     places = [folder, *(folder / name for name in inside)]
     for place in places:
-        if any(any(place.glob(marker)) for marker in markers):
+        if any(visible(place, marker) for marker in markers):
             return place
     raise DataError(
         f"{folder}: no {' or '.join(markers)} in it (looked in "
@@ -74,19 +74,27 @@ def read_audio_infos(origin: Path, paths: Iterable[Path | str]) -> dict[str, Aud
     return {path: info for (path, _), info in infos.items()}
 
 
+def visible(folder: Path, pattern: str) -> list[Path]:
+    """What fits a glob pattern, in order; "._a.flac" beside "a.flac" is macOS's own."""
+    found = folder.glob(pattern)
+    return sorted(path for path in found if not path.name.startswith("."))
+
+
 def read_lines(path: Path) -> list[tuple[int, str]]:
     """Numbers and non-blank lines of a text. Raises DataError where it is no UTF-8."""
+    content = path.read_bytes()
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
+        number = content.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"{path}: damaged: no text at byte {error.start}; copy it again"
+            f"{path}:{number}: damaged: no UTF-8 at byte {error.start}; copy it again"
         ) from None
     return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """All files below a folder, each folder once; links to discs are followed."""
+    """All visible files below a folder, each folder once; links are followed."""
     seen = set()
     for name, folders, files in os.walk(folder, followlinks=True):
         folders.sort()
@@ -94,5 +102,5 @@ def files_below(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
-        paths = (Path(name, file) for file in sorted(files))
+        paths = (Path(name, f) for f in sorted(files) if not f.startswith("."))
         yield from (path for path in paths if path.is_file())

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from espnet_a2m.core.errors import DataError, UserError, preview, warn
 from espnet_a2m.data.audio import audio_info
 from espnet_a2m.data.corpora._kaldi import Utterances
-from espnet_a2m.data.corpora._reading import report_missing
+from espnet_a2m.data.corpora._reading import report_missing, visible
 
 if TYPE_CHECKING:
     from lhotse.recipes.ami import AmiSegmentAnnotation
@@ -159,7 +159,7 @@ def _check_annotation(folder: Path) -> dict[str, list[str]]:
                         missing.setdefault(name, []).append(file)
     except (ET.ParseError, KeyError) as error:
         raise DataError(f"{meetings}: damaged ({error}); unpack it again") from None
-    for segments in (folder / "segments").glob("*.xml"):
+    for segments in visible(folder / "segments", "*.xml"):
         words = folder / "words" / segments.name.replace(".segments.", ".words.")
         if not words.is_file():
             raise DataError(f"{words}: no such file; unpack all of the annotation")
@@ -193,7 +193,7 @@ def _read_annotation(folder: Path) -> Meetings:
 
 def _damage(folder: Path, error: Exception) -> DataError:
     """The error about the file that lhotse could not read."""
-    for path in sorted(folder.glob("*/*.xml")):
+    for path in visible(folder, "*/*.xml"):
         try:
             ET.parse(path)
         except ET.ParseError as reason:

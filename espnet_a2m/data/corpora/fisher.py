@@ -8,7 +8,12 @@ from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, preview
 from espnet_a2m.data.corpora._kaldi import Utterances
-from espnet_a2m.data.corpora._reading import PARTIAL, read_audio_infos, read_lines
+from espnet_a2m.data.corpora._reading import (
+    PARTIAL,
+    read_audio_infos,
+    read_lines,
+    visible,
+)
 from espnet_a2m.data.formatting.spelling import CommonForm
 
 WHERE = (
@@ -66,9 +71,9 @@ def find_calls(corpus_dir: Path, allow_missing: bool) -> list[tuple[Path, Path]]
         inner = f"{transcripts}/fe_03_p{part}_tran"  # in LDC's archive
         if (corpus_dir / inner).is_dir():
             transcripts = inner
-        audio = {p.stem: p for p in (corpus_dir / speech).glob("*/audio/*/*.sph")}
+        audio = {p.stem: p for p in visible(corpus_dir / speech, "*/audio/*/*.sph")}
         home = corpus_dir / transcripts
-        texts = {p.stem: p for p in home.glob("data/trans/*/*.txt")}
+        texts = {p.stem: p for p in visible(home, "data/trans/*/*.txt")}
         if not (audio and texts):
             if allow_missing:
                 continue

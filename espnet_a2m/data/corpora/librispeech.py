@@ -7,7 +7,12 @@ from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, preview
 from espnet_a2m.data.corpora._kaldi import Utterances
-from espnet_a2m.data.corpora._reading import read_audio_infos, report_missing
+from espnet_a2m.data.corpora._reading import (
+    read_audio_infos,
+    read_lines,
+    report_missing,
+    visible,
+)
 
 WHERE = (
     "LibriSpeech (https://www.openslr.org/12) and its small version "
@@ -70,7 +75,7 @@ def download(folder: Path, sets: list[str]) -> Path:
 
 def read_part(root: Path, part: str, allow_missing: bool) -> dict[str, str]:
     """Path of each utterance's flac file -> its text; both must be there."""
-    tables = sorted((root / part).glob("*/*/*.trans.txt"))
+    tables = visible(root / part, "*/*/*.trans.txt")
     if not tables:
         there = [path.name for path in root.glob("*-*") if path.is_dir()]
         raise DataError(
@@ -79,11 +84,16 @@ def read_part(root: Path, part: str, allow_missing: bool) -> dict[str, str]:
         )
     texts = {}
     for table in tables:
-        lines = [x.split(maxsplit=1) for x in table.read_text("utf-8").splitlines()]
-        if bare := [line for line in lines if len(line) < 2]:
-            raise DataError(f"{table}: {bare[0]}: no text; copy the file again")
-        said = {utt: " ".join(text.split()) for utt, text in lines}
-        audio = {path.stem for path in table.parent.glob("*.flac")}
+        said: dict[str, str] = {}
+        for number, line in read_lines(table):
+            utt, *words = line.split()
+            if utt in said or not words:
+                problem = "twice" if utt in said else "no text"
+                raise DataError(
+                    f"{table}:{number}: {utt}: {problem}; copy the file again"
+                )
+            said[utt] = " ".join(words)
+        audio = {path.stem for path in visible(table.parent, "*.flac")}
         for missing, message in (
             (said.keys() - audio, f"{table.parent}: {{}} utterances have no flac file"),
             (audio - said.keys(), f"{table}: {{}} flac files have no transcript"),

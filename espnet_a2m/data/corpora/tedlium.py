@@ -13,6 +13,7 @@ from espnet_a2m.data.corpora._reading import (
     read_audio_infos,
     read_lines,
     report_missing,
+    visible,
 )
 from espnet_a2m.data.formatting.spelling import CommonForm
 
@@ -76,8 +77,8 @@ def prepare(
 
 def read_part(name: str, folder: Path, allow_missing: bool) -> Utterances:
     """The utterances of a folder with sph/ and stm/."""
-    audio = {path.stem: path for path in (folder / "sph").glob("*.sph")}
-    texts = {path.stem: path for path in (folder / "stm").glob("*.stm")}
+    audio = {path.stem: path for path in visible(folder / "sph", "*.sph")}
+    texts = {path.stem: path for path in visible(folder / "stm", "*.stm")}
     talks = sorted(audio.keys() & texts)
     alone = audio.keys() ^ texts.keys()
     if not talks or alone:
