@@ -102,7 +102,7 @@ check_configs() {
     ! will_run 12 13 || check_option asr_config
     ! will_run 14 || check_option inference_config
     [[ " ${checked[*]} " != *_config=* ]] ||
-        "${python}" -m espnet_a2m.bin.check_recipe --fs "${fs}" "${checked[@]}" || exit
+        "${python}" -m espnet_a2m.bin.check_recipe "--fs=${fs}" "${checked[@]}" || exit
 }
 
 need() {  # FILE STAGE: the file that an earlier stage writes is there

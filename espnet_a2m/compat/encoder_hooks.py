@@ -78,8 +78,10 @@ def input_convs(encoder: torch.nn.Module) -> list[TimeConv]:
         (rnn,) = encoder.enc  # type: ignore[misc,union-attr]
         factors = getattr(rnn, "subsample", [1])  # of the layers that skip frames
         return [(1, int(factor), 0) for factor in factors if factor > 1]
-    if not isinstance(layer, torch.nn.Module):
+    if not hasattr(encoder, "embed"):
         raise ValueError(f"encoder {name}: where its frames are is not known")
+    if layer is None:  # input_layer: null
+        return []
     positions = {m for top in _position_modules(layer) for m in top.modules()}
     return [
         (module.kernel_size[0], module.stride[0], int(module.padding[0]))

@@ -92,9 +92,11 @@ class Recording:
             raise self.error(
                 f"truncated: {claim.size} bytes, its header promises {claim.end}"
             )
-        source: Any = stream
-        stream.seek(0)
-        if path:  # but not by its name: libsndfile would look at the files beside it
+        # opened again, as each has its own place in it; and not by its name, by which
+        # libsndfile would look at the files beside it
+        if isinstance(stream, io.BytesIO):
+            source: Any = io.BytesIO(stream.getvalue())
+        else:
             with open_regular(path) as again:
                 source = os.dup(again.fileno())
         try:

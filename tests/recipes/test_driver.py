@@ -100,7 +100,7 @@ CHECK = """
 shift
 export skip_data_prep=false skip_train=false skip_eval=false
 stage=1 stop_stage=17 skip_stages= own_scorer= label_tag=mfcc num_clusters=50
-ssl_exp=exp python=show
+ssl_exp=exp python=show fs=8000
 for name in scorer ssl asr inference; do
     printf -v "${name}_config" "${name}.yaml"
     printf -v "${name}_args" -- "--${name} 1"
@@ -131,7 +131,8 @@ def test_configurations_of_the_stages_to_run_are_checked(tmp_path, options, chec
     (tmp_path / "exp" / "config.yaml").touch()
     command = ["bash", "-euc", CHECK, "x", str(ROOT), *options]
     words = subprocess.check_output(command, cwd=tmp_path, text=True).splitlines()
-    names = [word.partition("=")[0].removeprefix("--") for word in words]
+    assert words[:1] == (["--fs=8000"] if checked else [])
+    names = [word.partition("=")[0].removeprefix("--") for word in words[1:]]
     found = [name.removesuffix("_config") for name in names if "_args" not in name]
     assert " ".join(found) == checked
     if "ssl" in found:
