@@ -154,8 +154,10 @@ def test_program_reports_every_directory(tmp_path):
     result = run("data check_data_dir", good, bad, gone, tmp_path / "none")
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
-    messages = result.stderr.splitlines()
+    _, *messages = result.stderr.split("ERROR: ")
     assert len(messages) == 3
     assert "empty.wav: the file has no bytes" in messages[0]
-    assert "a1.wav: no such file" in messages[1]
+    for part in ("3 problem(s)", "a1.wav: no such file", f"{gone}/bad_audio.txt"):
+        assert part in messages[1]  # all of its recordings, at once
+    assert len((gone / "bad_audio.txt").read_text().splitlines()) == 3
     assert "none: no such data directory" in messages[2]
