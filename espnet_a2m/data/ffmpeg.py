@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from espnet_a2m.core.errors import DataError
+from espnet_a2m.data.containers import mp3_samples
 
 #: Formats whose header has the length, so that a file that was cut off can be told
 KNOW_LENGTH = ("mov", "matroska", "asf")
@@ -67,11 +68,14 @@ def decode(stream: BinaryIO) -> Any:
                 copy.write(block.to_ndarray().reshape(-1, channels))
         if copy is None:
             raise DataError("zero-length: no samples in it")
-        seconds, promised = copy.frames / rate, (container.duration or 0) / av.time_base
-        knows = container.format.name.startswith(KNOW_LENGTH)
-        if knows and seconds < promised - DELAY:
-            raise DataError(
-                f"truncated: {seconds:.2f} s, its header promises {promised:.2f} s"
-            )
+        promised = 0.0
+        if container.format.name.startswith(KNOW_LENGTH):
+            promised = (container.duration or 0) / av.time_base
+    seconds = copy.frames / rate
+    promised = promised or (mp3_samples(stream) or 0) / rate
+    if seconds < promised - DELAY:
+        raise DataError(
+            f"truncated: {seconds:.2f} s, its header promises {promised:.2f} s"
+        )
     copy.seek(0, os.SEEK_SET)
     return copy
