@@ -133,14 +133,15 @@ class Recording:
             )
         if file.format not in ("OGG", "MP3"):
             return True
-        if file.format == "MP3":
-            length = (mp3_samples(stream) or 0) / file.samplerate
+        noted = length if file.format == "OGG" else 0.0
+        if samples := mp3_samples(stream):
+            noted = samples / file.samplerate
         coded = ffmpeg.coded_seconds(stream)
-        if coded < length - ffmpeg.DELAY:
+        if coded < noted - ffmpeg.DELAY:
             raise self.error(
-                f"truncated: {coded:.2f} s, its header promises {length:.2f} s"
+                f"truncated: {coded:.2f} s, its header promises {noted:.2f} s"
             )
-        return coded < length + ffmpeg.DELAY
+        return bool(noted) and abs(coded - length) < ffmpeg.DELAY
 
     def _check_header(self) -> None:
         _, _, rate, channels, _ = self.info
