@@ -21,9 +21,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         sets = list(splits(train)) if args.multiple_iterator else [train]
         for streams in [*sets, args.valid_data_path_and_name_and_type]:
             check_streams(streams)
-            for path, name, kind in streams:
-                if name == "speech" and kind == "sound":
-                    check_rate(path, sampling_rate(args))
+            check_rate(streams, sampling_rate(args))
     A2MTask.main(args=args)
 
 

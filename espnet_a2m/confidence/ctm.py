@@ -166,7 +166,7 @@ class CTMScorer(Scorer):
         if stride < 1:
             raise ValueError(f"frame_shift={frame_shift} s is less than a sample")
         self.file, self.gap = file, gap
-        self.words = read_ctm(file, channel)
+        self.words = read_ctm(file, None if channel is None else str(channel))
         self.grid = FrameGrid(fs=fs, offset=stride / 2, stride=stride)
         self.description = {"sha256": file_digest(file)}
 

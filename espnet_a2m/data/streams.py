@@ -41,8 +41,8 @@ def splits(streams: Iterable[Stream]) -> Iterator[list[Stream]]:
         yield [(f"{path}/split.{number}", name, kind) for path, name, kind in streams]
 
 
-def check_rate(wav_scp: str, fs: int) -> None:
-    """Refuse a set of another sampling rate than ``fs`` Hz, before it is trained on.
+def check_rate(streams: Iterable[Stream], fs: int) -> None:
+    """Refuse speech of another sampling rate than ``fs`` Hz, before it is trained on.
 
     ESPnet reads the samples and forgets their rate. Of a large set about `MOST_OPENED`
     files are opened, evenly spread.
@@ -50,6 +50,12 @@ def check_rate(wav_scp: str, fs: int) -> None:
     Raises:
         DataError: Files of another rate, or that cannot be read.
     """
+    for path, name, kind in streams:
+        if (name, kind) == ("speech", "sound"):
+            _check_rate(path, fs)
+
+
+def _check_rate(wav_scp: str, fs: int) -> None:
     with with_filename(wav_scp), open(wav_scp, "rb") as stream:
         size, line = os.fstat(stream.fileno()).st_size, len(stream.readline())
     step = max(1, size // (max(1, line) * MOST_OPENED))

@@ -49,6 +49,11 @@ def test_a_channel_is_named(tmp_path):
     assert values.mean() == pytest.approx(0.68)
     with pytest.raises(DataError, match="no words of channel C"):
         read_ctm(path, "C")
+    path.write_text(two.replace("A", "1").replace("B", "2"))
+    values = CTMScorer(str(path), channel=1).of_utterance(
+        "u0", 16000
+    )  # as YAML reads it
+    assert values.mean() == pytest.approx(0.68)
 
 
 def test_rounding_is_allowed_and_all_faults_are_told(tmp_path):

@@ -226,11 +226,11 @@ def test_another_sampling_rate_is_found_before_training(tmp_path, speech):
     table = tmp_path / "wav.scp"
     table.write_text(f"a {tmp_path}/{FS}.wav\nb {tmp_path}/44100.wav\n")
     with pytest.raises(DataError, match=r"wav.scp: 1 of 2 .* b \(44100 Hz\)"):
-        check_rate(str(table), FS)
+        check_rate([(str(table), "speech", "sound")], FS)
     with pytest.raises(DataError, match=r"1 of 2 .* 44100 Hz: utterance a"):
-        check_rate(str(table), 44100)
+        check_rate([(str(table), "speech", "sound")], 44100)
     table.write_text("".join(f"u{i:05} {tmp_path}/{FS}.wav\n" for i in range(5000)))
-    check_rate(str(table), FS)
+    check_rate([(str(table), "speech", "sound")], FS)
 
 
 def test_loud_audio_is_scaled_not_clipped(speech):
