@@ -41,7 +41,7 @@ class BadAudio(DataError):
         write_atomic(report, "\n".join(lines) + "\n")
         super().__init__(
             f"{len(lines)} problem(s) with the audio:\n  {shown}{rest}\nThe complete "
-            f"list is in {report}; --skip_bad_audio true goes on without them"
+            f"list is in {report}; --skip_bad_audio true leaves them out"
         )
 
 
