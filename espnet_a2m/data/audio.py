@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from espnet_a2m.core.errors import DataError
-from espnet_a2m.data import ffmpeg
+from espnet_a2m.data import decoded
 from espnet_a2m.data.archives import is_archive_entry, open_regular, read_audio_bytes
 from espnet_a2m.data.containers import Claim, mp3_samples, ogg_is_complete, read_claim
 
@@ -20,6 +20,13 @@ SHORTENED = "compressed by shorten, which libsndfile cannot read"
 LOUDEST = 10.0  # float samples beyond this were surely not scaled to [-1, 1]
 UNEXPLAINED = 0.1  # seconds of data, such as tags, that a header need not explain
 MOST_FRAMES = 1 << 62  # beyond it, libsndfile does not know how many there are
+
+
+#: libsndfile's formats that say how long they are, or that `_knows_length` looks into
+FORMATS = {
+    *("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "HTK"),
+    *("FLAC", "OGG", "MP3"),
+}
 
 
 class AudioInfo(NamedTuple):
@@ -101,20 +108,24 @@ class Recording:
                 source = os.dup(again.fileno())
         try:
             file = soundfile.SoundFile(source)
-            if self._is_readable(file, stream, claim):
-                return file
-            file.close()
+            if self._knows_length(file, stream, claim):
+                return file if file.seekable() else decoded.copy_of(file)
             reason = ""
         except soundfile.LibsndfileError as error:
             reason = f"cannot be read as audio ({error.error_string}), "
         try:
-            return ffmpeg.decode(stream)
+            return decoded.by_ffmpeg(stream)
         except DataError as error:
             raise self.error(f"{reason}{error}") from None
 
-    def _is_readable(self, file: Any, stream: BinaryIO, claim: Claim | None) -> bool:
-        """Whether libsndfile knows how long a file is, and can seek in it."""
-        if not file.seekable() or not 0 < file.frames < MOST_FRAMES:
+    def _knows_length(self, file: Any, stream: BinaryIO, claim: Claim | None) -> bool:
+        """Whether libsndfile knows the length. Raises DataError: the file is cut off."""
+        if file.format not in FORMATS:
+            raise self.error(
+                f"nothing in a {file.format} file says whether it is complete",
+                "convert it, e.g. `sox in.wav out.wav`",
+            )
+        if not 0 < file.frames < MOST_FRAMES:
             return False
         length = file.frames / file.samplerate
         if claim:
@@ -136,12 +147,12 @@ class Recording:
         noted = length if file.format == "OGG" else 0.0
         if samples := mp3_samples(stream):
             noted = samples / file.samplerate
-        coded = ffmpeg.coded_seconds(stream)
-        if coded < noted - ffmpeg.DELAY:
+        coded = decoded.coded_seconds(stream)
+        if coded < noted - decoded.DELAY:
             raise self.error(
                 f"truncated: {coded:.2f} s, its header promises {noted:.2f} s"
             )
-        return bool(noted) and abs(coded - length) < ffmpeg.DELAY
+        return bool(noted) and abs(coded - length) < decoded.DELAY
 
     def _check_header(self) -> None:
         _, _, rate, channels, _ = self.info

@@ -29,7 +29,9 @@ CONTAINERS = {
     ("WAV", "ULAW"): 0,
     ("WAV", "IMA_ADPCM"): 1024,
     ("WAV", "MS_ADPCM"): 1024,
-    ("WAV", "GSM610"): 320,
+    ("WAV", "GSM610"): 640,
+    ("WAV", "NMS_ADPCM_32"): 320,
+    ("AU", "G721_32"): 240,
     ("WAVEX", "PCM_16"): 0,
     ("RF64", "PCM_16"): 0,
     ("W64", "PCM_16"): 0,
@@ -84,6 +86,12 @@ def test_a_complete_file_is_read_and_half_of_it_refused(
         path.write_bytes(content[:end])
         with pytest.raises(DataError, match=r"a\.audio: (truncated|cannot be)"):
             read(path)
+
+
+def test_what_does_not_say_its_length_is_refused(tmp_path, speech):
+    soundfile.write(tmp_path / "a", speech, FS, format="IRCAM")
+    with pytest.raises(DataError, match="IRCAM file says whether it is complete; conv"):
+        read(tmp_path / "a")
 
 
 def first_mp3_frame(head: bytes) -> int:

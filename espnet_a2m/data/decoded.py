@@ -1,12 +1,17 @@
-"""Audio that libsndfile cannot read, or whose length it only estimates, by FFmpeg."""
+"""Decoded copies of audio in which libsndfile cannot seek, or of which it does not know
+the length; what it does not know at all is decoded by FFmpeg.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
+
+import numpy as np
 
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.data.containers import mp3_samples
@@ -15,6 +20,7 @@ from espnet_a2m.data.containers import mp3_samples
 KNOW_LENGTH = ("mov", "matroska", "asf")
 #: Seconds by which decoders may differ: an encoder's delay, filling of the last frame
 DELAY = 0.3
+BLOCK = 1 << 20  # samples
 
 
 @contextmanager
@@ -44,38 +50,55 @@ def coded_seconds(stream: BinaryIO) -> float:
         return float(total * track.time_base)
 
 
-def decode(stream: BinaryIO) -> Any:
+def _write(blocks: Iterable[np.ndarray], rate: int, channels: int) -> Any:
+    """(n, channels) blocks in a temporary file, opened by soundfile at its start."""
+    import soundfile
+
+    with tempfile.TemporaryFile() as file:
+        descriptor = os.dup(file.fileno())
+    copy = soundfile.SoundFile(descriptor, "w+", rate, channels, "FLOAT", format="W64")
+    for block in blocks:
+        copy.write(block)
+    copy.seek(0)
+    return copy
+
+
+def copy_of(file: Any) -> Any:
+    """Copy what soundfile has opened, from its start."""
+
+    def blocks() -> Iterator[np.ndarray]:
+        while len(block := file.read(BLOCK, "float32", always_2d=True)):
+            yield block
+
+    return _write(blocks(), file.samplerate, file.channels)
+
+
+def by_ffmpeg(stream: BinaryIO) -> Any:
     """Decode all of a file to a temporary one of float32, opened by soundfile.
 
     Raises DataError, without the file's name.
     """
     import av
-    import soundfile
 
-    copy: Any = None
-    with _first_track(stream) as (container, track):
+    def blocks() -> Iterator[np.ndarray]:
         as_float = av.AudioResampler(format="flt")
-        for frame in container.decode(track):
-            if copy is None:
-                rate, channels = frame.sample_rate, frame.layout.nb_channels
-                with tempfile.TemporaryFile() as file:
-                    copy = soundfile.SoundFile(
-                        os.dup(file.fileno()),
-                        *("w+", rate, channels, "FLOAT"),
-                        format="W64",
-                    )
+        for frame in itertools.chain([first], frames):
             for block in as_float.resample(frame):
-                copy.write(block.to_ndarray().reshape(-1, channels))
-        if copy is None:
+                yield block.to_ndarray().reshape(-1, channels)
+
+    with _first_track(stream) as (container, track):
+        frames = container.decode(track)
+        if (first := next(frames, None)) is None:
             raise DataError("zero-length: no samples in it")
+        channels = first.layout.nb_channels
+        copy = _write(blocks(), first.sample_rate, channels)
         promised = 0.0
         if container.format.name.startswith(KNOW_LENGTH):
             promised = (container.duration or 0) / av.time_base
-    seconds = copy.frames / rate
-    promised = promised or (mp3_samples(stream) or 0) / rate
+    seconds = copy.frames / copy.samplerate
+    promised = promised or (mp3_samples(stream) or 0) / copy.samplerate
     if seconds < promised - DELAY:
         raise DataError(
             f"truncated: {seconds:.2f} s, its header promises {promised:.2f} s"
         )
-    copy.seek(0, os.SEEK_SET)
     return copy
