@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Callable
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from espnet_a2m.data import decoded
 from espnet_a2m.data.archives import is_archive_entry, open_regular, read_audio_bytes
 from espnet_a2m.data.containers import Claim, mp3_samples, ogg_is_complete, read_claim
 
+T = TypeVar("T")
 RATES = range(1000, 768_001)  # Hz; others are of a damaged header
 BLOCK = 1 << 22  # samples; what a header promises is not allocated at once
 SHORTENED = "compressed by shorten, which libsndfile cannot read"
@@ -113,13 +115,16 @@ class Recording:
             reason = ""
         except soundfile.LibsndfileError as error:
             reason = f"cannot be read as audio ({error.error_string}), "
+        return self._ask(decoded.by_ffmpeg, stream, reason)
+
+    def _ask(self, ffmpeg: Callable[[BinaryIO], T], stream: BinaryIO, reason: str) -> T:
         try:
-            return decoded.by_ffmpeg(stream)
+            return ffmpeg(stream)
         except DataError as error:
             raise self.error(f"{reason}{error}") from None
 
     def _knows_length(self, file: Any, stream: BinaryIO, claim: Claim | None) -> bool:
-        """Whether libsndfile knows the length. Raises DataError: the file is cut off."""
+        """Whether libsndfile knows the length. Raises DataError: it is cut off."""
         if file.format not in FORMATS:
             raise self.error(
                 f"nothing in a {file.format} file says whether it is complete",
@@ -147,7 +152,7 @@ class Recording:
         noted = length if file.format == "OGG" else 0.0
         if samples := mp3_samples(stream):
             noted = samples / file.samplerate
-        coded = decoded.coded_seconds(stream)
+        coded = self._ask(decoded.coded_seconds, stream, "")
         if coded < noted - decoded.DELAY:
             raise self.error(
                 f"truncated: {coded:.2f} s, its header promises {noted:.2f} s"

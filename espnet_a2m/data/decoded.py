@@ -38,6 +38,8 @@ def _first_track(stream: BinaryIO) -> Iterator[tuple[Any, Any]]:
             if not container.streams.audio:
                 raise DataError("there is no audio in it")
             yield container, container.streams.audio[0]
+    except DataError:
+        raise
     except (av.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"cannot be decoded ({reason})") from None
@@ -58,7 +60,13 @@ def _write(blocks: Iterable[np.ndarray], rate: int, channels: int) -> Any:
         descriptor = os.dup(file.fileno())
     copy = soundfile.SoundFile(descriptor, "w+", rate, channels, "FLOAT", format="W64")
     for block in blocks:
-        copy.write(block)
+        try:
+            copy.write(block)
+        except soundfile.LibsndfileError as error:
+            folder = tempfile.gettempdir()
+            raise DataError(
+                f"its decoded copy cannot be written to {folder} ({error.error_string})"
+            ) from None
     copy.seek(0)
     return copy
 

@@ -250,6 +250,30 @@ def test_loud_audio_is_scaled_not_clipped(speech):
     np.testing.assert_allclose(to_pcm16(quiet) / 32768, quiet, atol=1 / 32768)
 
 
+def test_damage_is_named_with_its_file(tmp_path, speech):
+    """Bytes changed, cut off and added: all of the samples, or the file and why."""
+    rng = np.random.default_rng(0)
+    path = tmp_path / "a.audio"
+    for container, coding in CONTAINERS:
+        stream = io.BytesIO()
+        soundfile.write(stream, speech, FS, coding, format=container)
+        for kind in 6 * ("changed", "cut", "added"):
+            content = bytearray(stream.getvalue())
+            if kind == "changed":
+                content[rng.integers(200)] = rng.integers(256)
+            elif kind == "cut":
+                del content[rng.integers(len(content)) :]
+            else:
+                content += rng.bytes(20000)
+            path.write_bytes(content)
+            try:
+                with contextlib.closing(Recording(str(path), 0)) as recording:
+                    samples = recording.read(0, recording.info.frames)
+                assert kind == "changed" or len(samples) > len(speech) - 200
+            except DataError as error:
+                assert str(error).startswith(f"{path}: ")
+
+
 #: Place and format of the number of bytes of samples in what libsndfile writes
 SIZES = {
     "WAV": (40, "<I"),
