@@ -6,9 +6,9 @@ asr_tag=${asr_tag:-${ssl_tag}}
 check_names
 export python  # local/data.sh runs it too
 export OMP_NUM_THREADS=${num_threads} PYTHONUNBUFFERED=1
-# Threads that wait give their processor away: where another program wants it, those that
-# spin wait for each other, and a training step takes 10 times as long and more
-export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
+# How long threads spin before they sleep. By default so long that, where another program
+# wants a processor, they wait for each other: benchmarks/threads.py
+export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-600}
 [ -t 2 ] || export TQDM_MININTERVAL=10  # a log needs fewer lines of progress than a screen
 # Keep freed memory: giving it back to the system after every step costs a training
 # step on the CPU several times its arithmetic (glibc only)
@@ -24,7 +24,7 @@ fi
 
 # A job on a cluster has no variable but PATH: these are part of its command
 job_env=(env TQDM_MININTERVAL=10)
-for name in OMP_{NUM_THREADS,WAIT_POLICY} PYTHONUNBUFFERED PYTHONPATH MALLOC_{MMAP,TRIM}_THRESHOLD_; do
+for name in OMP_NUM_THREADS GOMP_SPINCOUNT PYTHONUNBUFFERED PYTHONPATH MALLOC_{MMAP,TRIM}_THRESHOLD_; do
     job_env+=("${name}=${!name:-}")
 done
 read -ra run_cpu <<<"${train_cmd}"
