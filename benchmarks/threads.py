@@ -1,7 +1,7 @@
 """A step of a small transformer in two threads: what waiting threads cost.
 
     python benchmarks/threads.py              on this machine as it is
-    python benchmarks/threads.py --neighbour  beside a program that keeps a processor busy
+    python benchmarks/threads.py --neighbour  beside a program that uses a processor
 
 Each setting runs in a process of its own, in turns; the recipes set GOMP_SPINCOUNT=600
 (local/names.sh). Prints medians of wall-clock milliseconds a step and their ratio to
