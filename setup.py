@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 # Bounds are there where a version is known to bite:
 # - espnet 202511 is the last release for Python < 3.12, 202611 needs >= 3.12;
 # - torchaudio 2.11.0 imports beside torch 2.11 from PyPI (the CUDA build, which runs
-#   without a GPU as well); 2.11.1 asks for the same torch but lacks a symbol there.
+#   without a GPU as well); 2.11.1 asks for the same torch, but not with all it needs.
 INSTALL_REQUIRES = [
     "espnet>=202511,<202512; python_version < '3.12'",
     "espnet>=202611,<202612; python_version >= '3.12'",

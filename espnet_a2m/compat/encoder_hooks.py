@@ -8,6 +8,7 @@ subsampling and masked frames keep their positions.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -132,6 +133,11 @@ def convolutions_see_zeros(
         yield
 
 
+@functools.cache  # asked in every step
+def _takes_masks(forward: Callable[..., Any]) -> bool:
+    return "masks" in inspect.signature(forward).parameters
+
+
 def encode(
     encoder: torch.nn.Module, features: torch.Tensor, lengths: torch.Tensor
 ) -> torch.Tensor:
@@ -149,7 +155,7 @@ def encode(
         lengths: (B,) numbers of features.
     """
     masks = {}
-    if "masks" in inspect.signature(encoder.forward).parameters:
+    if _takes_masks(type(encoder).forward):
         masks = {"masks": padding_mask(lengths, features.size(1))}
     convs = input_convs(encoder)
     num_frames = int(conv_lengths(torch.tensor(features.size(1)), convs))

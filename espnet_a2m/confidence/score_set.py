@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from espnet_a2m.confidence.interface import Scorer, Scores
 from espnet_a2m.core.errors import DataError, Preview, UserError
 from espnet_a2m.data import shards
 from espnet_a2m.data.audio import read_audio
-from espnet_a2m.data.tables import Keys, iter_scp
+from espnet_a2m.data.tables import Keys, iter_counts
 
 #: Kaldi's one byte per value for values in [0, 1]
 COMPRESSION_METHOD = 7
@@ -24,10 +25,11 @@ def free_memory(device: str) -> int:
     """Bytes that this process may still take."""
     if device != "cpu":
         return torch.cuda.mem_get_info()[0]
+    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if (table := Path("/proc/meminfo")).exists():  # Linux
+        words = table.read_text().split()
+        free = int(words[words.index("MemAvailable:") + 1]) << 10
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    values = {line.split(":")[0]: int(line.split()[1]) << 10 for line in lines}
-    free = values["MemAvailable"]
     return free if limit == resource.RLIM_INFINITY else min(free, limit)
 
 
@@ -132,14 +134,16 @@ def score_set(
         UserError: An utterance cannot be scored.
     """
     fs = scorer.grid.fs
+    counts = data / "utt2num_samples"
 
     def write_chunk(
         chunk: shards.Chunk, stem: Path, report: Callable[[float], object]
     ) -> None:
         arrays = {}
         for batch in batches(chunk.audio, fs, batch_seconds):
-            sizes = ((utt_id, len(speech)) for utt_id, speech in batch.items())
-            refuse_too_long(scorer, sizes, device)
+            if not counts.exists():
+                sizes = ((utt_id, len(speech)) for utt_id, speech in batch.items())
+                refuse_too_long(scorer, sizes, device)
             for utt_id, (frames, s_u) in confidences_of(scorer, batch, device).items():
                 samples = len(batch[utt_id])
                 if not len(frames):
@@ -153,9 +157,8 @@ def score_set(
         shards.write_arrays(stem, arrays, COMPRESSION_METHOD)
 
     scorer.prepare(Keys(data / "wav.scp"))
-    if (data / "utt2num_samples").exists():
-        lengths = iter_scp(data / "utt2num_samples")
-        refuse_too_long(scorer, ((utt, int(n)) for utt, n in lengths), device)
+    if counts.exists():  # all at once, before the first
+        refuse_too_long(scorer, iter_counts(counts), device)
     described = {"description": scorer.description, "grid": vars(scorer.grid)}
     tables = shards.CONFIDENCES, {**metadata, **described}
     shards.ShardedSet(data, output, *tables).write_shard(write_chunk, shard, fs)

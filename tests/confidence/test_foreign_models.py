@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 from helpers.commands import make_dir
-from helpers.random_scorer import alone, write_scorer
+from helpers.random_scorer import alone, small_wav2vec2, write_scorer
 
 from espnet_a2m.confidence.espnet import ESPnetScorer
 from espnet_a2m.core.errors import UserError
@@ -119,21 +119,7 @@ def test_hugging_face_checkpoints_as_they_are_on_the_hub(tmp_path, audio):
     transformers = pytest.importorskip("transformers")
     from espnet_a2m.confidence.huggingface import HuggingFaceScorer
 
-    torch.manual_seed(0)
-    config = transformers.Wav2Vec2Config(
-        vocab_size=12,
-        pad_token_id=3,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=48,
-        conv_dim=[32] * 7,
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=4,
-        mask_time_prob=0.05,
-    )
-    model = transformers.Wav2Vec2ForCTC(config)
-    model.lm_head.weight.data.normal_(std=0.8)
+    model = small_wav2vec2()
 
     def scores(name: str, **changed) -> np.ndarray:
         folder = tmp_path / name

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from helpers.random_scorer import small_wav2vec2
 
 from espnet_a2m.confidence.ctm import CTMScorer, read_ctm
 from espnet_a2m.confidence.energy import energy_confidence
@@ -197,25 +198,9 @@ def test_ctm_that_does_not_belong_is_refused(tmp_path, audio):
 
 
 def write_model(folder: Path, feat_extract_norm: str) -> Path:
-    """A small Wav2Vec2ForCTC whose posteriors are neither flat nor certain."""
+    """`small_wav2vec2` with its feature extractor."""
     transformers = pytest.importorskip("transformers")
-    torch.manual_seed(0)
-    config = transformers.Wav2Vec2Config(
-        vocab_size=12,
-        pad_token_id=3,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=48,
-        conv_dim=[32] * 7,
-        conv_bias=feat_extract_norm == "layer",
-        feat_extract_norm=feat_extract_norm,
-        do_stable_layer_norm=feat_extract_norm == "layer",
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=4,
-    )
-    model = transformers.Wav2Vec2ForCTC(config)
-    model.lm_head.weight.data.normal_(std=0.8)
+    model = small_wav2vec2(feat_extract_norm)
     model.save_pretrained(folder)
     transformers.Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
     return folder

@@ -1,4 +1,4 @@
-"""A random ESPnet CTC model, batches for it, and its posteriors of one utterance."""
+"""Random CTC models, of ESPnet and transformers; batches for them, and posteriors."""
 
 from __future__ import annotations
 
@@ -46,6 +46,31 @@ def write_scorer(directory, encoder="conformer", input_layer="conv2d", **conf):
     model.ctc.ctc_lo.weight.data.mul_(4)
     torch.save(model.state_dict(), directory / "model.pth")
     return directory / "model.pth"
+
+
+def small_wav2vec2(norm="group"):
+    """A random Wav2Vec2ForCTC whose posteriors are neither flat nor certain."""
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.Wav2Vec2Config(
+        vocab_size=12,
+        pad_token_id=3,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=48,
+        conv_dim=[32] * 7,
+        conv_bias=norm == "layer",
+        feat_extract_norm=norm,
+        do_stable_layer_norm=norm == "layer",
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=4,
+    )
+    assert config.mask_time_prob > 0  # so that it has a masked_spec_embed
+    model = transformers.Wav2Vec2ForCTC(config)
+    model.lm_head.weight.data.normal_(std=0.8)
+    return model
 
 
 def batch_of(speech):

@@ -7,7 +7,11 @@ from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, main_guard, preview, warn
 from espnet_a2m.data.datadir import DataDir, missing_audio
-from espnet_a2m.data.formatting.format_headers import BadAudio, add_skip_bad_audio
+from espnet_a2m.data.formatting.format_headers import (
+    BadAudio,
+    add_skip_bad_audio,
+    write_report,
+)
 from espnet_a2m.data.formatting.wav_pipes import add_allow_pipes
 
 
@@ -17,7 +21,9 @@ def check(path: str, need: list[str], allow_pipes: bool, skip_bad_audio: bool) -
     count = sum(len(part.utts) for part in parts)
     if missing := missing_audio(Path(path) / "wav.scp"):
         if not skip_bad_audio:
-            raise BadAudio(missing, Path(path) / "bad_audio.txt")
+            report = Path(path) / "bad_audio.txt"
+            write_report(missing, report)
+            raise BadAudio(missing, report)
         warn(f"{path}: {len(missing)} recordings are missing: {preview(missing)}")
     return count
 

@@ -25,20 +25,29 @@ def raise_all(problems: Iterable[str], advice: str = "") -> None:
         raise DataError(f"{len(lines)} problem(s) with the audio:\n  {shown}{advice}")
 
 
+def _lines(problems: Mapping[str, str]) -> list[str]:
+    return [f"{name}: {problem}" for name, problem in problems.items()]
+
+
+def write_report(problems: Mapping[str, str], report: Path) -> None:
+    """Write all problems to a file."""
+    write_atomic(report, "\n".join(_lines(problems)) + "\n")
+
+
 class BadAudio(DataError):
     """Audio that cannot be used.
 
     Args:
-        problems: utterance, or recording, -> what is wrong with it.
-        report: file for all of them; the message has the first ones.
+        problems: utterance, or recording, -> what is wrong with it; the message has
+            the first ones.
+        report: where `write_report` has written all of them.
     """
 
     def __init__(self, problems: Mapping[str, str], report: Path) -> None:
         self.problems = problems
-        lines = [f"{name}: {problem}" for name, problem in problems.items()]
+        lines = _lines(problems)
         shown = "\n  ".join(lines[:10])
         rest = f"\n  ... and {len(lines) - 10} more" if len(lines) > 10 else ""
-        write_atomic(report, "\n".join(lines) + "\n")
         super().__init__(
             f"{len(lines)} problem(s) with the audio:\n  {shown}{rest}\nThe complete "
             f"list is in {report}; --skip_bad_audio true leaves them out"

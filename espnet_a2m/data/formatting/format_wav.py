@@ -20,6 +20,7 @@ from espnet_a2m.data.formatting.format_headers import (
     BadAudio,
     add_skip_bad_audio,
     check_headers,
+    write_report,
 )
 from espnet_a2m.data.formatting.format_jobs import (
     FORMATS,
@@ -70,16 +71,18 @@ def format_dir(
     DataError for unusable audio (all of it is looked at first) and a full disk.
     """
     bad: dict[str, str] = {}
+    report = target / "bad_audio.txt"
     while True:
         try:
             total, new = _format(read, target, fs, fmt, nj, bad)
             break
         except BadAudio as error:
             if not skip_bad_audio:
+                write_report(error.problems, report)
                 raise
             bad |= error.problems
     if bad:
-        BadAudio(bad, target / "bad_audio.txt")
+        write_report(bad, report)
         warn(
             f"{target}: {len(bad)} utterances with bad audio are left out; the list is "
             "in its bad_audio.txt"
