@@ -21,6 +21,7 @@ KNOW_LENGTH = ("mov", "matroska", "asf")
 #: Seconds by which decoders may differ: an encoder's delay, filling of the last frame
 DELAY = 0.3
 BLOCK = 1 << 20  # samples
+VORBIS_BLOCK = 4096  # samples that a packet adds at most
 
 
 @contextmanager
@@ -46,9 +47,22 @@ def _first_track(stream: BinaryIO) -> Iterator[tuple[Any, Any]]:
 
 
 def coded_seconds(stream: BinaryIO) -> float:
-    """Length of all packets, which are not decoded."""
+    """Length of all packets, which are not decoded.
+
+    FFmpeg takes a Vorbis packet at the start of a page for shorter than it is, so that
+    the next one seems to come late: by less than a block, and a missing page by more.
+    """
     with _first_track(stream) as (container, track):
-        total = sum(packet.duration or 0 for packet in container.demux(track))
+        total, expected = 0, None
+        for packet in container.demux(track):
+            duration = packet.duration or 0
+            if packet.pts is not None and expected is not None:
+                late = packet.pts - expected
+                if 0 < late * track.time_base * track.rate <= VORBIS_BLOCK:
+                    total += late
+            if packet.pts is not None:
+                expected = packet.pts + duration
+            total += duration
         return float(total * track.time_base)
 
 
