@@ -9,6 +9,7 @@ from collections.abc import Sequence
 #: Command -> module with its ``main``
 COMMANDS = {
     "prepare_corpus": "espnet_a2m.data.prepare_corpus",
+    "prepare_recordings": "espnet_a2m.data.recordings.prepare",
     "check_data_dir": "espnet_a2m.data.formatting.check_data_dir",
     "combine_data": "espnet_a2m.data.formatting.combine_data",
     "perturb_speed": "espnet_a2m.data.formatting.perturb_speed",

@@ -16,6 +16,7 @@ from espnet_a2m.data.archives import is_archive_entry, open_regular, read_audio_
 from espnet_a2m.data.containers import Claim, mp3_samples, ogg_is_complete, read_claim
 
 T = TypeVar("T")
+MIX = -1  # in place of a channel: the mean of all
 RATES = range(1000, 768_001)  # Hz; others are of a damaged header
 BLOCK = 1 << 22  # samples; what a header promises is not allocated at once
 SHORTENED = "compressed by shorten, which libsndfile cannot read"
@@ -54,7 +55,7 @@ class Recording:
 
     Args:
         path: the file, or "<file>:<offset>" in a Kaldi archive; never a command.
-        channel: the one to read, from 0; None asks for a mono file.
+        channel: the one to read, from 0, or MIX; None asks for a mono file.
         name: what errors call it [path].
 
     Raises DataError for a file that is missing, unreadable, truncated or empty.
@@ -164,8 +165,8 @@ class Recording:
         if self.channel is None and channels != 1:
             raise self.error(
                 f"has {channels} channels",
-                "name the one you want in `segments`, or write it to a file of its "
-                "own, e.g. `sox in.wav out.wav remix 1`",
+                "name the one you want in `segments`, or 'mix', or write it to a file "
+                "of its own, e.g. `sox in.wav out.wav remix 1`",
             )
         if self.channel is not None and self.channel >= channels:
             problem = f"has no channel {self.channel} (from 0) but {channels}"
@@ -189,7 +190,13 @@ class Recording:
             for first in range(start, stop, BLOCK):
                 frames = min(BLOCK, stop - first)
                 block = self._file.read(frames, dtype=dtype, always_2d=True)
-                parts.append(block[:, self.channel or 0])
+                if self.channel == MIX:
+                    mean = block.mean(axis=1)
+                    parts.append(
+                        (np.rint(mean) if dtype == "int16" else mean).astype(dtype)
+                    )
+                else:
+                    parts.append(block[:, self.channel or 0])
                 if len(block) < frames:
                     break
             samples = np.concatenate(parts)

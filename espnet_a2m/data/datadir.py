@@ -3,7 +3,7 @@
 They hold tables of "<key> <value>" lines, sorted bytewise by key (`LC_ALL=C sort`):
 `wav.scp` (audio path), `text`, `utt2spk`, `spk2utt`, `utt2*` and, when recordings are
 cut into utterances, `segments` ("<utt> <recording> <start s> <end s>", and as Kaldi has
-it the channel, from 0, of a recording that has several).
+it the channel, from 0, of a recording that has several; ours: "mix" for their mean).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import BinaryIO, NamedTuple
 from espnet_a2m.core.errors import DataError, Preview, preview
 from espnet_a2m.core.files import PathLike, atomic_writer
 from espnet_a2m.data.archives import is_archive_entry, parse_entry
+from espnet_a2m.data.audio import MIX
 from espnet_a2m.data.tables import (
     check_key,
     is_command,
@@ -36,7 +37,7 @@ PART_UTTERANCES = 50_000  # of a directory that is read in parts
 
 
 class Segment(NamedTuple):
-    """A part of a recording: `start` and `end` in seconds, `channel` from 0."""
+    """A part of a recording: `start` and `end` in seconds, `channel` from 0, or MIX."""
 
     recording: str
     start: float
@@ -46,20 +47,23 @@ class Segment(NamedTuple):
     def __str__(self) -> str:
         """As a line of `segments` has it."""
         line = f"{self.recording} {self.start!r} {self.end!r}"
-        return line if self.channel is None else f"{line} {self.channel}"
+        if self.channel is None:
+            return line
+        return f"{line} {'mix' if self.channel == MIX else self.channel}"
 
 
 def to_segment(value: str, path: PathLike, utt: str) -> Segment:
     """A line of `segments`. Raises DataError where it makes no sense."""
     try:
         recording, start, end, *channel = value.split()
-        segment = Segment(recording, float(start), float(end), *map(int, channel))
-        if segment.channel is not None and segment.channel < 0:
+        numbers = [MIX if word == "mix" else int(word) for word in channel]
+        segment = Segment(recording, float(start), float(end), *numbers)
+        if "mix" not in channel and min(numbers, default=0) < 0:
             raise ValueError
     except (TypeError, ValueError):  # TypeError: too many words
         raise DataError(
             f"{path}: {utt}: expected '<recording> <start> <end>' with times in "
-            f"seconds, then perhaps a channel from 0, found {value!r}"
+            f"seconds, then perhaps a channel from 0 or 'mix', found {value!r}"
         ) from None
     if not 0 <= segment.start < segment.end < float("inf"):
         raise DataError(

@@ -1,0 +1,103 @@
+"""The recordings of a folder and of the folders in it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from espnet_a2m.core.errors import DataError, preview
+from espnet_a2m.data.corpora._reading import files_below
+from espnet_a2m.data.recordings.items import Item
+
+#: Names of files that may hold audio end so; FFmpeg decodes what libsndfile does not
+AUDIO = re.compile(
+    r"\.(3gp|aac|ac3|aif[cf]?|aiff|amr|ape|au|avi|caf|flac|flv|m4[ab]|mk[av]|mov|mp[234]"
+    r"|mpg|og[ag]|opus|ra|rf64|snd|sph|spx|ts|w64|wav|webm|wma|wv)",
+    re.IGNORECASE,
+)
+BLOCK = 1 << 20  # bytes
+
+
+def list_folder(
+    folder: Path, speaker: str, text_suffix: str | None
+) -> tuple[list[Item], dict[str, str]]:
+    """The recordings below a folder, in the order of their paths.
+
+    Args:
+        folder: Where to look; links to folders are followed.
+        speaker: "file": each recording is a speaker's; "folder": the recordings of a
+            folder are.
+        text_suffix: Of files with transcripts beside the recordings, as ".txt".
+
+    Returns:
+        Items, and file -> why it is left out.
+
+    Raises:
+        DataError: It is no folder, there is no recording in it, or recordings have no
+            transcript.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    items, left_out, silent = [], {}, []
+    texts: set[Path] = set()
+    for path in files_below(folder):
+        if not AUDIO.fullmatch(path.suffix):
+            left_out[str(path)] = "no audio, by its name"
+            continue
+        relative = path.relative_to(folder)
+        text = None
+        if text_suffix:
+            beside = path.with_suffix(text_suffix)
+            text = read_transcript(beside) if beside.is_file() else None
+            texts.add(beside)
+            if not text:
+                silent.append(str(beside))
+        parent = "_".join(relative.parts[:-1]) or folder.resolve().name
+        name = relative.with_suffix("").as_posix()
+        who = parent if speaker == "folder" else None
+        items.append(Item(str(path), name, who, text))
+    if not items:
+        kinds = Counter(Path(name).suffix or "no suffix" for name in left_out)
+        seen = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common(5))
+        raise DataError(f"{folder}: no recording in it (found: {seen or 'nothing'})")
+    if silent and len(silent) < len(items):
+        raise DataError(
+            f"{folder}: {len(silent)} of {len(items)} recordings have no transcript: "
+            f"{preview(silent)} missing or empty; add them, or list what there is in a "
+            "manifest"
+        )
+    if silent:
+        raise DataError(f"{folder}: no recording has a transcript in *{text_suffix}")
+    return items, {k: v for k, v in left_out.items() if Path(k) not in texts}
+
+
+def read_transcript(path: Path) -> str:
+    """The words of a file, in one line. Raises DataError where it is no UTF-8."""
+    try:
+        return " ".join(path.read_text(encoding="utf-8-sig").split())
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: no UTF-8: convert it") from None
+
+
+def find_copies(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Files with the content of an earlier one, and that one."""
+    by_size: dict[int, list[str]] = {}
+    for path in paths:
+        by_size.setdefault(Path(path).stat().st_size, []).append(path)
+    for size, same_size in by_size.items():
+        first: dict[str, str] = {}
+        for path in same_size if size and len(same_size) > 1 else ():
+            original = first.setdefault(_digest(path), path)
+            if original != path:
+                yield path, original
+
+
+def _digest(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
