@@ -92,6 +92,7 @@ def load_trained_model(
     config: str | Path | Mapping[str, Any] | None,
     remedy: str,
     trust_checkpoint: bool = False,
+    random_seed: int | None = None,
 ) -> Any:
     """Build the model of a configuration and fill all of its parameters.
 
@@ -102,6 +103,8 @@ def load_trained_model(
             when None.
         remedy: What to do where a file is missing, for the message.
         trust_checkpoint: Read whatever is in the files; only tensors otherwise.
+        random_seed: Leave the parameters as this seed initialises them, to compare a
+            trained model with.
 
     Returns:
         The model on the CPU. Random numbers drawn afterwards are as without the call.
@@ -124,6 +127,8 @@ def load_trained_model(
     config = {**vars(task.get_parser().parse_args([])), **config}
     try:
         with torch.random.fork_rng(devices=[]):
+            if random_seed is not None:
+                torch.manual_seed(random_seed)
             model = task.build_model(argparse.Namespace(**config))
     except Exception as e:  # whatever constructors raise for options they do not know
         raise UserError(
@@ -131,6 +136,8 @@ def load_trained_model(
             f"describes ({type(e).__name__}: {e}): it is of another release of ESPnet, "
             "or of another task"
         ) from e
+    if random_seed is not None:
+        return model
     try:
         # strict: ESPnet would ignore keys that do not match and leave layers random
         model.load_state_dict(state, strict=True)

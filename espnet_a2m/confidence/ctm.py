@@ -33,13 +33,19 @@ class Word(NamedTuple):
     confidence: float
 
 
-def parse_word(fields: Sequence[str]) -> Word | None:
+def parse_word(
+    fields: Sequence[str], default_confidence: float | None = None
+) -> Word | None:
     """One line's columns after utterance and channel; None where nobody speaks.
+
+    A confidence that is missing or NA is the default, if there is one.
 
     Raises:
         ValueError: Names the column.
     """
     if len(fields) == 3 or (len(fields) > 3 and fields[3].upper() == "NA"):
+        if default_confidence is not None:
+            return parse_word([*fields[:3], str(default_confidence), *fields[4:]])
         raise ValueError(
             f"no confidence: let the recogniser write a sixth column, {COLUMNS}"
         )
@@ -83,7 +89,11 @@ def first_alternatives(lines: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
         raise ValueError(f"{begin}: <ALT_BEGIN> without <ALT_END>")
 
 
-def read_ctm(path: str | Path, channel: str | None = None) -> dict[str, list[Word]]:
+def read_ctm(
+    path: str | Path,
+    channel: str | None = None,
+    default_confidence: float | None = None,
+) -> dict[str, list[Word]]:
     """Read `<utt> <channel> <start> <duration> <word> <confidence>` lines.
 
     As NIST, Kaldi and NeMo write them: comments (``;;``), alternatives (the first
@@ -92,6 +102,7 @@ def read_ctm(path: str | Path, channel: str | None = None) -> dict[str, list[Wor
     Args:
         path: The file.
         channel: The only one to read; an utterance with several is an error if None.
+        default_confidence: Of words without one, which are an error if None.
 
     Returns:
         Utterance -> its words by their start.
@@ -114,7 +125,7 @@ def read_ctm(path: str | Path, channel: str | None = None) -> dict[str, list[Wor
         if channel is not None and rest[:1] != [channel]:
             continue
         try:
-            word = parse_word(rest[1:])
+            word = parse_word(rest[1:], default_confidence)
             if channels.setdefault(utt_id, rest[0]) != rest[0]:
                 raise ValueError(
                     f"{utt_id} has the channels {channels[utt_id]} and {rest[0]}: "

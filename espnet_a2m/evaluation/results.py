@@ -7,7 +7,7 @@ import json
 import platform
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 
 from espnet_a2m.core.errors import UserError
 from espnet_a2m.core.files import PathLike, write_atomic
+from espnet_a2m.evaluation.bootstrap import bootstrap_rates, percentiles
 
 COLUMNS = ("Snt", "Wrd", "Corr", "Sub", "Del", "Ins", "Err", "S.Err")
 MEASURES = {"WER": "score_wer", "CER": "score_cer", "TER": "score_ter"}
@@ -31,22 +32,16 @@ class Result(NamedTuple):
     dataset: str  # test set
     measure: str  # WER, CER or TER
     row: dict[str, float]  # ESPnet's columns
-    interval: tuple[float, float] | None  # 95 % confidence interval of Err, if known
+    utterances: dict[str, tuple[int, int]]  # tokens and errors of each, if known
     wer_tool: str  # that computed the error rates
 
-
-def bootstrap_interval(utterances: Iterable[tuple[int, int]]) -> tuple[float, float]:
-    """95 % confidence interval of the error rate in percent.
-
-    The utterances, (tokens of the reference, errors) of each, are resampled with
-    replacement (Bisani and Ney, ICASSP 2004).
-    """
-    words, errors = np.array(list(utterances), dtype=float).T
-    rng = np.random.default_rng(0)
-    draws = (rng.integers(len(words), size=len(words)) for _ in range(RESAMPLES))
-    rates = [100 * errors[i].sum() / max(words[i].sum(), 1) for i in draws]
-    low, high = np.percentile(rates, (2.5, 97.5)).tolist()
-    return low, high
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % confidence interval of Err over utterances, if these are known."""
+        if not self.utterances:
+            return None
+        words, errors = np.array(list(self.utterances.values()), dtype=float).T
+        return percentiles(bootstrap_rates(words, [errors[None]], RESAMPLES)[0])
 
 
 def read_result(directory: Path, experiment: Path, measure: str) -> Result | None:
@@ -61,10 +56,12 @@ def read_result(directory: Path, experiment: Path, measure: str) -> Result | Non
         if path.exists():
             saved = json.loads(path.read_text(encoding="utf-8"))
             row = {column: float(saved[column]) for column in COLUMNS}
-            interval = bootstrap_interval(saved["utterances"].values())
+            utterances = {
+                utt: (int(n), int(e)) for utt, (n, e) in saved["utterances"].items()
+            }
             # files written before the key was renamed have "scorer"
             tool = str(saved.get("wer_tool") or saved["scorer"])
-            return Result(*names, row, interval, tool)
+            return Result(*names, row, utterances, tool)
         path = directory / "result.txt"
         if not path.exists():
             return None
@@ -74,7 +71,7 @@ def read_result(directory: Path, experiment: Path, measure: str) -> Result | Non
             raise ValueError("no line Sum/Avg")
         numbers = map(float, " ".join(found.groups()).split())
         row = dict(zip(COLUMNS, numbers, strict=True))
-        return Result(*names, row, None, "sclite")
+        return Result(*names, row, {}, "sclite")
     except Exception as e:  # a damaged file can raise anything
         raise UserError(f"{path}: not a result ({e!r}); evaluate the set again") from e
 
@@ -134,6 +131,15 @@ def environment() -> str:
     )
 
 
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells, the first of which are titles, with columns of equal width."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    padded = ([cell.ljust(w) for cell, w in zip(line, widths)] for line in rows)
+    lines = [f"| {' | '.join(line)} |\n" for line in padded]
+    lines.insert(1, f"|{'|'.join('-' * (width + 2) for width in widths)}|\n")
+    return "".join(lines)
+
+
 def summary(results: list[Result]) -> str:
     """Experiments side by side: a row each, a column per test set and measure."""
     decodings = {r.decoding for r in results}
@@ -141,18 +147,14 @@ def summary(results: list[Result]) -> str:
     for r in results:
         name = r.experiment.name + (f" ({r.decoding})" if len(decodings) > 1 else "")
         cell = f"{r.row['Err']:.1f}"
-        if r.interval:
-            cell += " [{:.1f}, {:.1f}]".format(*r.interval)
+        if interval := r.interval:
+            cell += " [{:.1f}, {:.1f}]".format(*interval)
         rows.setdefault(name, {})[f"{r.dataset} {r.measure}"] = cell
     order = sorted({(r.dataset, list(MEASURES).index(r.measure)) for r in results})
     columns = [f"{dataset} {list(MEASURES)[i]}" for dataset, i in order]
     table = [["experiment", *columns]]
     table += [[name, *(row.get(c, "") for c in columns)] for name, row in rows.items()]
-    widths = [max(map(len, column)) for column in zip(*table)]
-    padded = ([cell.ljust(w) for cell, w in zip(line, widths)] for line in table)
-    lines = [f"| {' | '.join(line)} |\n" for line in padded]
-    lines.insert(1, f"|{'|'.join('-' * (width + 2) for width in widths)}|\n")
-    return "".join(lines)
+    return markdown_table(table)
 
 
 def tables(results: list[Result]) -> str:

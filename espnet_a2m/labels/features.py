@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -24,7 +25,10 @@ class Features(Protocol):
 
 
 def frames_of(
-    features: Features, utt_id: str, source: str, speech: np.ndarray
+    features: Callable[[np.ndarray], torch.Tensor],
+    utt_id: str,
+    source: str,
+    speech: np.ndarray,
 ) -> torch.Tensor:
     """Features (T, F) of one utterance, T >= 1, all of them finite.
 

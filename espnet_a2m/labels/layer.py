@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,26 +29,32 @@ class LayerFeatures:
             ``4epoch.pth``; ``config.yaml`` lies beside.
         layer: Layer of the encoder, from 1.
         device: ``cpu`` or ``cuda``.
+        random_seed: As of `load_trained_model`.
 
     Raises:
         UserError: A file is missing or does not fit the other, or there is no such
             layer.
     """
 
-    def __init__(self, model_file: str | Path, layer: int, device: str = "cpu"):
+    def __init__(
+        self,
+        model_file: str | Path,
+        layer: int,
+        device: str = "cpu",
+        random_seed: int | None = None,
+    ):
         model_path = Path(model_file)
         config = model_path.parent / "config.yaml"
         of_ssl = not config.is_file() or "masking_conf" in load_config(config)
         task = A2MTask if of_ssl else ASRTask
         fix = "train the model first (bin.ssl_train or bin.asr_train)"
-        self.model = load_trained_model(task, model_path, None, fix)
+        self.model = load_trained_model(
+            task, model_path, None, fix, random_seed=random_seed
+        )
         encoder = self.model.encoder
         self.num_layers = len(encoder.encoders)
-        if not 1 <= layer <= self.num_layers:
-            raise UserError(
-                f"{model_path}: there is no layer {layer}; choose --layer from 1 to "
-                f"{self.num_layers}"
-            )
+        self.model_file = model_path
+        self.check_layer(layer)
         self.layer, self.device = layer, device
         self.model.to(device).eval()
         self.dim = encoder.output_size()
@@ -60,21 +67,33 @@ class LayerFeatures:
             "sha256": file_digest(model_path),
         }
 
-    @torch.inference_mode()
+    def check_layer(self, layer: int) -> None:
+        """Raise UserError: there is no such layer."""
+        if not 1 <= layer <= self.num_layers:
+            raise UserError(
+                f"{self.model_file}: there is no layer {layer}; choose --layer from 1 "
+                f"to {self.num_layers}"
+            )
+
     def __call__(self, speech: np.ndarray) -> torch.Tensor:
         """(N,) samples -> (T, D)."""
+        return self.of_layers(speech, [self.layer])
+
+    @torch.inference_mode()
+    def of_layers(self, speech: np.ndarray, layers: Sequence[int]) -> torch.Tensor:
+        """(N,) samples -> (T, L * D), the outputs of several layers side by side."""
         if self.grid.num_frames(len(speech)) == 0:
-            return torch.empty(0, self.dim)
+            return torch.empty(0, len(layers) * self.dim)
         batch = torch.from_numpy(speech)[None].to(self.device)
         lengths = torch.tensor([batch.size(1)], device=self.device)
         feats, lengths = self.model.frontend(batch, lengths)
         for module in (self.model.normalize, self.model.preencoder):
             if module is not None:
                 feats, lengths = module(feats, lengths)
-        captured = capture_layers(self.model.encoder, feats, lengths, [self.layer])
+        captured = capture_layers(self.model.encoder, feats, lengths, layers)
         output = captured.output
         if isinstance(output, tuple):  # with intermediate CTC
             output = output[0]
         # the last with the final norm, as the losses see it
         hidden = captured.layers | {self.num_layers: output}
-        return hidden[self.layer][0]
+        return torch.cat([hidden[layer][0] for layer in layers], dim=1)
