@@ -224,8 +224,7 @@ if want 10 "pre-training statistics"; then
     done
     [ -z "${label_tag}" ] || need "${label_dir}/.made" 9
     need "${pretrain_lengths}" 3
-    step "${ssl_stats}" "${pretrain_dir}/wav.scp" "${valid_dir}/wav.scp" \
-        "${scored_files[@]}" "${ssl_config}" -- \
+    step "${ssl_stats}" "${pretrain_dir}/wav.scp" "${valid_dir}/wav.scp" "${ssl_config}" -- \
         collect_ssl_stats "${stats_hours}"
 fi
 
