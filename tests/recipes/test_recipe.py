@@ -295,7 +295,7 @@ def test_help_lists_every_option():
     assert shown.returncode == 0
     driver = (ROOT / "local" / "a2m.sh").read_text()
     body = driver.split('parse_options "$@"', 1)[1]
-    for file in ("steps.sh", "names.sh", "training.sh", "publish.sh"):
+    for file in ("steps.sh", "names.sh", "training.sh", "publish.sh", "sweep.sh"):
         body += (ROOT / "local" / file).read_text()
     declared = re.findall(r"^  --(\w+) ", shown.stdout, re.M)
     assert declared
