@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from espnet_a2m.core.config import load_config, nearest
 from espnet_a2m.core.errors import UserError
 
+#: Options that are not a cell's own
+OF_SWEEP = {"sweep", "sweep_nj", "stage", "stop_stage"}
 #: Options that get the seed without being told
 SEEDED = ("ssl_args", "asr_args")
 
@@ -79,7 +81,9 @@ def find_faults(sweep: Sweep, known: Collection[str]) -> list[str]:
             faults.append(f"{where}: expected `option: value` lines")
             continue
         for option, value in (options or {}).items():
-            if option not in known:
+            if option in OF_SWEEP:
+                faults.append(f"{where}: {option}: give it on the command line")
+            elif option not in known:
                 hint = nearest(option, known)
                 faults.append(f"{where}: run.sh has no option {option!r}: {hint}")
             elif isinstance(value, list | dict):
@@ -88,12 +92,11 @@ def find_faults(sweep: Sweep, known: Collection[str]) -> list[str]:
 
 
 def known_options(recipe: Sequence[str]) -> set[str]:
-    """Options that a cell may have: those of run.sh but the ones that a sweep gives."""
+    """Options of run.sh."""
     done = subprocess.run([*recipe, "--help"], capture_output=True, text=True)
     if done.returncode:
         raise UserError(error_of(done))
-    known = set(re.findall(r"^  --(\w+) ", done.stdout, re.M))
-    return known - {"sweep", "sweep_nj", "stage", "stop_stage", "expdir"}
+    return set(re.findall(r"^  --(\w+) ", done.stdout, re.M))
 
 
 def error_of(done: subprocess.CompletedProcess[str]) -> str:
