@@ -11,6 +11,7 @@ run_sweep() {  # does not return
         local first=$((stage > $2 ? stage : $2))
         [ "${first}" -gt "$3" ] || stages+=("--stages=$1=--stage ${first} --stop_stage $3")
     }
+    [ -e "${sweep}" ] || [ ! -e "${A2M_ROOT}/${sweep}" ] || sweep=${A2M_ROOT}/${sweep}
     part data 1 5
     part scorer 6 8
     part cell 9 "${last}"

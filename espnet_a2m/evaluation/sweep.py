@@ -148,7 +148,9 @@ def make_cells(name: str, sweep: Sweep, base: Mapping[str, str]) -> list[Cell]:
         for seed in sweep.seeds:
             tag = f"{name}_{system}_{seed}"
             options = {"ssl_tag": tag, "asr_tag": tag}
-            args = dict.fromkeys(base, "") | dict.fromkeys(SEEDED, f"--seed {seed}")
+            args = dict(base)
+            for option in SEEDED:
+                args[option] = f"{args.get(option, '')} --seed {seed}".strip()
             for option, value in [*(sweep.options or {}).items(), *(own or {}).items()]:
                 word = as_word(value).replace("{seed}", str(seed))
                 word = word.replace("{system}", system)
@@ -156,9 +158,7 @@ def make_cells(name: str, sweep: Sweep, base: Mapping[str, str]) -> list[Cell]:
                     args[option] = f"{args[option]} {word}".strip()
                 else:
                     options[option] = word
-            for option, words in args.items():
-                if words:
-                    options[option] = f"{base.get(option, '')} {words}".strip()
+            options |= {name: x for name, x in args.items() if x != base.get(name)}
             cells.append(Cell(system, seed, options))
     return cells
 
@@ -238,17 +238,14 @@ def check_cells(
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(ask, cells))
     for cell, answer in zip(cells, answers):
-        if cell.system in faults:
-            continue
-        first = cell.system not in {c.system for c in cells if str(c) in described}
         try:
             if isinstance(answer, UserError):
                 raise answer
             described[str(cell)] = answer
-            if first:  # a seed makes no difference
+            if cell.seed == cells[0].seed:  # another makes no difference
                 check(answer.check)
         except UserError as e:
-            faults[cell.system] = str(e)
+            faults.setdefault(cell.system, str(e))
     named = [f"system {system}: {fault}" for system, fault in faults.items()]
     raise_faults(path, named + find_collisions(described))
     return described
