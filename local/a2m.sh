@@ -23,6 +23,10 @@ skip_train | false | skip stages 6-13
 skip_eval | false | skip stages 14-15
 skip_packing | true | skip stage 16
 skip_upload_hf | true | skip stage 17
+# Sweep (docs/sweeps.md)
+sweep | | run a grid of systems and seeds, such as conf/sweeps/guidance.yaml, and compare them
+sweep_nj | 1 | cells of the grid at the same time; each gets ngpu GPUs of its own
+describe | false |
 # Machine
 ngpu | 0 | GPUs per machine for training; 0: CPU
 num_nodes | 1 | machines for training, each with ngpu GPUs; cuda_cmd names the cluster
@@ -91,10 +95,17 @@ pack_ssl | true | also export and pack the pre-trained model; not every encoder 
 hf_repo | | user/name on the Hugging Face Hub
 '
 parse_options "$@"
+# shellcheck source=local/sweep.sh
+. "${shared}/sweep.sh"
+[ -z "${sweep}" ] || run_sweep  # does not return
 # shellcheck source=local/names.sh
 . "${shared}/names.sh"
 # shellcheck source=local/training.sh
 . "${shared}/training.sh"
+if [ "${describe}" = true ]; then
+    describe_run
+    exit
+fi
 trap report_failure EXIT
 
 ! will_run 15 || "${python}" -m espnet_a2m.bin.report tools  # before hours are spent
@@ -224,8 +235,7 @@ if want 10 "pre-training statistics"; then
     done
     [ -z "${label_tag}" ] || need "${label_dir}/.made" 9
     need "${pretrain_lengths}" 3
-    step "${ssl_stats}" "${pretrain_dir}/wav.scp" "${valid_dir}/wav.scp" \
-        "${scored_files[@]}" "${ssl_config}" -- \
+    step "${ssl_stats}" "${pretrain_dir}/wav.scp" "${valid_dir}/wav.scp" "${ssl_config}" -- \
         collect_ssl_stats "${stats_hours}"
 fi
 
@@ -274,6 +284,7 @@ if want 14 "decoding"; then
 fi
 
 if want 15 "evaluation: RESULTS.md"; then
+    take_lock "${expdir}/RESULTS.md"
     for exp in "${evaluated[@]}"; do
         for name in "${tests[@]}"; do
             out=${exp}/${inference_tag}/${name}
@@ -293,6 +304,7 @@ if want 15 "evaluation: RESULTS.md"; then
     done
     "${python}" -m espnet_a2m.bin.report results "${results[@]}" --output RESULTS.md
     [ ! -x local/score.sh ] || local/score.sh --expdir "${expdir}" --dumpdir "${dumpdir}"
+    exec {lock}>&-
 fi
 
 # shellcheck source=local/publish.sh

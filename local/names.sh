@@ -79,9 +79,10 @@ score_option() {  # NAME VALUE SUFFIX: scores with another value go to another d
 
 label_dir=${expdir}/labels_${label_tag}
 scorer_stats=${expdir}/scorer_stats
-ssl_stats=${expdir}/ssl_stats_$(basename "${ssl_config}" .yaml)
+# named after what they depend on: runs at the same time share them or have their own
+ssl_stats=${expdir}/ssl_stats_$(basename "${ssl_config}" .yaml)_${pretrain_set}
 ssl_exp=${expdir}/ssl_${ssl_tag}
-asr_stats=${expdir}/asr_stats
+asr_stats=${expdir}/asr_stats_$(basename "${asr_config}" .yaml)_${train_set}
 asr_exp=${expdir}/asr_${asr_tag}
 inference_tag=$(basename "${inference_config}" .yaml)
 
@@ -108,15 +109,15 @@ scored=(
     "${confidence_dir}/${valid_set}/confidence.scp,confidence,kaldi_ark"
     --valid_data_path_and_name_and_type
     "${confidence_dir}/${valid_set}/utt2conf,utterance_confidence,text_float"
-    --confidence_grid "${confidence_dir}/${pretrain_set}/grid.json"
 )
+grids=(--confidence_grid "${confidence_dir}/${pretrain_set}/grid.json")
 scored_files=("${confidence_dir}/"{"${pretrain_set}","${valid_set}"}/utt2conf)
 if [ -n "${label_tag}" ]; then
     pretrain_streams+=("${label_dir}/${pretrain_set}/labels.scp,labels,kaldi_ark")
     scored+=(
         --valid_data_path_and_name_and_type "${label_dir}/${valid_set}/labels.scp,labels,kaldi_ark"
-        --label_grid "${label_dir}/${pretrain_set}/grid.json"
     )
+    grids+=(--label_grid "${label_dir}/${pretrain_set}/grid.json")
     scored_files+=("${label_dir}/"{"${pretrain_set}","${valid_set}"}/labels.json)
 fi
 pretrain_lengths=${pretrain_dir}/utt2num_samples  # written by stage 3

@@ -3,6 +3,8 @@
 # in the recipe's directory.
 A2M_ROOT=${A2M_ROOT:-$(cd ../../.. && pwd)}
 export A2M_ROOT
+A2M_OPTIONS=$(printf '%q ' "$@")  # of run.sh, which a sweep runs again with others
+export A2M_OPTIONS
 export PYTHONPATH=${A2M_ROOT}${PYTHONPATH:+:${PYTHONPATH}}
 # the environment that `make env` makes, unless one is active
 if [ -z "${VIRTUAL_ENV:-}" ] && [ -x "${A2M_ROOT}/.venv/bin/python3" ]; then

@@ -119,6 +119,15 @@ find_model() {  # EXP NAME STAGE: sets model, the checkpoint NAME of EXP, or the
     need "${model}" "$3"
 }
 
+take_lock() {  # OUT: sets lock, to close when OUT is written; waits for another run
+    mkdir -p "$(dirname "$1")"
+    exec {lock}>>"$(dirname "$1")/.$(basename "$1").lock"
+    if command -v flock >/dev/null && ! flock -n "${lock}"; then  # not on every system
+        echo "$1: waiting for another run, which is writing it"
+        flock "${lock}"
+    fi
+}
+
 # step OUT INPUT... -- COMMAND...
 # Runs the command unless it has completed OUT from inputs of this content. A training run
 # is only resumed by the same command and from the same inputs; it may be prolonged. Of two
@@ -135,12 +144,7 @@ step() {
         printf '%s\n' "$*"
         for input in "${inputs[@]}"; do cksum <"${input}" || exit 1; done
     )
-    mkdir -p "$(dirname "${out}")"
-    exec {lock}>>"$(dirname "${out}")/.$(basename "${out}").lock"
-    if command -v flock >/dev/null && ! flock -n "${lock}"; then  # not on every system
-        echo "${out}: waiting for another run, which is writing it"
-        flock "${lock}"
-    fi
+    take_lock "${out}"
     if [ -e "${complete}" ] && [ "$(cat "${complete}")" = "${state}" ]; then
         exec {lock}>&-
         echo "${out}: up to date (remove ${complete} to run it again)"

@@ -108,17 +108,17 @@ make_labels() {  # NUM_CLUSTERS HOURS FEATURES...: one k-means, then both sets b
         --data "${pretrain_dir}" "${valid_dir}"
 }
 
+# Of the features alone, which do not depend on the other streams: training checks those.
 collect_ssl_stats() {  # HOURS: of pretrain_set; 0: all
-    local streams=("${pretrain_streams[@]}") drawn=${ssl_stats}.drawn i
+    local wav=${pretrain_dir}/wav.scp drawn=${ssl_stats}.drawn
     if [[ ! $1 =~ ^0*\.?0*$ ]]; then
-        "${python}" -m espnet_a2m.bin.data subsample_hours --hours "$1" --fs "${fs}" --output_dir "${drawn}" \
-            "${pretrain_lengths}" "${pretrain_streams[@]%%,*}"
-        for i in "${!streams[@]}"; do
-            streams[i]=${drawn}/$(basename "${streams[i]%%,*}"),${streams[i]#*,}
-        done
+        "${python}" -m espnet_a2m.bin.data subsample_hours --hours "$1" --fs "${fs}" \
+            --output_dir "${drawn}" "${pretrain_lengths}" "${wav}"
+        wav=${drawn}/wav.scp
     fi
-    collect_stats espnet_a2m.bin.ssl_train "${ssl_stats}" "${ssl_config}" \
-        "${streams[@]/#/--train_data_path_and_name_and_type=}" "${scored[@]}"
+    collect_stats espnet_a2m.bin.ssl_train "${ssl_stats}" "${ssl_config}" "${grids[@]}" \
+        --train_data_path_and_name_and_type "${wav},speech,${sound}" \
+        --valid_data_path_and_name_and_type "${valid_dir}/wav.scp,speech,${sound}"
     rm -rf "${drawn}"
 }
 
@@ -127,7 +127,7 @@ collect_ssl_stats() {  # HOURS: of pretrain_set; 0: all
 split_pretrain_data() {  # sets pretrain_data
     local parts=${num_splits_ssl} tables=("${pretrain_lengths}") lengths=${pretrain_lengths} splits i
     [ "${parts}" -gt 0 ] || parts=$(($(wc -l <"${pretrain_lengths}") / 500000 + 1))
-    splits=${ssl_stats}/splits_${parts}
+    splits=${ssl_stats}/splits_${parts}_${confidence_dir##*/}${label_tag:+_${label_tag}}
     pretrain_data=()
     if [ "${parts}" -gt 1 ]; then
         for i in "${!pretrain_streams[@]}"; do
@@ -151,7 +151,7 @@ train_ssl() {  # OPTIONS...
     fi
     set_normalize "${ssl_config}" "${ssl_exp}/feats_stats.npz"
     train_on "${ssl_exp}" espnet_a2m.bin.ssl_train --config "${ssl_config}" \
-        "${pretrain_data[@]}" "${scored[@]}" \
+        "${pretrain_data[@]}" "${scored[@]}" "${grids[@]}" \
         --valid_shape_file "${ssl_stats}/valid/speech_shape" \
         "${normalize[@]}" --resume true --output_dir "${ssl_exp}" "$@"
 }

@@ -17,9 +17,12 @@ from espnet_a2m.core.errors import main_guard
 STAGES = {"scorer": "asr", "ssl": "ssl", "asr": "asr", "inference": "decode"}
 
 
-@main_guard
-def main(cmd: Sequence[str] | None = None) -> None:
-    """Say nothing, or what is wrong; warn where a scorer's error rates would be."""
+def check(cmd: Sequence[str] | None = None) -> None:
+    """Say nothing; warn where a scorer's error rates would be wrong.
+
+    Raises:
+        ConfigError: What is wrong with a stage that is to run.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     for name, task in STAGES.items():
@@ -56,6 +59,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
             if name == "asr":
                 raise ConfigError(problem)
             print(f"WARNING: {problem} or --eval_scorer false", file=sys.stderr)
+
+
+main = main_guard(check)
 
 
 if __name__ == "__main__":

@@ -190,5 +190,8 @@ if __name__ == "__main__":
         serve(socket_path)
         runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
     else:
-        code = Process(command, socket_path).wait()
+        process = Process(command, socket_path)
+        for number in (signal.SIGINT, signal.SIGTERM):  # for it and its group
+            signal.signal(number, lambda n, _: os.killpg(process.pid, n))
+        code = process.wait()
         sys.exit(code if code >= 0 else 128 - code)

@@ -66,7 +66,7 @@ def test_every_stage_left_what_it_says(recipe):
         *("exp/confidence_ctc/pretrain/confidence.scp", "exp/ssl_atm/train.log"),
         *(
             "exp/confidence_ctc/dev/utt2conf",
-            "exp/ssl_stats_ssl_w2vbert_conformer/train/speech_shape",
+            "exp/ssl_stats_ssl_w2vbert_conformer_pretrain/train/speech_shape",
         ),
         *("exp/ssl_atm/config.yaml", "exp/asr_atm/valid.loss.ave.pth"),
         *("exp/asr_atm/decode_ctc/test_far/text", "exp/asr_atm/atm.zip"),
@@ -282,7 +282,7 @@ def test_failed_stage_shows_its_log(recipe):
         wav.write_text(original)
     assert failed.returncode != 0
     assert (
-        "exp/ssl_stats_ssl_w2vbert_conformer.log" in failed.stderr
+        "exp/ssl_stats_ssl_w2vbert_conformer_pretrain.log" in failed.stderr
         and ".gone" in failed.stderr
     )
 
@@ -295,7 +295,7 @@ def test_help_lists_every_option():
     assert shown.returncode == 0
     driver = (ROOT / "local" / "a2m.sh").read_text()
     body = driver.split('parse_options "$@"', 1)[1]
-    for file in ("steps.sh", "names.sh", "training.sh", "publish.sh"):
+    for file in ("steps.sh", "names.sh", "training.sh", "publish.sh", "sweep.sh"):
         body += (ROOT / "local" / file).read_text()
     declared = re.findall(r"^  --(\w+) ", shown.stdout, re.M)
     assert declared
