@@ -15,14 +15,15 @@ import torch
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.files import write_atomic
 from espnet_a2m.evaluation.guidance_report import (
-    auc,
     format_masks,
     mask_report,
     mask_warnings,
 )
+from espnet_a2m.evaluation.mask_sample import sample_masks
 from espnet_a2m.evaluation.run_masking import RunMasking
 from espnet_a2m.evaluation.scored_set import ScoredDataset
 from espnet_a2m.evaluation.scorer_cer import cer_warnings, format_cer, scorer_cer
+from espnet_a2m.evaluation.statistics import auc
 
 PERCENTILES = (5, 25, 50, 75, 95)
 ALL = "all"  # stands for all languages together
@@ -129,7 +130,8 @@ def make_report(
             report["auc_heldout"] = language_auc(both, spoken, target_lang)
     some = np.random.default_rng(0).permutation(list(utts))[:mask_utts].tolist()
     run = run or RunMasking({}, scored.grid, scored.grid)
-    report["masks"] = mask_report(scored, some, run)
+    sample = sample_masks(scored, some, run)
+    report["masks"] = mask_report(sample)
     report["warnings"] = mask_warnings(report["masks"])
     if heldout and cer_utts:
         report["scorer"] = scorer_cer(heldout, cer_utts)

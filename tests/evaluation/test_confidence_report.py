@@ -21,9 +21,9 @@ from espnet_a2m.evaluation.confidence_report import (
     language_auc,
     make_report,
 )
-from espnet_a2m.evaluation.guidance_report import auc
 from espnet_a2m.evaluation.plots import draw_curves, spans
 from espnet_a2m.evaluation.scored_set import ScoredDataset
+from espnet_a2m.evaluation.statistics import auc
 from espnet_a2m.training.stats import read_stats
 
 pytestmark = pytest.mark.espnet

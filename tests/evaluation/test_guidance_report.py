@@ -21,6 +21,9 @@ from espnet_a2m.evaluation.guidance_report import (
     format_masks,
     mask_report,
     mask_warnings,
+)
+from espnet_a2m.evaluation.mask_sample import (
+    sample_masks,
     speech_frames,
     start_divergence,
 )
@@ -46,7 +49,8 @@ def scored(short_utterances, tmp_path_factory) -> ScoredDataset:
 
 
 def report(scored, draws=100, **conf):
-    return mask_report(scored, list(scored.audio), RunMasking(conf, GRID, GRID), draws)
+    run = RunMasking(conf, GRID, GRID)
+    return mask_report(sample_masks(scored, list(scored.audio), run, draws))
 
 
 # --- Guidance -------------------------------------------------------------------
@@ -83,7 +87,8 @@ def test_the_lift_of_shuffled_is_that_of_uniform_masks_within_its_error(scored):
     """The mean over ten seeds is 1 by what the seeds differ."""
     run = RunMasking({"guidance": "shuffled"}, GRID, GRID)
     utts = list(scored.audio)[::5]
-    seeds = [mask_report(scored, utts, run, 20, seed) for seed in range(10)]
+    samples = (sample_masks(scored, utts, run, 20, seed) for seed in range(10))
+    seeds = [mask_report(sample) for sample in samples]
     for kind in ("guided", "uniform"):
         lifts = [masks[kind]["lift"] for masks in seeds]
         error = np.std(lifts, ddof=1) / math.sqrt(len(lifts))
@@ -126,12 +131,8 @@ def test_warnings_name_the_fix(scored):
 
 @pytest.mark.parametrize("guidance", ["uniform", "mixed", "top_k"])
 def test_every_guidance_is_reported(scored, guidance):
-    masks = mask_report(
-        scored,
-        list(scored.audio)[:10],
-        RunMasking({"guidance": guidance, "mask_length": 5}, GRID, GRID),
-        draws=10,
-    )
+    run = RunMasking({"guidance": guidance, "mask_length": 5}, GRID, GRID)
+    masks = mask_report(sample_masks(scored, list(scored.audio)[:10], run, draws=10))
     assert (masks["start_divergence_nats"] is None) == (guidance == "top_k")
     assert mask_warnings(masks) == []
     text = "\n".join(format_masks(json.loads(json.dumps(masks))))
@@ -181,7 +182,7 @@ def test_masks_are_those_of_the_configuration_and_its_options(scored, tmp_path):
     # an annealed option has its last value
     anneal = {"anneal": {"mask_prob": [0.1, 0.5, 1000]}}
     run = RunMasking(anneal, GRID, GRID)
-    assert mask_report(scored, [utt], run, 2)["mask_prob"] == 0.5
+    assert mask_report(sample_masks(scored, [utt], run, 2))["mask_prob"] == 0.5
 
 
 @pytest.mark.parametrize(
