@@ -68,9 +68,9 @@ def sample_masks(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> MaskSample:
-    """Draw uniform masks and guided masks of the run for ``utts``, and read their audio.
+    """Read the audio of ``utts``; draw uniform masks and guided masks of the run.
 
-    Those too short for a frame of the encoder are left out.
+    Utterances too short for a frame of the encoder are left out.
     """
     utterances = {}
     with torch.random.fork_rng(devices=[]):

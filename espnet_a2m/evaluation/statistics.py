@@ -56,7 +56,10 @@ def bootstrap_mean(values: np.ndarray, weights: np.ndarray | None = None) -> Est
 
 
 def rank_correlation(x: np.ndarray, y: np.ndarray) -> Estimate:
-    """Spearman's ``rho`` of (n,) pairs, its interval by Fisher's z; None if constant."""
+    """Spearman's ``rho`` of (n,) pairs, its interval by Fisher's z.
+
+    None where pairs are too few, or all alike.
+    """
     if len(x) < ENOUGH or np.ptp(x) == 0 or np.ptp(y) == 0:
         return {"rho": None, "low": None, "high": None}
     found = stats.pearsonr(stats.rankdata(x), stats.rankdata(y))
@@ -81,3 +84,12 @@ def effect_size(values: np.ndarray, others: np.ndarray) -> Estimate:
     interval = stats.ttest_ind(values, others, equal_var=False).confidence_interval()
     difference = values.mean() - others.mean(), interval.low, interval.high
     return dict(zip(none, (float(x / deviation) for x in difference)))
+
+
+def explained_variance(groups: Sequence[np.ndarray]) -> float:
+    """Omega squared: the share of the variance that lies between groups, from 0."""
+    count, between = sum(map(len, groups)), len(groups) - 1
+    if count <= len(groups) or np.ptp(np.concatenate(groups)) == 0:
+        return 0.0
+    excess = between * (stats.f_oneway(*groups).statistic - 1)
+    return max(0.0, float(excess / (excess + count)))

@@ -27,7 +27,7 @@ def test_labels_of_an_espnet_model_spell_text(data, confidence, monkeypatch):
     from espnet_a2m.confidence.espnet import ESPnetScorer
 
     labels = (data / "tokens.txt").read_text().split("\n")
-    texts, heard = read_scp(data / "text"), []
+    texts, heard, frames = read_scp(data / "text"), [], {}
 
     def listen(self, utt):
         heard.append(utt)
@@ -40,6 +40,7 @@ def test_labels_of_an_espnet_model_spell_text(data, confidence, monkeypatch):
             characters = ["<space>" if c == " " else c for c in change(heard[-1])]
             ids = [i for c in characters for i in [labels.index(c)] * 2 + [0]]
             ids += [labels.index("<sos/eos>"), 0, *noise]
+            frames[heard[-1]] = len(ids)
             return torch.eye(len(labels))[ids][None], torch.tensor([len(ids)])
 
         monkeypatch.setattr(ESPnetScorer, "logits", logits)
@@ -49,7 +50,11 @@ def test_labels_of_an_espnet_model_spell_text(data, confidence, monkeypatch):
         assert found["data"] == str(data)
         return found["cer"] / 100 * sum(len(texts[utt]) for utt in heard)
 
+    def stored(self, utt):
+        return np.full(frames[utt], 0.75)
+
     monkeypatch.setattr(ScoredDataset, "speech", listen)
+    monkeypatch.setattr(ScoredDataset, "confidence", stored)
     assert cer_of(texts.get) == 0
     # <unk> stands for no character: one error
     assert cer_of(texts.get, labels.index("<unk>")) == pytest.approx(4)
