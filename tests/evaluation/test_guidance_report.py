@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from helpers.scored_speech import GRID, scored_speech
 
-from espnet_a2m.confidence.energy import EnergyScorer
-from espnet_a2m.confidence.score_set import score_set
 from espnet_a2m.core.config import ConfigError
 from espnet_a2m.core.frames import FrameGrid
-from espnet_a2m.data.tables import write_table
 from espnet_a2m.evaluation.guidance_report import (
     format_masks,
     mask_report,
@@ -33,19 +31,12 @@ from espnet_a2m.evaluation.scored_set import ScoredDataset
 pytestmark = pytest.mark.espnet
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "tiny"
-GRID = FrameGrid(fs=16000, offset=480.0, stride=640)
 
 
 @pytest.fixture(scope="module")
 def scored(short_utterances, tmp_path_factory) -> ScoredDataset:
     """50 utterances of 22 readers, scored by their loudness."""
-    root = tmp_path_factory.mktemp("scored")
-    chosen = sorted(short_utterances)
-    write_table(root / "data/wav.scp", {utt: path for utt, path, _ in chosen})
-    samples = {utt: soundfile.info(path).frames for utt, path, _ in chosen}
-    write_table(root / "data/utt2num_samples", samples)
-    score_set(root / "data", root / "confidence", EnergyScorer(), {})
-    return ScoredDataset.load(root / "data", root / "confidence")
+    return scored_speech(tmp_path_factory.mktemp("scored"), short_utterances)
 
 
 def report(scored, draws=100, **conf):
@@ -164,8 +155,12 @@ def test_masks_are_those_of_the_configuration_and_its_options(scored, tmp_path):
     config = CONF / "ssl_wav2vec2_cnn_transformer.yaml"
     options = ["--masking_conf", "guidance=low", "--masking_conf", "power=2"]
     options += ["--collate_fn_conf", "crop_duration=2", "--max_epoch", "3"]
+    options += ["--model_conf", "utterance_weight=relative"]
+    options += ["--model_conf", "utterance_weight_fraction=0.1"]
     run = RunMasking.load(config, options, {"mask_prob": 0.3}, GRID)
     assert (run.guided.guidance, run.crop) == ("low", 32000)
+    assert (run.weight.kind, run.weight.fraction) == ("relative", 0.1)
+    assert run.weight.frames == "all"
     assert run.encoder_grid.stride == 320  # of its convolutions, not the scorer's
     utt = list(scored.audio)[0]
     speech, s_t = run.read(scored, utt)
