@@ -67,6 +67,7 @@ blank | exclude | the blank in the measure of a frame: include (eq. 2 read liter
 score_temperature | 1.0 | divides the log posteriors; above 1 flattens a peaky scorer
 target_lang | | utt2lang value of the target domain, for the report
 num_plots | 4 | number of utterances in the plots
+report_args | | options for espnet_a2m.bin.confidence_report, such as "--ctm ali.ctm --group_by accent"
 # Pseudo-labels for HuBERT (stage 9)
 label_tag | | label set name; default: no labels, and stage 9 is skipped
 label_features | mfcc | mfcc, or the directory of a pre-trained or ASR model, such as exp/scorer_ctc
@@ -206,7 +207,7 @@ if want 8 "confidences of ${pretrain_set} and ${valid_set}: ${confidence_dir}"; 
         --exclude "${train_dir}/text" \
         --heldout "${valid_dir}" "${confidence_dir}/${valid_set}" \
         --ssl_config "${ssl_config}" "--ssl_args=${ssl_args}" \
-        ${target_lang:+--target_lang "${target_lang}"}
+        ${target_lang:+--target_lang "${target_lang}"} "${report_options[@]}"
 fi
 
 if want 9 "pseudo-labels${label_tag:+ of ${pretrain_set} and ${valid_set}: ${label_dir}}"; then

@@ -44,6 +44,7 @@ read -ra scorer_options <<<"${scorer_args}"
 read -ra ssl_options <<<"${ssl_args}"
 read -ra asr_options <<<"${asr_args}"
 read -ra inference_options <<<"${inference_args}"
+read -ra report_options <<<"${report_args}"
 check_test_sets
 check_args
 

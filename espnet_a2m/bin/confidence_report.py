@@ -37,6 +37,10 @@ def get_parser() -> argparse.ArgumentParser:
     add("--mask_prob", type=float, help="In place of masking_conf's")
     add("--mask_length", type=int, help="In place of masking_conf's")
     add("--mask_utts", type=int, default=200, help="Utterances to draw masks for")
+    tables = "Also group utterances by these tables: accent for DATA/utt2accent"
+    add("--group_by", nargs="+", default=[], metavar="NAME", help=tables)
+    labels = "CTM alignment of phones or words; report what masks hold of each label"
+    add("--ctm", type=Path, help=labels)
     return parser
 
 
@@ -48,6 +52,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         import_quietly("espnet2.tasks.asr")
     from espnet_a2m.data.tables import read_scp
     from espnet_a2m.evaluation import confidence_report
+    from espnet_a2m.evaluation.confidence_pictures import draw_report
     from espnet_a2m.evaluation.run_masking import RunMasking
     from espnet_a2m.evaluation.scored_set import ScoredDataset
 
@@ -61,14 +66,22 @@ def main(cmd: Sequence[str] | None = None) -> None:
         heldout = ScoredDataset.load(args.heldout[0], args.heldout[1], args.max_utts)
     exclude = set(read_scp(args.exclude)) if args.exclude else set()
     report, utts = confidence_report.make_report(
-        scored, args.target_lang, exclude, heldout, run, args.mask_utts, args.cer_utts
+        scored,
+        args.target_lang,
+        exclude,
+        heldout,
+        run,
+        args.mask_utts,
+        args.cer_utts,
+        args.group_by,
+        args.ctm,
     )
     print(confidence_report.write_report(report, args.outdir), end="")
     for warning in report["warnings"]:
         print(f"WARNING: {warning}", file=sys.stderr)
     print(f"written to {args.outdir}/report.txt and report.json")
-    options = (args.outdir, args.utts, args.target_lang, run)
-    for path in confidence_report.draw_report(scored, utts, *options):
+    where = args.outdir, args.utts, run
+    for path in draw_report(scored, report, utts, *where):
         print(f"drawn: {path}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,19 +33,17 @@ class Word(NamedTuple):
     confidence: float
 
 
-def parse_word(
-    fields: Sequence[str], default_confidence: float | None = None
-) -> Word | None:
+def parse_word(fields: Sequence[str], is_alignment: bool = False) -> Word | None:
     """One line's columns after utterance and channel; None where nobody speaks.
 
-    A confidence that is missing or NA is the default, if there is one.
+    Words of an alignment need no confidence, and get 1.
 
     Raises:
         ValueError: Names the column.
     """
+    if is_alignment and len(fields) >= 3:
+        fields = [*fields[:3], "1", *fields[4:]]
     if len(fields) == 3 or (len(fields) > 3 and fields[3].upper() == "NA"):
-        if default_confidence is not None:
-            return parse_word([*fields[:3], str(default_confidence), *fields[4:]])
         raise ValueError(
             f"no confidence: let the recogniser write a sixth column, {COLUMNS}"
         )
@@ -90,9 +88,7 @@ def first_alternatives(lines: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
 
 
 def read_ctm(
-    path: str | Path,
-    channel: str | None = None,
-    default_confidence: float | None = None,
+    path: str | Path, channel: str | None = None, is_alignment: bool = False
 ) -> dict[str, list[Word]]:
     """Read `<utt> <channel> <start> <duration> <word> <confidence>` lines.
 
@@ -102,7 +98,7 @@ def read_ctm(
     Args:
         path: The file.
         channel: The only one to read; an utterance with several is an error if None.
-        default_confidence: Of words without one, which are an error if None.
+        is_alignment: Confidences are not read and may be missing.
 
     Returns:
         Utterance -> its words by their start.
@@ -125,7 +121,7 @@ def read_ctm(
         if channel is not None and rest[:1] != [channel]:
             continue
         try:
-            word = parse_word(rest[1:], default_confidence)
+            word = parse_word(rest[1:], is_alignment)
             if channels.setdefault(utt_id, rest[0]) != rest[0]:
                 raise ValueError(
                     f"{utt_id} has the channels {channels[utt_id]} and {rest[0]}: "
@@ -143,6 +139,16 @@ def read_ctm(
         of = "" if channel is None else f" of channel {channel}"
         raise DataError(f"{path}: no words{of} in it")
     return {utt_id: sorted(found) for utt_id, found in words.items()}
+
+
+def word_frames(
+    words: Iterable[Word], grid: FrameGrid, num_frames: int
+) -> Iterator[tuple[Word, slice]]:
+    """Each word with the frames whose centres it covers."""
+    seconds = (grid.offset + grid.stride * np.arange(num_frames)) / grid.fs
+    for word in words:
+        ends = np.searchsorted(seconds, [word.start, word.start + word.duration])
+        yield word, slice(*ends.tolist())
 
 
 class CTMScorer(Scorer):
@@ -207,23 +213,21 @@ class CTMScorer(Scorer):
         """(T,) confidences. Raises DataError: a word starts long after the
         audio's end.
         """
-        grid = self.grid
-        frames = np.arange(grid.num_frames(num_samples))
-        seconds = (grid.offset + grid.stride * frames) / grid.fs
-        confidence = np.full(len(frames), self.gap, dtype=np.float32)
-        for start, duration, word, word_confidence in self.words.get(utt_id, []):
-            late = start - num_samples / grid.fs
+        num_frames = self.grid.num_frames(num_samples)
+        confidence = np.full(num_frames, self.gap, dtype=np.float32)
+        words = self.words.get(utt_id, [])
+        for found, frames in word_frames(words, self.grid, num_frames):
+            late = found.start - num_samples / self.grid.fs
             if late > 0:
                 message = (
-                    f"{self.file}: {utt_id}: {word!r} starts at {start} s, but the "
-                    f"audio ends at {num_samples / grid.fs:.2f} s"
+                    f"{self.file}: {utt_id}: {found.word!r} starts at {found.start} s, "
+                    f"but the audio ends at {num_samples / self.grid.fs:.2f} s"
                 )
                 if late > END_SLACK:
                     raise DataError(f"{message}: times must be within the utterance")
                 logging.warning(f"{message}: left out")
                 continue
-            begin, end = np.searchsorted(seconds, [start, start + duration])
-            confidence[begin:end] = word_confidence
+            confidence[frames] = found.confidence
         return confidence
 
     def score(

@@ -1,28 +1,40 @@
-"""Summary statistics and pictures of a data set's confidences."""
+"""Summary statistics of a data set's confidences, and what is selected by them."""
 
 from __future__ import annotations
 
 import collections
-import itertools
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from espnet_a2m.core.errors import DataError
 from espnet_a2m.core.files import write_atomic
+from espnet_a2m.evaluation.confounds import (
+    confound_warnings,
+    confounds,
+    format_confounds,
+)
+from espnet_a2m.evaluation.group_report import (
+    format_groups,
+    group_report,
+    utterance_weights,
+)
+from espnet_a2m.evaluation.groups import read_groupings
 from espnet_a2m.evaluation.guidance_report import (
-    auc,
     format_masks,
     mask_report,
     mask_warnings,
 )
+from espnet_a2m.evaluation.label_report import format_labels, label_report
+from espnet_a2m.evaluation.mask_sample import sample_masks
 from espnet_a2m.evaluation.run_masking import RunMasking
 from espnet_a2m.evaluation.scored_set import ScoredDataset
 from espnet_a2m.evaluation.scorer_cer import cer_warnings, format_cer, scorer_cer
+from espnet_a2m.evaluation.statistics import auc
+from espnet_a2m.losses.utterance_weight import UtteranceWeight
 
 PERCENTILES = (5, 25, 50, 75, 95)
 ALL = "all"  # stands for all languages together
@@ -68,6 +80,8 @@ def make_report(
     run: RunMasking | None = None,
     mask_utts: int = 200,
     cer_utts: int = 100,
+    group_by: Sequence[str] = (),
+    ctm: str | Path | None = None,
 ) -> tuple[dict[str, Any], dict[str, tuple[float, float]]]:
     """All statistics of a set.
 
@@ -80,12 +94,15 @@ def make_report(
         run: How pre-training masks; None: by default, at the scorer's frames.
         mask_utts: Utterances, drawn at random, whose masks are compared.
         cer_utts: Utterances of ``heldout``, drawn at random, to recognise; 0: none.
+        group_by: Further tables to group by, ``accent`` for ``utt2accent``.
+        ctm: Alignment of phones or words, by whose labels masks are reported.
 
     Returns:
         The report for JSON, and utterance -> (confidence, seconds).
 
     Raises:
-        DataError: Bad confidences, or ``target_lang`` does not occur.
+        DataError: Bad confidences, ``target_lang`` does not occur, or a table or an
+            alignment is missing or bad.
     """
     if target_lang and target_lang not in scored.language.values():
         raise DataError(
@@ -129,8 +146,20 @@ def make_report(
             report["auc_heldout"] = language_auc(both, spoken, target_lang)
     some = np.random.default_rng(0).permutation(list(utts))[:mask_utts].tolist()
     run = run or RunMasking({}, scored.grid, scored.grid)
-    report["masks"] = mask_report(scored, some, run)
+    sample = sample_masks(scored, some, run)
+    report["masks"] = mask_report(sample)
+    # without weights in the run, what eq. 9 would do
+    kind = run.weight.kind
+    weight = UtteranceWeight("confidence") if kind == "none" else run.weight
+    report["utterance_weight"] = {"run": kind, "reported": weight.kind}
+    weights = utterance_weights(weight, utts, sample)
+    groupings = read_groupings(scored, utts, group_by)
+    report["groups"] = group_report(groupings, utts, weights, sample)
+    report["confounds"] = confounds(utts, sample)
+    if ctm:
+        report["labels"] = label_report(sample, ctm)
     report["warnings"] = mask_warnings(report["masks"])
+    report["warnings"] += confound_warnings(report["confounds"], report["groups"], kind)
     if heldout and cer_utts:
         report["scorer"] = scorer_cer(heldout, cer_utts)
         report["warnings"] += cer_warnings(report["scorer"])
@@ -169,8 +198,17 @@ def format_report(report: Mapping[str, Any]) -> str:
                 f"{note}) against: {pairs or '(no utterances left)'}"
             )
     lines += format_masks(report["masks"])
+    if "labels" in report:
+        lines += format_labels(report["labels"])
+    weight = report["utterance_weight"]
+    lines.append(
+        f"Groups, with weights of utterance_weight={weight['reported']} (the run's is "
+        f"{weight['run']})"
+    )
+    lines += format_groups(report["groups"])
+    lines += format_confounds(report["confounds"])
     if "scorer" in report:
-        lines.append(format_cer(report["scorer"]))
+        lines += format_cer(report["scorer"])
     lines += (f"WARNING: {warning}" for warning in report["warnings"])
     return "\n".join(lines) + "\n"
 
@@ -181,48 +219,3 @@ def write_report(report: Mapping[str, Any], outdir: Path) -> str:
     write_atomic(outdir / "report.json", json.dumps(report, indent=2) + "\n")
     write_atomic(outdir / "report.txt", text)
     return text
-
-
-def _choose(
-    scored: ScoredDataset,
-    utts: Mapping[str, tuple[float, float]],
-    count: int,
-    first: str,
-) -> list[str]:
-    """Utterances of about 4 s, one language after the other, ``first`` first."""
-    by_language: dict[str, list[str]] = {}
-    for utt in sorted(utts, key=lambda u: (abs(utts[u][1] - 4.0), u)):
-        by_language.setdefault(scored.language.get(utt, ""), []).append(utt)
-    order = sorted(by_language, key=lambda name: (name != first, name))
-    turns = itertools.zip_longest(*(by_language[name] for name in order))
-    return [utt for turn in turns for utt in turn if utt is not None][:count]
-
-
-def draw_report(
-    scored: ScoredDataset,
-    utts: Mapping[str, tuple[float, float]],
-    outdir: Path,
-    count: int,
-    target_lang: str | None,
-    run: RunMasking,
-) -> Iterator[Path]:
-    """Draw the histogram of confidences and ``count`` utterances; yields the files.
-
-    ``utts`` is of :func:`make_report`.
-    """
-    from espnet_a2m.evaluation.plots import draw_histogram, draw_utterance
-
-    by_language: dict[str, list[float]] = {}
-    for utt, (s_u, _) in utts.items():
-        by_language.setdefault(scored.language.get(utt, ALL), []).append(s_u)
-    title = f"{scored.data}: utterance confidence"
-    path = outdir / "utterance_confidence.png"
-    yield draw_histogram(path, dict(sorted(by_language.items())), title)
-    for seed, utt in enumerate(_choose(scored, utts, count, target_lang or "")):
-        speech, s_t = run.read(scored, utt)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            mask = run.draw(run.guided, s_t)[0]
-        title = f"{utt} {scored.language.get(utt, '')}".strip()
-        frames = s_t.numpy(), mask.numpy(), run.encoder_grid
-        yield draw_utterance(outdir / f"{utt}.png", title, speech, *frames)

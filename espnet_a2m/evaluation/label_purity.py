@@ -155,7 +155,7 @@ def read_alignment(
     Raises UserError: what it is made from is not given.
     """
     if ctm is not None:
-        return read_ctm(ctm, default_confidence=1.0)
+        return read_ctm(ctm, is_alignment=True)
     if data is None or asr_model_file is None:
         raise UserError("give --ctm, or --data and --asr_model_file")
     return align_characters(Path(data), asr_model_file)

@@ -115,6 +115,33 @@ def draw_histogram(
     return save(figure, path)
 
 
+def draw_reliability(
+    path: Path, bins: Sequence[Mapping[str, float]], title: str
+) -> Path:
+    """Draw the share of right tokens over their confidence, a point for each bin.
+
+    Bins have ``confidence``, ``right`` and ``tokens``, of which the bars are the
+    binomial 95 % intervals (Wilson's). Returns ``path``, the PNG.
+    """
+    from scipy.stats import binomtest
+
+    figure = Figure(figsize=(4.8, 4.8), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
+    for part in bins:
+        count = round(part["tokens"])
+        trials = binomtest(round(part["right"] * count), count)
+        interval = trials.proportion_ci(method="wilson")
+        ends = [[part["right"] - interval.low], [interval.high - part["right"]]]
+        axes.errorbar(
+            part["confidence"], part["right"], ends, fmt="o", color="tab:blue"
+        )
+    axes.set(xlabel="confidence of a token", ylabel="share that is right")
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    axes.set_title(title, fontsize=10, parse_math=False)
+    return save(figure, path)
+
+
 def _draw_panel(
     axes: Axes, name: str, keys: Sequence[str], stats: Mapping[int, Mapping[str, Any]]
 ) -> None:

@@ -1,4 +1,4 @@
-"""The masks that a pre-training run draws, by its configuration."""
+"""The masks that a pre-training run draws, and its weights, by its configuration."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from espnet_a2m.core.config import ConfigError, check_kwargs
 from espnet_a2m.core.frames import FrameGrid
 from espnet_a2m.evaluation.scored_set import ScoredDataset
+from espnet_a2m.losses.utterance_weight import UtteranceWeight
 from espnet_a2m.masking.guidance import log_weights
 from espnet_a2m.masking.guided import GuidedMasking
 from espnet_a2m.model.frontend import ConfidenceFrontend
@@ -29,6 +30,7 @@ class RunMasking:
         encoder_grid: Where the encoder's are.
         width: Of the encoder's input.
         crop: Samples that training takes of an utterance at most; None: all.
+        weight: How it weights utterances; None: as without a configuration, not at all.
 
     Raises:
         ConfigError: An option of ``conf`` is unknown or out of its range, or sampling
@@ -42,6 +44,7 @@ class RunMasking:
         encoder_grid: FrameGrid,
         width: int = 1024,
         crop: int | None = None,
+        weight: UtteranceWeight | None = None,
     ):
         check_kwargs(GuidedMasking, conf, "masking_conf", given=("size",))
         try:
@@ -51,6 +54,7 @@ class RunMasking:
         except ValueError as e:
             raise ConfigError(str(e)) from e
         self.encoder_grid, self.crop = encoder_grid, crop
+        self.weight = weight or UtteranceWeight()
 
     @classmethod
     def load(
@@ -90,7 +94,13 @@ class RunMasking:
         grid = task.frontend_grid(frontend, fs).after(task.input_convs(encoder))
         conf = {**args.masking_conf, **masking_conf}
         crop = None if crop is None else int(crop * fs)
-        return cls(conf, scorer_grid, grid, encoder.output_size(), crop)
+        model = args.model_conf
+        weight = UtteranceWeight(
+            model.get("utterance_weight", "none"),
+            model.get("utterance_weight_fraction", 1.0),
+            model.get("utterance_weight_frames", "all"),
+        )
+        return cls(conf, scorer_grid, grid, encoder.output_size(), crop, weight)
 
     def read(self, scored: ScoredDataset, utt: str) -> tuple[np.ndarray, torch.Tensor]:
         """(N,) samples of an utterance and (T,) confidences of its encoder frames.

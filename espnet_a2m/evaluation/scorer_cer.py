@@ -1,4 +1,4 @@
-"""The character error rate of a scorer: greedy CTC against a set's transcripts.
+"""A scorer against a set's transcripts, by greedy CTC: error rate and calibration.
 
 ESPnet's training log says ``cer=nan`` of it: that is of an attention decoder, and
 ESPnet's own ``cer_ctc`` needs a package that not every release installs.
@@ -7,7 +7,6 @@ ESPnet's own ``cer_ctc`` needs a package that not every release installs.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
@@ -19,13 +18,17 @@ from espnet_a2m.confidence.ctc import CTCScorer
 from espnet_a2m.confidence.registry import build_scorer
 from espnet_a2m.core.errors import DataError, UserError
 from espnet_a2m.data.tables import iter_scp
+from espnet_a2m.evaluation.calibration import (
+    ToText,
+    calibration,
+    format_calibration,
+    right_tokens,
+    spell,
+)
 from espnet_a2m.evaluation.scored_set import ScoredDataset
 
 #: Character error rate in percent above which a scorer is no good
 MAX_CER = 80.0
-
-#: From the best label of each frame to text
-ToText = Callable[[list[int]], str]
 
 
 def espnet_text(scorer: CTCScorer, config: dict[str, Any]) -> ToText:
@@ -97,7 +100,11 @@ def scorer_cer(scored: ScoredDataset, most: int) -> dict[str, Any]:
 
     They are drawn at random; the set's ``text`` is the reference, and case is ignored.
     It runs on the CPU. Returns ``data``, and either ``cer`` in percent with
-    ``utterances``, the number of them, or ``reason`` why there is none.
+    ``utterances``, the number of them, or ``reason`` why there is none; with ``cer``
+    also the `calibration` of its tokens' confidences, a token's being the mean of those
+    that the set has of its frames; None where it says nothing.
+
+    Raises DataError: the scorer has other frames than the set's confidences.
     """
     data = str(scored.data)
     try:
@@ -105,26 +112,41 @@ def scorer_cer(scored: ScoredDataset, most: int) -> dict[str, Any]:
         scorer, to_text = build_recogniser(scored)
     except UserError as e:
         return {"data": data, "reason": str(e)}
-    heard = []
+    heard: dict[str, tuple[str, list[slice]]] = {}
+    stored = {}
     for utt in texts:
         speech = torch.from_numpy(scored.speech(utt))[None]
         with torch.no_grad():
             logits, lengths = scorer.logits(speech, torch.tensor([speech.size(1)]))
-        heard.append(to_text(logits[0, : lengths[0]].argmax(-1).tolist()))
-    refs, hyps = (
-        [" ".join(t.lower().split()) for t in side] for side in (texts.values(), heard)
-    )
-    return {"data": data, "utterances": len(refs), "cer": 100 * jiwer.cer(refs, hyps)}
+        best = logits[0, : lengths[0]].argmax(-1).tolist()
+        heard[utt], stored[utt] = spell(best, to_text), scored.confidence(utt)
+        if len(best) != len(stored[utt]):
+            raise DataError(
+                f"{scored.source[utt]}: {len(stored[utt])} confidences of {utt}, but "
+                f"its scorer has {len(best)} frames: score the set again (bin.score)"
+            )
+    refs = [" ".join(text.lower().split()) for text in texts.values()]
+    errors = jiwer.process_characters(refs, [text for text, _ in heard.values()])
+    confidence, right = [], []
+    for (utt, (_, frames)), alignment in zip(heard.items(), errors.alignments):
+        for (begin, end), is_right in right_tokens(frames, alignment).items():
+            confidence.append(stored[utt][begin:end].mean())
+            right.append(is_right)
+    found = calibration(np.array(confidence), np.array(right)) if right else None
+    cer = {"utterances": len(refs), "cer": 100 * errors.cer, "calibration": found}
+    return {"data": data, **cer}
 
 
-def format_cer(cer: dict[str, Any]) -> str:
-    """The answer of `scorer_cer` as a line to read."""
+def format_cer(cer: dict[str, Any]) -> list[str]:
+    """The answer of `scorer_cer` as lines to read."""
     if "reason" in cer:
-        return f"Scorer's CER on {cer['data']}: not measured, because {cer['reason']}"
-    return (
+        why = cer["reason"]
+        return [f"Scorer's CER on {cer['data']}: not measured, because {why}"]
+    return [
         f"Scorer's CER on {cer['data']} (greedy CTC, {cer['utterances']} utterances): "
-        f"{cer['cer']:.1f} %"
-    )
+        f"{cer['cer']:.1f} %",
+        *(format_calibration(cer["calibration"]) if cer["calibration"] else ()),
+    ]
 
 
 def cer_warnings(cer: dict[str, Any]) -> list[str]:

@@ -15,15 +15,15 @@ from espnet_a2m.confidence.interface import Scorer
 from espnet_a2m.confidence.score_set import score_set
 from espnet_a2m.core.errors import DataError, UserError
 from espnet_a2m.core.frames import FrameGrid
-from espnet_a2m.data.tables import write_table
+from espnet_a2m.data.tables import read_scp, write_table
 from espnet_a2m.evaluation.confidence_report import (
     format_report,
     language_auc,
     make_report,
 )
-from espnet_a2m.evaluation.guidance_report import auc
 from espnet_a2m.evaluation.plots import draw_curves, spans
 from espnet_a2m.evaluation.scored_set import ScoredDataset
+from espnet_a2m.evaluation.statistics import auc
 from espnet_a2m.training.stats import read_stats
 
 pytestmark = pytest.mark.espnet
@@ -52,6 +52,8 @@ def scored_dirs(short_utterances, tmp_path_factory):
     write_table(root / "data/utt2num_samples", samples)
     languages = {utt: "en" if i < 12 else "fr" for i, utt in enumerate(samples)}
     write_table(root / "data/utt2lang", languages)
+    half = {utt: "ab"[i % 2] for i, utt in enumerate(samples)}
+    write_table(root / "data/utt2half", half)
     confidence = root / "confidence"
     score_set(root / "data", confidence, Loudness(), {})
     return root / "data", confidence
@@ -118,7 +120,7 @@ def test_command_line_writes_report_and_pictures(scored_dirs, tmp_path):
     command += ["--data", str(data), "--confidence", str(confidence)]
     command += ["--outdir", str(tmp_path), "--utts", "2", "--target_lang", "en"]
     command += ["--exclude", str(data / "wav.scp"), "--mask_utts", "5"]
-    command += ["--mask_prob", "0.65", "--mask_length", "5"]
+    command += ["--mask_prob", "0.65", "--mask_length", "5", "--group_by", "half"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     drawn = [line[7:] for line in done.stdout.splitlines() if line[:7] == "drawn: "]
@@ -130,7 +132,9 @@ def test_command_line_writes_report_and_pictures(scored_dirs, tmp_path):
     masks = report["masks"]
     assert (masks["mask_prob"], masks["mask_length"]) == (0.65, 5)
     assert report["excluded"] == 24 and report["auc_without_excluded"] == {}
+    assert set(report["groups"]["half"]["groups"]) == {"a", "b"}
     text = (tmp_path / "report.txt").read_text(encoding="utf-8")
+    assert "by half: 2 groups" in text
     assert text in done.stdout and "Masks at 65%, 5 utterances:" in text
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
@@ -143,6 +147,11 @@ def test_report_of_a_run_and_its_scorer(data, confidence, tmp_path):
     command += ["--heldout", data, confidence, "--cer_utts", "5", "--utts", "0"]
     command += ["--ssl_config", CONF / "tiny" / "ssl_w2vbert_conformer.yaml"]
     command += ["--ssl_args=--masking_conf guidance=low --max_epoch 2"]
+    ctm = tmp_path / "words.ctm"
+    ctm.write_text(
+        "".join(f"{utt} 1 0.2 0.6 word\n" for utt in read_scp(data / "text"))
+    )
+    command += ["--ctm", ctm]
     command = [str(word) for word in command]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -153,7 +162,12 @@ def test_report_of_a_run_and_its_scorer(data, confidence, tmp_path):
     (warning,) = [x for x in found["warnings"] if "the scorer is no good" in x]
     assert "train it longer" in warning and "--scorer_exp" in warning
     assert f"WARNING: {warning}\n" in done.stderr
+    assert set(found["labels"]["labels"]) == {"(silence)", "word"}
+    tokens = found["scorer"]["calibration"]
+    assert sum(part["tokens"] for part in tokens["bins"]) == tokens["tokens"] > 10
+    assert (outdir / "calibration.png").read_bytes().startswith(PNG)
     text = (outdir / "report.txt").read_text(encoding="utf-8")
+    assert "Scorer's calibration" in text and "P(mask) by label" in text
     assert "(greedy CTC, 5 utterances): " in text and f"WARNING: {warning}" in text
 
 

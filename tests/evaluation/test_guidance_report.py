@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from helpers.scored_speech import GRID, scored_speech
 
-from espnet_a2m.confidence.energy import EnergyScorer
-from espnet_a2m.confidence.score_set import score_set
 from espnet_a2m.core.config import ConfigError
 from espnet_a2m.core.frames import FrameGrid
-from espnet_a2m.data.tables import write_table
 from espnet_a2m.evaluation.guidance_report import (
     format_masks,
     mask_report,
     mask_warnings,
+)
+from espnet_a2m.evaluation.mask_sample import (
+    sample_masks,
     speech_frames,
     start_divergence,
 )
@@ -30,23 +31,17 @@ from espnet_a2m.evaluation.scored_set import ScoredDataset
 pytestmark = pytest.mark.espnet
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "tiny"
-GRID = FrameGrid(fs=16000, offset=480.0, stride=640)
 
 
 @pytest.fixture(scope="module")
 def scored(short_utterances, tmp_path_factory) -> ScoredDataset:
     """50 utterances of 22 readers, scored by their loudness."""
-    root = tmp_path_factory.mktemp("scored")
-    chosen = sorted(short_utterances)
-    write_table(root / "data/wav.scp", {utt: path for utt, path, _ in chosen})
-    samples = {utt: soundfile.info(path).frames for utt, path, _ in chosen}
-    write_table(root / "data/utt2num_samples", samples)
-    score_set(root / "data", root / "confidence", EnergyScorer(), {})
-    return ScoredDataset.load(root / "data", root / "confidence")
+    return scored_speech(tmp_path_factory.mktemp("scored"), short_utterances)
 
 
 def report(scored, draws=100, **conf):
-    return mask_report(scored, list(scored.audio), RunMasking(conf, GRID, GRID), draws)
+    run = RunMasking(conf, GRID, GRID)
+    return mask_report(sample_masks(scored, list(scored.audio), run, draws))
 
 
 # --- Guidance -------------------------------------------------------------------
@@ -83,7 +78,8 @@ def test_the_lift_of_shuffled_is_that_of_uniform_masks_within_its_error(scored):
     """The mean over ten seeds is 1 by what the seeds differ."""
     run = RunMasking({"guidance": "shuffled"}, GRID, GRID)
     utts = list(scored.audio)[::5]
-    seeds = [mask_report(scored, utts, run, 20, seed) for seed in range(10)]
+    samples = (sample_masks(scored, utts, run, 20, seed) for seed in range(10))
+    seeds = [mask_report(sample) for sample in samples]
     for kind in ("guided", "uniform"):
         lifts = [masks[kind]["lift"] for masks in seeds]
         error = np.std(lifts, ddof=1) / math.sqrt(len(lifts))
@@ -126,12 +122,8 @@ def test_warnings_name_the_fix(scored):
 
 @pytest.mark.parametrize("guidance", ["uniform", "mixed", "top_k"])
 def test_every_guidance_is_reported(scored, guidance):
-    masks = mask_report(
-        scored,
-        list(scored.audio)[:10],
-        RunMasking({"guidance": guidance, "mask_length": 5}, GRID, GRID),
-        draws=10,
-    )
+    run = RunMasking({"guidance": guidance, "mask_length": 5}, GRID, GRID)
+    masks = mask_report(sample_masks(scored, list(scored.audio)[:10], run, draws=10))
     assert (masks["start_divergence_nats"] is None) == (guidance == "top_k")
     assert mask_warnings(masks) == []
     text = "\n".join(format_masks(json.loads(json.dumps(masks))))
@@ -163,8 +155,12 @@ def test_masks_are_those_of_the_configuration_and_its_options(scored, tmp_path):
     config = CONF / "ssl_wav2vec2_cnn_transformer.yaml"
     options = ["--masking_conf", "guidance=low", "--masking_conf", "power=2"]
     options += ["--collate_fn_conf", "crop_duration=2", "--max_epoch", "3"]
+    options += ["--model_conf", "utterance_weight=relative"]
+    options += ["--model_conf", "utterance_weight_fraction=0.1"]
     run = RunMasking.load(config, options, {"mask_prob": 0.3}, GRID)
     assert (run.guided.guidance, run.crop) == ("low", 32000)
+    assert (run.weight.kind, run.weight.fraction) == ("relative", 0.1)
+    assert run.weight.frames == "all"
     assert run.encoder_grid.stride == 320  # of its convolutions, not the scorer's
     utt = list(scored.audio)[0]
     speech, s_t = run.read(scored, utt)
@@ -181,7 +177,7 @@ def test_masks_are_those_of_the_configuration_and_its_options(scored, tmp_path):
     # an annealed option has its last value
     anneal = {"anneal": {"mask_prob": [0.1, 0.5, 1000]}}
     run = RunMasking(anneal, GRID, GRID)
-    assert mask_report(scored, [utt], run, 2)["mask_prob"] == 0.5
+    assert mask_report(sample_masks(scored, [utt], run, 2))["mask_prob"] == 0.5
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_a2m.core.errors import UserError
+from espnet_a2m.core.errors import DataError, UserError
 from espnet_a2m.data.tables import read_scp
 from espnet_a2m.evaluation.scored_set import ScoredDataset
 from espnet_a2m.evaluation.scorer_cer import (
@@ -27,7 +27,7 @@ def test_labels_of_an_espnet_model_spell_text(data, confidence, monkeypatch):
     from espnet_a2m.confidence.espnet import ESPnetScorer
 
     labels = (data / "tokens.txt").read_text().split("\n")
-    texts, heard = read_scp(data / "text"), []
+    texts, heard, frames, wrong = read_scp(data / "text"), [], {}, []
 
     def listen(self, utt):
         heard.append(utt)
@@ -40,22 +40,35 @@ def test_labels_of_an_espnet_model_spell_text(data, confidence, monkeypatch):
             characters = ["<space>" if c == " " else c for c in change(heard[-1])]
             ids = [i for c in characters for i in [labels.index(c)] * 2 + [0]]
             ids += [labels.index("<sos/eos>"), 0, *noise]
+            frames[heard[-1]] = len(ids)
             return torch.eye(len(labels))[ids][None], torch.tensor([len(ids)])
 
         monkeypatch.setattr(ESPnetScorer, "logits", logits)
         heard.clear()
         found = scorer_cer(ScoredDataset.load(data, confidence), 4)
         assert found["utterances"] == len(set(heard)) == 4
+        tokens = found["calibration"]
+        assert tokens["confidence"] == pytest.approx(0.75)
+        wrong.append(tokens["tokens"] * (1 - tokens["right"]))
         assert found["data"] == str(data)
         return found["cer"] / 100 * sum(len(texts[utt]) for utt in heard)
 
+    def stored(self, utt):
+        return np.full(frames[utt], 0.75)
+
     monkeypatch.setattr(ScoredDataset, "speech", listen)
+    monkeypatch.setattr(ScoredDataset, "confidence", stored)
     assert cer_of(texts.get) == 0
     # <unk> stands for no character: one error
     assert cer_of(texts.get, labels.index("<unk>")) == pytest.approx(4)
     errors = cer_of(lambda utt: texts[utt].rpartition(" ")[0])
     last_words = (texts[utt].rpartition(" ")[2] for utt in heard)
     assert errors == pytest.approx(sum(len(word) + 1 for word in last_words))
+    # tokens that are said are right, but for <unk>
+    np.testing.assert_allclose(wrong, [0, 4, 0], atol=1e-9)
+    monkeypatch.setattr(ScoredDataset, "confidence", lambda self, utt: np.ones(9))
+    with pytest.raises(DataError, match=r"9 confidences of .*, but its scorer has"):
+        cer_of(texts.get)
 
 
 def test_word_pieces_spell_text():
