@@ -22,6 +22,7 @@ from espnet_a2m.data.datadir import DataDir
 sys.path.insert(0, str(RECIPE / "local"))
 import get_sounds  # noqa: E402
 import prepare_sets  # noqa: E402
+import raw_pool  # noqa: E402
 import rooms  # noqa: E402
 import split  # noqa: E402
 from decode import g722_samples, read_g722  # noqa: E402
@@ -217,6 +218,61 @@ def test_data_sh_makes_every_set(tmp_path, sounds):
     assert before == {
         p: p.stat().st_mtime_ns for p in (tmp_path / "downloads").rglob("*.flac")
     }
+
+
+def test_raw_pool_has_all_speech_of_pretrain(tmp_path, sounds):
+    tree = tmp_path / "tree"
+    (tree / "moh").mkdir(parents=True)
+    for path in sounds.iterdir():
+        if path.name != get_sounds.MUSIC:
+            (tree / path.name).symlink_to(path.resolve())
+    noise = np.random.default_rng(0).integers(0, 256, 16000, np.uint8)  # 2 s
+    (tree / "moh" / "tune.g722").write_bytes(noise.tobytes())
+    options = ("--asterisk_dir", tree, "--raw_pool", "true", "--subset", 0.02)
+    result = data_sh(tmp_path, *options)
+    assert result.returncode == 0, result.stderr
+    pretrain, raw = (
+        DataDir.load(tmp_path / "data" / name) for name in ("pretrain", "pretrain_raw")
+    )
+    recordings = {
+        name: soundfile.read(tmp_path / path)[0] for name, path in raw.wav_scp.items()
+    }
+    # The utterances are the recordings, without a gap.
+    for name, samples in recordings.items():
+        cuts = [x for x in raw.segments.values() if x.recording == name]
+        ends = [0.0, *(x.end for x in cuts)]
+        assert [x.start for x in cuts] == ends[:-1]
+        assert ends[-1] == pytest.approx(len(samples) / raw_pool.FS)
+    # Each prompt is where the CTM says, above noise that is far below it.
+    lines = (tmp_path / "data" / "pretrain_raw" / "ctm").read_text().splitlines()
+    spoken: dict[str, float] = Counter()
+    for line in lines:
+        utt, channel, start, seconds, kind = line.split()
+        assert channel == "1" and kind in {"speech", "noise", "music"}
+        piece = raw.segments[utt]
+        assert 0 <= float(start) < float(start) + float(seconds)
+        assert float(start) + float(seconds) <= piece.end - piece.start + 0.002
+        if kind == "speech":
+            spoken[utt[:2]] += float(seconds)
+            first = round((piece.start + float(start)) * raw_pool.FS)
+            heard = recordings[piece.recording][first:]
+            heard = heard[: round(float(seconds) * raw_pool.FS)]
+            assert decibel(rooms.rms(heard)) > raw_pool.LEVELS["tone"][1] + 10
+    for language in get_sounds.LANGUAGES:
+        utts = [u for u in pretrain.utts if u.startswith(language)]
+        infos = (soundfile.info(tmp_path / pretrain.wav_scp[u]) for u in utts)
+        seconds = sum(info.duration for info in infos)
+        assert spoken[language] == pytest.approx(seconds, abs=0.01)
+    total = sum(len(x) for x in recordings.values()) / raw_pool.FS
+    assert 0.27 < sum(spoken.values()) / total < 0.6  # 1 / 2.5, by few pauses
+    assert data_sh(tmp_path, *options).returncode == 0
+    again = {n: soundfile.read(tmp_path / p)[0] for n, p in raw.wav_scp.items()}
+    assert all(np.array_equal(again[n], x) for n, x in recordings.items())
+    without = data_sh(
+        tmp_path, "--asterisk_dir", sounds.parent / "unpacked", "--raw_pool", "true"
+    )
+    assert without.returncode == 1
+    assert "missing music on hold (asterisk-moh-opsound-g722)" in without.stderr
 
 
 def test_decoding_gives_every_sample(corpus):

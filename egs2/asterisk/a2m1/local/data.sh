@@ -17,6 +17,7 @@ data | data | directory of the data directories
 sources | apt tarballs | sources, in this order
 base_url | | URL of the tarballs; default: the project
 subset | 1.0 | part of every set, such as 0.1
+raw_pool | false | also pretrain_raw: pretrain in long recordings with noise and music
 nj | 2 | processes
 '
 parse_options "$@"
@@ -26,6 +27,8 @@ export OMP_NUM_THREADS=1
 
 "${python:-python3}" "${here}/get_sounds.py" --downloads "${downloads}" --sources "${sources}" \
     ${asterisk_dir:+--asterisk_dir "${asterisk_dir}"} \
-    ${base_url:+--base_url "${base_url}"}
+    ${base_url:+--base_url "${base_url}"} --music "${raw_pool}"
 "${python:-python3}" "${here}/prepare_sets.py" --downloads "${downloads}" --data "${data}" \
     --subset "${subset}" --nj "${nj}"
+[ "${raw_pool}" = false ] ||
+    "${python:-python3}" "${here}/raw_pool.py" --downloads "${downloads}" --data "${data}" --nj "${nj}"

@@ -2,7 +2,8 @@
 """Get the Asterisk core sounds: from a directory, by apt, or from their project.
 
 Afterwards DOWNLOADS/sounds/{en,es,fr,it,ru} are links to folders with <prompt>.g722
-files, and DOWNLOADS/sounds/core-sounds-en.txt (or .txt.gz) to the transcripts.
+files, and DOWNLOADS/sounds/core-sounds-en.txt (or .txt.gz) to the transcripts. With
+--music true, DOWNLOADS/sounds/music is a link to the music on hold.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import shutil
 import subprocess
 import tempfile
 import urllib.request
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -24,11 +26,14 @@ from espnet_a2m.core.files import atomic_writer
 
 LANGUAGES = ("en", "es", "fr", "it", "ru")
 TRANSCRIPTS = ("core-sounds-en.txt", "core-sounds-en.txt.gz")
-DEB_PACKAGES = ["asterisk-core-sounds-en"] + [
-    f"asterisk-core-sounds-{language}-g722" for language in LANGUAGES
-]
+MUSIC = "music"  # on hold
+#: Names of links in DOWNLOADS/sounds, and the packages they come from
+PACKAGES = {x: f"asterisk-core-sounds-{x}-g722" for x in LANGUAGES}
+PACKAGES |= {"transcripts": "asterisk-core-sounds-en"}
+SPEECH = tuple(PACKAGES)
+PACKAGES |= {MUSIC: "asterisk-moh-opsound-g722"}
 BASE_URL = "https://downloads.asterisk.org/pub/telephony/sounds/releases"
-VERSION = "1.6.1"
+VERSION, MUSIC_VERSION = "1.6.1", "2.03"
 # Folders of our own, and none of the actions that follow the machine's own updates.
 APT_CONFIG = """\
 Dir::State::Lists "{folder}/lists";
@@ -47,10 +52,11 @@ FOLDER = re.compile(
     r"(?:asterisk-core-sounds-)?(en|es|fr|it|ru)"
     r"(?:_(?:US|MX|CA|IT|RU)(?:_.*)?|-g722.*)?$"
 )
+MUSIC_FOLDER = re.compile(r"(?:moh|asterisk-moh-opsound-g722.*)$")
 
 
 def locate(roots: list[Path]) -> dict[str, Path]:
-    """Find the folder of each language, and the transcripts (key "transcripts")."""
+    """Find the folder of each language, the "transcripts" and the "music"."""
     found: dict[str, Path] = {}
     for root in roots:
         for name, subfolders, _ in os.walk(root, followlinks=True):
@@ -62,13 +68,21 @@ def locate(roots: list[Path]) -> dict[str, Path]:
             match = FOLDER.fullmatch(folder.resolve().name)
             if match and (folder / "digits" / "1.g722").exists():
                 found.setdefault(match[1], folder)
+            if MUSIC_FOLDER.fullmatch(folder.resolve().name) and any(
+                folder.glob("*.g722")
+            ):
+                found.setdefault(MUSIC, folder)
     return found
 
 
-def missing(found: dict[str, Path]) -> list[str]:
+def missing(found: dict[str, Path], wanted: Iterable[str] = SPEECH) -> list[str]:
     """Descriptions of what `locate` did not find."""
-    names = [f"{x} sounds (g722)" for x in LANGUAGES if x not in found]
-    return names + ([] if "transcripts" in found else [TRANSCRIPTS[0]])
+    names = {x: f"{x} sounds (g722)" for x in LANGUAGES}
+    names |= {
+        "transcripts": TRANSCRIPTS[0],
+        MUSIC: f"music on hold ({PACKAGES[MUSIC]})",
+    }
+    return [names[x] for x in wanted if x not in found]
 
 
 def link(found: dict[str, Path], sounds: Path) -> None:
@@ -84,15 +98,17 @@ def link(found: dict[str, Path], sounds: Path) -> None:
         name.symlink_to(place)
 
 
-def from_directory(folder: Path, downloads: Path) -> dict[str, Path]:
+def from_directory(
+    folder: Path, downloads: Path, wanted: Sequence[str] = SPEECH
+) -> dict[str, Path]:
     """Use unpacked sounds, .deb or .tar.gz files of a directory, complete ones."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such directory (--asterisk_dir)")
-    archives = sorted(folder.glob("asterisk-core-sounds-*.deb"))
-    archives += sorted(folder.glob("asterisk-core-sounds-*.tar.gz"))
+    names = ("core-sounds-*.deb", "core-sounds-*.tar.gz", "moh-*.deb", "moh-*.tar.gz")
+    archives = [path for x in names for path in sorted(folder.glob(f"asterisk-{x}"))]
     roots = [unpack(path, downloads / "unpacked") for path in archives]
     found = locate([folder, *roots])
-    if absent := missing(found):
+    if absent := missing(found, wanted):
         raise DataError(
             f"{folder}: missing {', '.join(absent)}; expected there: unpacked sounds "
             "(.../en_US_f_Allison/digits/1.g722 or .../en/digits/1.g722, ...), or the "
@@ -102,12 +118,12 @@ def from_directory(folder: Path, downloads: Path) -> dict[str, Path]:
     return found
 
 
-def by_apt(archives: Path) -> None:
+def by_apt(archives: Path, packages: Iterable[str]) -> None:
     """Download the Debian packages without root and without installing anything."""
     if shutil.which("apt-get") is None:
         raise DataError("there is no apt-get on this machine")
-    wanted = [name for name in DEB_PACKAGES if not any(archives.glob(f"{name}_*.deb"))]
-    if not wanted:
+    absent = [name for name in packages if not any(archives.glob(f"{name}_*.deb"))]
+    if not absent:
         return
     with tempfile.TemporaryDirectory(dir=archives) as folder:
         config = Path(folder).resolve() / "apt.conf"
@@ -115,9 +131,9 @@ def by_apt(archives: Path) -> None:
         config.write_text(text)
         (config.parent / "lists/partial").mkdir(parents=True)
         (config.parent / "cache/archives/partial").mkdir(parents=True)
-        print("Fetching the package lists and the sounds (58 MB) by apt-get ...")
+        print("Fetching the package lists and the sounds (60 MB) by apt-get ...")
         said = []
-        for words in (["update"], ["download", *wanted]):
+        for words in (["update"], ["download", *absent]):
             result = subprocess.run(
                 ["apt-get", "-q", "-c", config, *words],
                 cwd=folder,
@@ -134,10 +150,12 @@ def by_apt(archives: Path) -> None:
             path.replace(archives / path.name)
 
 
-def by_tarballs(archives: Path, base_url: str) -> None:
+def by_tarballs(archives: Path, base_url: str, wanted: Iterable[str]) -> None:
     """Download the Asterisk project's own 16 kHz tarballs."""
-    for language in tqdm(LANGUAGES, "tarballs", unit="file"):
-        name = f"asterisk-core-sounds-{language}-g722-{VERSION}.tar.gz"
+    # the transcripts are in that of English
+    for x in tqdm([x for x in wanted if x != "transcripts"], "tarballs", unit="file"):
+        version = MUSIC_VERSION if x == MUSIC else VERSION
+        name = f"{PACKAGES[x]}-{version}.tar.gz"
         try:
             if not (archives / name).exists():
                 download(f"{base_url}/{name}", archives / name)
@@ -186,13 +204,16 @@ def get_sounds(
     asterisk_dir: Path | None = None,
     sources: tuple[str, ...] = SOURCES,
     base_url: str = BASE_URL,
+    music: bool = False,
 ) -> Path:
     """Write DOWNLOADS/sounds, trying one source after the other; return it."""
     sounds = downloads / "sounds"
+    wanted = [*SPEECH, MUSIC] if music else SPEECH
+    packages = [PACKAGES[x] for x in wanted]
     if asterisk_dir is not None:
-        link(from_directory(asterisk_dir, downloads), sounds)
+        link(from_directory(asterisk_dir, downloads, wanted), sounds)
         return sounds
-    if not missing(locate([sounds])):
+    if not missing(locate([sounds]), wanted):
         return sounds
     archives = downloads / "archives"
     archives.mkdir(parents=True, exist_ok=True)
@@ -200,10 +221,10 @@ def get_sounds(
     for source in sources:
         try:
             if source == "apt":
-                by_apt(archives)
+                by_apt(archives, packages)
             else:
-                by_tarballs(archives, base_url)
-            link(from_directory(archives, downloads), sounds)
+                by_tarballs(archives, base_url, wanted)
+            link(from_directory(archives, downloads, wanted), sounds)
             return sounds
         except DataError as error:
             tried.append(f"{source}: {error}")
@@ -212,7 +233,7 @@ def get_sounds(
         "the Asterisk core sounds could not be obtained.\n  Tried "
         + "\n  Tried ".join(tried)
         + "\n  On a machine with a network, run `apt-get download "
-        + " ".join(DEB_PACKAGES)
+        + " ".join(packages)
         + f"` (Debian, Ubuntu) or download asterisk-core-sounds-{{{','.join(LANGUAGES)}"
         f"}}-g722-{VERSION}.tar.gz from {base_url}, copy the files into one directory "
         "here and give it as --asterisk_dir DIR"
@@ -231,11 +252,17 @@ def main(argv: list[str] | None = None) -> None:
         "--sources", default=" ".join(SOURCES), help="what to try, in this order"
     )
     parser.add_argument("--base_url", default=BASE_URL, help="where the tarballs are")
+    parser.add_argument(
+        "--music", choices=("true", "false"), default="false", help="also music on hold"
+    )
     args = parser.parse_args(argv)
     sources = tuple(args.sources.split())
     if unknown := set(sources) - set(SOURCES):
         raise DataError(f"--sources {unknown.pop()}: expected {' '.join(SOURCES)}")
-    sounds = get_sounds(args.downloads, args.asterisk_dir, sources, args.base_url)
+    music = args.music == "true"
+    sounds = get_sounds(
+        args.downloads, args.asterisk_dir, sources, args.base_url, music
+    )
     print(f"Asterisk core sounds: {sounds}")
 
 
