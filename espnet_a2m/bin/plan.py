@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 from collections.abc import Sequence
 
 from espnet_a2m.core.errors import main_guard
@@ -27,16 +26,13 @@ def get_parser() -> argparse.ArgumentParser:
     add("--config", required=True, help="of pre-training or of a recogniser")
     add("--hours", type=float, required=True, help="audio in the training set")
     add("--ngpu", type=int, help="GPUs of all machines together [8]")
-    add("--gpu", help="v100, a100-40, a100, h100, h200 or any other [a100]")
-    add("--tflops", type=float, nargs=2, help="its peaks in 16 bits and in float32")
-    add("--gpu_memory", type=float, help="its memory, GB")
-    add("--utilisation", type=float, nargs="+", help="share of its peak [0.1 0.3]")
+    add("--gpu", help="v100, a10, a40, a100-40, a100, l40s, h100 or h200 [a100]")
+    add("--utilisation", type=float, nargs="+", help="shares of its peak [0.1 0.3]")
     add("--updates", type=int, help="in place of the configuration's max_epoch")
     add("--seconds", type=float, help="of an utterance [crop_duration, or 12.3]")
     add("--longest", type=float, help="of the longest [crop_duration, or 32]")
     add("--nbpe", type=int, help="vocabulary of a recogniser [1024]")
     add("--tokens_per_second", type=float, help="of its transcripts [4]")
-    add("--json", action="store_true", help="print JSON")
     return parser
 
 
@@ -44,14 +40,13 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     """Print the estimates."""
     options = vars(get_parser().parse_args(cmd))
-    config, as_json = options.pop("config"), options.pop("json", False)
+    config = options.pop("config")
     quiet = io.StringIO()  # ESPnet and torch speak of parts that are not run here
     with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
         from espnet_a2m.training.estimate import Resources, estimate_config
 
         estimates = estimate_config(config, Resources(**options))
-    lines = [json.dumps([vars(x) for x in estimates], indent=2)]
-    print(*(lines if as_json else estimates), sep="\n")
+    print(*estimates, sep="\n")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -45,23 +45,16 @@ def atomic_writer(path: PathLike, sync: bool = True) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(".tmp", f".{path.name}.", path.parent)
-    stream = os.fdopen(descriptor, "wb")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with with_filename(path):
+        with with_filename(path), temporary.open("xb") as stream:
             yield stream
             stream.flush()
             if sync:
-                os.fsync(descriptor)
-            stream.close()
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)  # mkstemp makes it private
-        os.replace(name, path)
+                os.fsync(stream.fileno())
+        os.replace(temporary, path)
     except BaseException:
-        with contextlib.suppress(OSError):  # of what is still to be written
-            stream.close()
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

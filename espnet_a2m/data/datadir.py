@@ -4,6 +4,7 @@ They hold tables of "<key> <value>" lines, sorted bytewise by key (`LC_ALL=C sor
 `wav.scp` (audio path), `text`, `utt2spk`, `spk2utt`, `utt2*` and, when recordings are
 cut into utterances, `segments` ("<utt> <recording> <start s> <end s>", and as Kaldi has
 it the channel, from 0, of a recording that has several; ours: "mix" for their mean).
+`spk2utt` is written from `utt2spk` and not read.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-from espnet_a2m.core.errors import DataError, Preview, preview
+from espnet_a2m.core.errors import DataError, preview
 from espnet_a2m.core.files import PathLike, atomic_writer
 from espnet_a2m.data.archives import is_archive_entry, parse_entry
 from espnet_a2m.data.audio import MIX
@@ -28,7 +29,6 @@ from espnet_a2m.data.tables import (
     is_command,
     iter_scp,
     join_utterances,
-    outer_join,
     sort_keys,
     write_lines,
 )
@@ -125,15 +125,9 @@ class DataDir:
         return list(self.wav_scp if self.segments is None else self.segments)
 
     @classmethod
-    def load(
-        cls,
-        path: PathLike,
-        need: Iterable[str] = ("wav.scp", "utt2spk"),
-        allow_empty_text: bool = False,
-        allow_pipes: bool = False,
-    ) -> DataDir:
-        """Read and check a directory: `parts` with only one."""
-        (data,) = cls.parts(path, need, allow_empty_text, allow_pipes, sys.maxsize)
+    def load(cls, path: PathLike, **options: Any) -> DataDir:
+        """Read and check a directory: `parts`, of which there is only one."""
+        (data,) = cls.parts(path, size=sys.maxsize, **options)
         return data
 
     @classmethod
@@ -204,8 +198,8 @@ class DataDir:
                     )
             for name, value in zip(columns, values):
                 part.tables[name][utt] = value
-        if "utt2spk" in columns:
-            check_speakers(path)
+            if "utt2spk" in columns:
+                check_key(part.tables["utt2spk"][utt], f"{path}/utt2spk: {utt}")
         yield part
 
 
@@ -226,25 +220,6 @@ def iter_spk2utt(utt2spk: PathLike) -> Iterator[tuple[str, str]]:
             yield speaker, " ".join(utt for _, utt in group)
     if process.returncode:
         raise DataError(f"{utt2spk}: `sort` failed: is the disk of TMPDIR full?")
-
-
-def check_speakers(data: Path) -> None:
-    """Raise DataError when utt2spk has a bad speaker, or spk2utt is not its inverse."""
-    for _, speaker in iter_scp(data / "utt2spk"):
-        check_key(speaker, f"{data}/utt2spk")
-    path = data / "spk2utt"
-    if not path.exists():
-        return
-    found = ((speaker, " ".join(v.split())) for speaker, v in iter_scp(path))
-    different = Preview()
-    for speaker, (one, other) in outer_join([iter_spk2utt(data / "utt2spk"), found]):
-        if one != other:
-            different.add(speaker)
-    if different.count:
-        raise DataError(
-            f"{path}: disagrees with utt2spk about speaker {different}; "
-            "remove spk2utt, it is written again from utt2spk"
-        )
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 
 from espnet_a2m.core.errors import DataError, UserError, main_guard, preview, warn
 from espnet_a2m.data import corpora
-from espnet_a2m.data.corpora._kaldi import EmptySet, compare_counts
+from espnet_a2m.data.corpora import _shared as shared
 
 MODULES: dict[str, Any] = {
     module.name: importlib.import_module(f"{corpora.__name__}.{module.name}")
@@ -87,11 +87,11 @@ def main(argv: list[str] | None = None) -> None:
         folder = Path(args.data, set_name)
         try:
             utterances.write(folder)
-        except EmptySet as error:
+        except shared.EmptySet as error:
             left_out += 1
             required = not allow_missing or set_name in args.required
             if required or left_out == len(sets):
-                raise EmptySet(f"{error}. {module.WHERE}") from None
+                raise shared.EmptySet(f"{error}. {module.WHERE}") from None
             if (folder / "wav.scp").is_file():  # of an earlier run
                 shutil.rmtree(folder)
             warn(
@@ -101,4 +101,4 @@ def main(argv: list[str] | None = None) -> None:
             continue
         if published := getattr(module, "PUBLISHED", {}).get(set_name):
             what = f"{name} {set_name}"
-            compare_counts(what, utterances.counts, published, module.SOURCE)
+            shared.compare_counts(what, utterances.counts, published, module.SOURCE)

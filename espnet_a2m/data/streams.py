@@ -51,25 +51,22 @@ def check_rate(streams: Iterable[Stream], fs: int) -> None:
         DataError: Files of another rate, or that cannot be read.
     """
     for path, name, kind in streams:
-        if (name, kind) == ("speech", "sound"):
-            _check_rate(path, fs)
-
-
-def _check_rate(wav_scp: str, fs: int) -> None:
-    with with_filename(wav_scp), open(wav_scp, "rb") as stream:
-        size, line = os.fstat(stream.fileno()).st_size, len(stream.readline())
-    step = max(1, size // (max(1, line) * MOST_OPENED))
-    wrong, opened = Preview(), 0
-    for utt_id, source in itertools.islice(iter_audio(wav_scp), 0, None, step):
-        opened += 1
-        if (rate := audio_info(source).rate) != fs:
-            wrong.add(f"utterance {utt_id} ({rate} Hz)")
-    if wrong.count:
-        raise DataError(
-            f"{wav_scp}: {wrong.count} of {opened} files have another sampling rate "
-            f"than frontend_conf.fs, {fs} Hz: {wrong}: format the audio with --fs {fs} "
-            "(bin.data format_wav)"
-        )
+        if (name, kind) != ("speech", "sound"):
+            continue
+        with with_filename(path), open(path, "rb") as stream:
+            size, line = os.fstat(stream.fileno()).st_size, len(stream.readline())
+        step = max(1, size // (max(1, line) * MOST_OPENED))
+        wrong, opened = Preview(), 0
+        for utt_id, source in itertools.islice(iter_audio(path), 0, None, step):
+            opened += 1
+            if (rate := audio_info(source).rate) != fs:
+                wrong.add(f"utterance {utt_id} ({rate} Hz)")
+        if wrong.count:
+            raise DataError(
+                f"{path}: {wrong.count} of {opened} files have another sampling rate "
+                f"than frontend_conf.fs, {fs} Hz: {wrong}: format the audio with "
+                f"--fs {fs} (bin.data format_wav)"
+            )
 
 
 def check_streams(streams: Iterable[Stream]) -> None:

@@ -17,7 +17,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from espnet_a2m import compat
 from espnet_a2m.compat.load import check_self_contained
-from espnet_a2m.core.config import load_config
+from espnet_a2m.core.config import check_choice, load_config
 from espnet_a2m.core.errors import UserError
 from espnet_a2m.training.task import A2MTask, leave_out_files, sampling_rate
 from espnet_a2m.training.validate_config import get_task
@@ -36,8 +36,11 @@ from espnet_a2m.training.validate_recipe import read_options
 #: NVIDIA's dense peaks in 16 bits and in float32 without TF32, TFLOP/s; memory, GB.
 GPUS = {
     "v100": (125.0, 15.7, 32.0),
+    "a10": (125.0, 31.2, 24.0),
+    "a40": (149.7, 37.4, 48.0),
     "a100-40": (312.0, 19.5, 40.0),
     "a100": (312.0, 19.5, 80.0),
+    "l40s": (362.0, 91.6, 48.0),
     "h100": (989.0, 67.0, 80.0),
     "h200": (989.0, 67.0, 141.0),
 }
@@ -49,16 +52,13 @@ FLAC_MB, CONFIDENCE_MB, LABEL_MB = 67.3, 0.121, 5 * 100 * 3600 / 1e6
 #: Layers whose weights mixed precision casts, and to what.
 CAST = (torch.nn.Linear, torch.nn.modules.conv._ConvNd, torch.nn.RNNBase)
 HALF = torch.bfloat16
-#: Name, value, unit, basis and, of a range, its end: see Estimate
-Rows = Iterator[tuple[Any, ...]]
 
 
-def check_positive(name: str, *values: Any) -> None:
+def check_positive(name: str, value: Any) -> None:
     """Refuse what is neither None nor a finite number above 0."""
-    for x in values:
-        is_number = isinstance(x, int | float) and 0 < x < math.inf
-        if x is not None and not is_number:
-            raise UserError(f"{name} {x}: must be above 0 and finite")
+    is_number = isinstance(value, int | float) and 0 < value < math.inf
+    if value is not None and not is_number:
+        raise UserError(f"{name} {value}: must be above 0 and finite")
 
 
 @dataclasses.dataclass
@@ -66,43 +66,31 @@ class Resources:
     """Data and GPUs of a training run, as the options of ``bin.plan`` give them."""
 
     hours: float  # audio in the training set
-    gpu: str = "a100"  # a name of GPUS, or any other with tflops and gpu_memory
+    gpu: str = "a100"  # a name of GPUS
     ngpu: int = 8  # of all machines together
-    utilisation: Sequence[float] = (0.1, 0.3)  # share of the peak, from and to, or one
+    utilisation: Sequence[float] = (0.1, 0.3)  # shares of the peak
     updates: int | None = None  # None: from the configuration's max_epoch
-    tflops: Sequence[float] = ()  # peaks in 16 bits and in float32; (): of GPUS
-    gpu_memory: float | None = None  # GB; None: of GPUS
     seconds: float | None = None  # of an utterance; None: the crop, or LibriSpeech's
     longest: float | None = None  # of the longest; None: the crop, or the recipes'
     nbpe: int = 1024  # vocabulary of a recogniser
     tokens_per_second: float = 4.0  # of its transcripts
 
     def __post_init__(self) -> None:
-        for name, x in vars(self).items():
-            if name != "gpu":
-                check_positive(f"--{name}", *(x if isinstance(x, Sequence) else [x]))
-        low, high = self.utilisation[0], self.utilisation[-1]
-        if len(self.utilisation) > 2 or not low <= high <= 1:
-            given = " ".join(map(str, self.utilisation))
-            raise UserError(f"--utilisation {given}: one number in (0, 1], or from, to")
-        if self.gpu in GPUS:
-            *peaks, memory = GPUS[self.gpu]
-            self.tflops = self.tflops or peaks
-            self.gpu_memory = self.gpu_memory or memory
-        if not (self.tflops and self.gpu_memory):
-            raise UserError(
-                f"--gpu {self.gpu}: known are {', '.join(GPUS)}; for any other give "
-                "--tflops HALF SINGLE, its maker's dense peaks in 16 bits and in "
-                "float32, and --gpu_memory GB"
-            )
+        check_choice("--gpu", self.gpu, GPUS)
+        for share in self.utilisation:
+            if not 0 < share <= 1:
+                raise UserError(f"--utilisation {share}: must be in (0, 1]")
+        for name, value in vars(self).items():
+            if name not in ("gpu", "utilisation"):
+                check_positive(f"--{name}", value)
 
 
 def load_args(path: str | Path, num_tokens: int) -> argparse.Namespace:
     """Options of a YAML file for ``espnet_a2m.bin.ssl_train`` or ``asr_train``.
 
     Those that need files are left out: they change no size. Added are ``task``,
-    ``given`` (the file's own keys), ``precision``, ``warmup_steps`` and ``crop``
-    (seconds), which may be None, and a recogniser's ``num_tokens`` tokens.
+    ``warmup_steps`` and ``crop`` (seconds), which may be None, and a recogniser's
+    ``num_tokens`` tokens.
 
     Raises:
         UserError: It is no such file, reads further files, or has impossible numbers.
@@ -111,8 +99,7 @@ def load_args(path: str | Path, num_tokens: int) -> argparse.Namespace:
     kind = "ssl" if "loss" in config else "asr"
     args = argparse.Namespace(**read_options(path, kind).values)
     check_self_contained(config, str(path))
-    args.task, args.given = get_task(kind)[0], set(config)
-    args.precision = "16 bits (use_amp)" if args.use_amp else "float32"
+    args.task = get_task(kind)[0]
     args.crop = args.warmup_steps = None
     if args.task is A2MTask:
         leave_out_files(args)
@@ -126,6 +113,8 @@ def load_args(path: str | Path, num_tokens: int) -> argparse.Namespace:
         known = inspect.signature(scheduler_classes[args.scheduler]).parameters
         if warmup := known.get("warmup_steps"):
             args.warmup_steps = args.scheduler_conf.get(warmup.name, warmup.default)
+    if args.batch_type != "numel":
+        raise UserError(f"{path}: batch_type: {args.batch_type}: plan numel batches")
     for name in ("batch_bins", "accum_grad", "max_epoch", "num_iters_per_epoch"):
         check_positive(f"{path}: {name}:", getattr(args, name))
     check_positive(f"{path}: collate_fn_conf: crop_duration:", args.crop)
@@ -258,7 +247,7 @@ def count_step(
     Raises:
         UserError: The model cannot be built, or the utterance is too short for it.
     """
-    longest = longest or seconds
+    longest = max(longest or 0.0, seconds)
     backward = {torch.ops.aten.convolution_backward: conv_backward_flops}
     flops = FlopCounterMode(display=False, custom_mapping=backward)
     autocast = torch.autocast("cuda", HALF, enabled=False)
@@ -297,27 +286,18 @@ def count_step(
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A number, or a range from ``value`` to ``most``, and what it rests on."""
+class Estimate(NamedTuple):
+    """A number and what it rests on."""
 
     name: str
     value: float
     unit: str
     basis: str
-    most: float | None = None
 
     def __str__(self) -> str:
-        shown = number(self.value, 3)
-        if self.most is not None:
-            shown = f"{number(self.value, 2)}-{number(self.most, 2)}"
+        digits = ".0f" if self.value >= 1000 else ".3g"  # integers in full
+        shown = f"{float(f'{self.value:{digits}}'):,.9g}"
         return f"{self.name:<31}{shown:>13} {self.unit:<8} {self.basis}"
-
-
-def number(value: float, digits: int) -> str:
-    """Rounded to so many digits; with three, an integer in full from 1,000 on."""
-    full = value >= 1000 and digits == 3
-    return f"{value:,.0f}" if full else f"{float(f'{value:.{digits}g}'):,.6g}"
 
 
 def in_a_batch(batch_bins: int, samples: int, ngpu: int) -> int:
@@ -328,135 +308,107 @@ def in_a_batch(batch_bins: int, samples: int, ngpu: int) -> int:
     return max(batch_bins // samples + 1, ngpu)
 
 
-def memory(args: argparse.Namespace, count: StepCount, given: Resources) -> Rows:
+def memory(
+    args: argparse.Namespace, count: StepCount, given: Resources
+) -> Iterator[Estimate]:
     """Memory of the GPU that has most of a batch of the longest utterances."""
     samples = int(count.longest * sampling_rate(args))
     times = -(-in_a_batch(args.batch_bins, samples, given.ngpu) // given.ngpu)
-    counted = f"counted for {count.longest:g} s, times {times}, {args.precision}"
-    parts = [
-        ("parameters and buffers", count.model, "the model as built"),
-        ("gradients", count.gradients, "after a counted step"),
-        (f"state of {args.optim}", count.optimizer, "after a counted step"),
-        ("activations", count.activations * times, counted),
-    ]
+    fixed = count.model + count.gradients + count.optimizer
+    basis = f"parameters, buffers, gradients, state of {args.optim}"
     if args.use_amp:
-        basis = "counted: what autocast casts once a batch"
-        parts.append(("half-precision weights", count.weight_copies, basis))
+        fixed += count.weight_copies
+        basis += ", weights in 16 bits"
     if given.ngpu > 1:
-        basis = "DistributedDataParallel's copy of the gradients"
-        parts.append(("communication", count.gradients, basis))
-    for name, size, basis in parts:
-        yield f"memory: {name}", size / 1e9, "GB", basis
-    total, most = sum(size for _, size, _ in parts) / 1e9, given.gpu_memory or 0
+        fixed += count.gradients
+        basis += ", DistributedDataParallel's copy of the gradients"
+    yield Estimate("memory: model and optimiser", fixed / 1e9, "GB", basis)
+    activations = count.activations * times
+    basis = f"counted for {count.longest:g} s, times {times}, use_amp {args.use_amp}"
+    yield Estimate("memory: activations", activations / 1e9, "GB", basis)
+    total, most = (fixed + activations) / 1e9, GPUS[given.gpu][2]
     basis = f"of {most:g} GB; add a fifth for temporaries and fragmentation"
     if 1.2 * total > most:
         basis += ". TOO MUCH: lower batch_bins, raise accum_grad"
-    yield "memory: sum, each GPU", total, "GB", basis
+    yield Estimate("memory: sum, each GPU", total, "GB", basis)
 
 
-def disk(args: argparse.Namespace, count: StepCount, hours: float) -> Rows:
+def disk(
+    args: argparse.Namespace, count: StepCount, hours: float
+) -> Iterator[Estimate]:
     """What the data and the training run write."""
     basis = f"{FLAC_MB} MB an hour, as FLAC of LibriSpeech; its source not included"
-    yield "disk: audio", hours * FLAC_MB / 1e6, "TB", basis
+    yield Estimate("disk: audio", hours * FLAC_MB / 1e6, "TB", basis)
     if args.task is A2MTask:
-        size = hours * CONFIDENCE_MB / 1e3
-        yield "disk: confidences", size, "GB", "one byte a frame at 25 Hz"
+        size, basis = hours * CONFIDENCE_MB / 1e3, "one byte a frame at 25 Hz"
+        yield Estimate("disk: confidences", size, "GB", basis)
     if count.needs_labels:
         basis = "5 bytes a frame of MFCC at 100 Hz; of a layer at 25 Hz a quarter"
-        yield "disk: labels", hours * LABEL_MB / 1e3, "GB", basis
+        yield Estimate("disk: labels", hours * LABEL_MB / 1e3, "GB", basis)
     kept = int(np.max(args.keep_nbest_models))
     models = len(args.best_model_criterion) * (kept + 1) + 1
     size = models * count.model + 3 * (count.model + count.optimizer)
     basis = f"{models} models (keep_nbest_models, their average, the last) and 3 "
     basis += "states (last, previous, between epochs)"
-    yield "disk: checkpoints", size / 1e9, "GB", basis
+    yield Estimate("disk: checkpoints", size / 1e9, "GB", basis)
 
 
 def estimate(
     args: argparse.Namespace, count: StepCount, given: Resources
-) -> list[Estimate]:
+) -> Iterator[Estimate]:
     """All estimates of a training run, whose utterances are taken to be equally long.
-
-    Raises:
-        UserError: The configuration's batches cannot be planned.
-    """
-    if args.batch_type != "numel":
-        what = f"{args.config}: batch_type: {args.batch_type}"
-        raise UserError(f"{what}: only numel can be planned")
-    return [Estimate(*row) for row in rows(args, count, given)]
-
-
-def rows(args: argparse.Namespace, count: StepCount, given: Resources) -> Rows:
-    """What :func:`estimate` returns.
 
     Of a batch, GPU r of n gets utterances r, r + n, ...: the first has most, and the
     others wait for it.
     """
-
-    def option(name: str) -> str:
-        default = "" if name in args.given else " (ESPnet's default)"
-        return f"{name} {getattr(args, name):,}{default}"
-
     seconds = count.seconds
     batch = in_a_batch(args.batch_bins, int(seconds * sampling_rate(args)), given.ngpu)
     fullest = -(-batch // given.ngpu)
-    utterances = given.hours * 3600 / seconds
-    an_epoch = (args.num_iters_per_epoch or utterances / batch) / args.accum_grad
-    updates = given.updates or an_epoch * args.max_epoch
-    passes = updates * args.accum_grad * batch / utterances
+    batches = args.num_iters_per_epoch or given.hours * 3600 / seconds / batch
+    updates = given.updates or batches / args.accum_grad * args.max_epoch
 
-    yield "parameters", count.parameters / 1e6, "million", "the model as built"
-    if count.trained < count.parameters:
-        yield "  of them trained", count.trained / 1e6, "million", "freeze_param"
-    basis = f"{option('batch_bins')}: {batch} utterances of {seconds:g} s, "
+    basis = f"the model as built; {count.trained / 1e6:.3g} million are trained"
+    yield Estimate("parameters", count.parameters / 1e6, "million", basis)
+    basis = f"batch_bins {args.batch_bins:,}: {batch} utterances of {seconds:g} s, "
     basis += f"{fullest} on the fullest GPU, no padding"
-    yield "batch, all GPUs", batch * seconds / 60, "minutes", basis
-    basis = "num_iters_per_epoch" if args.num_iters_per_epoch else "all of the data"
-    yield "updates an epoch", an_epoch, "", f"{option('accum_grad')}, {basis}"
-    yield "updates", updates, "", "--updates" if given.updates else option("max_epoch")
+    yield Estimate("batch, all GPUs", batch * seconds / 60, "minutes", basis)
+    basis = f"max_epoch {args.max_epoch} of {batches:,.0f} batches, accum_grad "
+    basis = "--updates" if given.updates else f"{basis}{args.accum_grad}"
+    yield Estimate("updates", updates, "", basis)
     if warmup := args.warmup_steps:
         basis = f"{args.scheduler}: the learning rate rises until then"
         if updates <= warmup:
             basis += f". NOT OVER at the end, {updates / warmup:.0%} of the way: "
             basis += "train longer, or lower scheduler_conf.warmup_steps"
-        yield "warm-up", warmup, "updates", basis
-    yield "passes over the data", passes, "", "updates x batch / hours"
+        yield Estimate("warm-up", warmup, "updates", basis)
     yield from memory(args, count, given)
     yield from disk(args, count, given.hours)
 
     compute = count.flops * batch * args.accum_grad / 1e12
-    yield "compute: an update", compute, "TFLOP", "counted"
-    one_pass = count.flops * utterances / 1e18
-    yield "compute: a pass over the data", one_pass, "EFLOP", "counted"
-    yield "compute: training", compute * updates / 1e6, "EFLOP", "updates x an update"
-
-    peak = given.tflops[0 if args.use_amp else 1]
-    low, high = given.utilisation[0], given.utilisation[-1]
-    share = f"{low:g} to {high:g}, assumed" if low < high else f"{low:g}, as given"
-    basis = f"{given.ngpu} {given.gpu} of {peak:g} TFLOP/s in {args.precision} at "
-    basis += f"utilisation {share}; validation and waiting for data left out"
-    update = count.flops * fullest * args.accum_grad / (peak * 1e12)  # s, all utilised
-    days = update * updates / 86400
-    audio = batch * args.accum_grad * seconds / given.ngpu / update
-    compare = "the same; compare audio_per_sec in train.log, which is one GPU's"
-    for name, least, most, unit, why in (
-        ("time", days / high, days / low, "days", basis),
-        ("time: an update", update / high, update / low, "s", "the fullest GPU"),
-        ("audio a second, each GPU", audio * low, audio * high, "s", compare),
-    ):
-        yield name, least, unit, why, most if low < high else None
+    yield Estimate("compute: an update", compute, "TFLOP", "counted")
+    basis = "updates x an update"
+    yield Estimate("compute: training", compute * updates / 1e6, "EFLOP", basis)
+    peak = GPUS[given.gpu][0 if args.use_amp else 1]
+    basis = f"{given.ngpu} {given.gpu} of {peak:g} TFLOP/s "
+    basis += "in 16 bits (use_amp)" if args.use_amp else "in float32"
+    basis += "; utilisation not measured, validation and waiting for data left out"
+    compare = "each GPU; compare audio_per_sec in train.log, which is one GPU's"
+    for share in given.utilisation:
+        update = count.flops * fullest * args.accum_grad / (peak * 1e12 * share)
+        days = update * updates / 86400
+        audio = batch * args.accum_grad * seconds / given.ngpu / update
+        yield Estimate(f"time at utilisation {share:g}", days, "days", basis)
+        yield Estimate(f"audio a second at {share:g}", audio, "s", compare)
 
 
 def estimate_config(path: str, given: Resources) -> list[Estimate]:
     """The estimates for a configuration.
 
     Raises:
-        UserError: The configuration or the lengths of utterances are impossible.
+        UserError: The configuration is impossible.
     """
     args = load_args(path, given.nbpe)
     seconds = given.seconds or args.crop or LIBRISPEECH_SECONDS
-    longest = given.longest or max(seconds, args.crop or LONGEST_SECONDS)
-    if longest < seconds:
-        raise UserError(f"--longest {longest:g}: must be at least {seconds:g} seconds")
+    longest = given.longest or args.crop or LONGEST_SECONDS
     count = count_step(args, seconds, given.tokens_per_second, longest)
-    return estimate(args, count, given)
+    return list(estimate(args, count, given))

@@ -13,7 +13,6 @@ from typing import Any
 
 from espnet_a2m.core.config import ConfigError, check_kwargs, load_config, nearest
 
-TASKS = ("asr", "ssl", "decode")
 # What ESPnet adds to the config.yaml that it saves beside a model.
 SAVED_KEYS = ("config", "version", "distributed")
 # Arguments that the tasks pass to the classes themselves.

@@ -19,7 +19,6 @@ pytestmark = pytest.mark.espnet
 
 ENCODERS = {
     "conformer": {"encoder": "conformer", "rel_pos_type": "latest"},
-    "conformer_legacy": {"encoder": "conformer", "rel_pos_type": "legacy"},
     "transformer": {"encoder": "transformer"},
     "branchformer": {"encoder": "branchformer", "cgmlp_linear_units": 64},
     "e_branchformer": {"encoder": "e_branchformer", "cgmlp_linear_units": 64},
@@ -35,11 +34,6 @@ VARIANTS = {
         "encoder": "branchformer",
         "cgmlp_linear_units": 64,
         "merge_method": "learned_ave",
-    },
-    "legacy_zero_triu": {
-        "encoder": "conformer",
-        "rel_pos_type": "legacy",
-        "zero_triu": True,
     },
 }
 
@@ -95,6 +89,7 @@ def test_batches_of_other_layers_along_time(name, audio, tmp_path):
     [
         ({"interctc_layer_idx": [1], "interctc_use_conditioning": True}, "interctc"),
         ({"frontend_conf": {"center": False}}, "center"),
+        ({"rel_pos_type": "legacy"}, "rel_pos_type: LegacyRel"),
     ],
 )
 def test_what_cannot_be_batched_is_scored_one_by_one(
@@ -102,7 +97,8 @@ def test_what_cannot_be_batched_is_scored_one_by_one(
 ):
     from espnet_a2m.confidence.espnet import ESPnetScorer
 
-    scorer = ESPnetScorer(str(write_scorer(tmp_path, rel_pos_type="latest", **conf)))
+    conf = {"rel_pos_type": "latest", **conf}
+    scorer = ESPnetScorer(str(write_scorer(tmp_path, **conf)))
     assert not scorer.batches
     assert reason in caplog.text and "one at a time" in caplog.text
     check_independence(scorer, audio)

@@ -97,7 +97,6 @@ BAD = {
         dict(wav_scp="a-1 sox x.flac -t wav - |\na-2 x\nb-1 x\n"),
         ["wav.scp", "a-1", "pipe", "--allow_pipes"],
     ),
-    "stale spk2utt": (dict(spk2utt="a a-1\nb b-1\n"), ["spk2utt", "speaker a"]),
     "segment of nothing": (
         dict(SEGMENTS, segments="a-1 tape 0 1\na-2 rec 1 2\nb-1 rec 2 3\n"),
         ["segments", "a-1", "'tape'", "wav.scp"],

@@ -36,7 +36,6 @@ def test_segments_are_cut_to_the_sample(tmp_path, short_utterances):
     folder = tmp_path / "data"
     make_dir(folder, {"rec": path})
     (folder / "utt2spk").write_text("".join(f"{u} a\n" for u in cuts))
-    (folder / "spk2utt").unlink()
     lines = [f"{u} rec {start} {end}\n" for u, (start, end) in cuts.items()]
     (folder / "segments").write_text("".join(lines))
     ok("data format_wav", "data", "dump", cwd=tmp_path)
@@ -59,7 +58,6 @@ def test_a_channel_is_named_in_segments(tmp_path, short_utterances):
     soundfile.write(both, np.stack([left, right], axis=1), FS)
     folder = tmp_path / "data"
     make_dir(folder, {"rec": both})
-    (folder / "spk2utt").unlink()
     (folder / "utt2spk").write_text("a-0 a\na-1 a\n")
     (folder / "segments").write_text("a-0 rec 0 1 0\na-1 rec 0 1 1\n")
     ok("data format_wav", "data", "dump", cwd=tmp_path)
@@ -221,7 +219,6 @@ def test_loud_audio_is_scaled_and_named(tmp_path, short_utterances):
 def test_segment_outside_its_recording(tmp_path, short_utterances):
     make_dir(tmp_path / "data", {"rec": short_utterances[0][1]})
     (tmp_path / "data" / "utt2spk").write_text("a-1 a\n")
-    (tmp_path / "data" / "spk2utt").unlink()
     (tmp_path / "data" / "segments").write_text("a-1 rec 0.5 999\n")
     message = refused("data format_wav", "data", "dump", cwd=tmp_path)
     assert "a-1: the segment 0.5-999 s is outside" in message

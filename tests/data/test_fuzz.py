@@ -196,7 +196,7 @@ def read_texts(folder: Path) -> None:
     evaluate(folder / "ref", folder / "hyp", folder, "word", "none")
 
 
-TABLES = ("text", "utt2*", "spk2utt", "segments", "wav.scp")
+TABLES = ("text", "utt2*", "segments", "wav.scp")
 SCORES = ("confidence.*", "utt2*", "*.json")
 READERS = {
     "table": Reader(data_dir, ("text",), lambda d: read_scp(d / "text", True)),

@@ -47,5 +47,5 @@ def values(args, count, **resources):
 
 def lines(args, count, **resources):
     """Name -> estimate."""
-    basis = {"hours": 100.0, "gpu": "a100", "ngpu": 2, "utilisation": (0.2, 0.2)}
+    basis = {"hours": 100.0, "gpu": "a100", "ngpu": 2, "utilisation": (0.2,)}
     return {x.name: x for x in estimate(args, count, Resources(**basis | resources))}

@@ -1,4 +1,4 @@
-"""One corpus a file; files whose names begin with an underscore are what they share.
+"""One corpus a file; what they share is in `_shared.py`.
 
 A module here is found by its name (:mod:`espnet_a2m.data.prepare_corpus`) and offers
 

@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING
 
 from espnet_a2m.core.errors import DataError, UserError, preview, warn
 from espnet_a2m.data.audio import audio_info
-from espnet_a2m.data.corpora._kaldi import Utterances
-from espnet_a2m.data.corpora._reading import report_missing, visible
+from espnet_a2m.data.corpora import _shared as shared
 
 if TYPE_CHECKING:
     from lhotse.recipes.ami import AmiSegmentAnnotation
@@ -76,7 +75,7 @@ def prepare(
     sets: list[str],
     allow_missing: bool = False,
     annotations: str | None = None,
-) -> Iterator[tuple[str, Utterances]]:
+) -> Iterator[tuple[str, shared.Utterances]]:
     """Yield the data directories of `sets`; warn of words that lhotse drops.
 
     `corpus_dir` contains <meeting>/audio/, or `amicorpus` or `wav_db` with them, and
@@ -159,7 +158,7 @@ def _check_annotation(folder: Path) -> dict[str, list[str]]:
                         missing.setdefault(name, []).append(file)
     except (ET.ParseError, KeyError) as error:
         raise DataError(f"{meetings}: damaged ({error}); unpack it again") from None
-    for segments in visible(folder / "segments", "*.xml"):
+    for segments in shared.visible(folder / "segments", "*.xml"):
         words = folder / "words" / segments.name.replace(".segments.", ".words.")
         if not words.is_file():
             raise DataError(f"{words}: no such file; unpack all of the annotation")
@@ -193,7 +192,7 @@ def _read_annotation(folder: Path) -> Meetings:
 
 def _damage(folder: Path, error: Exception) -> DataError:
     """The error about the file that lhotse could not read."""
-    for path in visible(folder, "*/*.xml"):
+    for path in shared.visible(folder, "*/*.xml"):
         try:
             ET.parse(path)
         except ET.ParseError as reason:
@@ -209,14 +208,14 @@ def _make_set(
     meetings: Meetings,
     missing_annotation: dict[str, list[str]],
     allow_missing: bool,
-) -> Utterances:
+) -> shared.Utterances:
     from lhotse.recipes.ami import PARTITIONS
 
     mic, _, part = name.partition("_")
     partition = PARTITIONS["full-corpus-asr"]["test" if part == "eval" else part]
     if part == "train":
         partition = [*partition, *FORGOTTEN]
-    found = Utterances(corpus_dir)
+    found = shared.Utterances(corpus_dir)
     missing: dict[str, list[str]] = {}  # meeting -> files
     for meeting in partition:
         if meeting in NO_ARRAY and mic != "ihm":
@@ -252,12 +251,15 @@ def _make_set(
             f"{len(all_files)} file(s): {preview(all_files, 10)}"
         )
         where = BEAMFORMED if mic == "mdm8" else WHERE
-        report_missing(message, where, allow_missing)
+        shared.report_missing(message, where, allow_missing)
     return found
 
 
 def _add(
-    found: Utterances, path: Path, speaker: str, segments: list[AmiSegmentAnnotation]
+    found: shared.Utterances,
+    path: Path,
+    speaker: str,
+    segments: list[AmiSegmentAnnotation],
 ) -> None:
     audio = audio_info(str(path), channel=0)
     if audio.channels > 1:  # ES2010d.Array1-01 of the genuine corpus has two

@@ -16,8 +16,7 @@ from typing import Any
 
 from espnet_a2m.core.errors import DataError, Preview, preview, warn
 from espnet_a2m.data.audio import AudioInfo, audio_info
-from espnet_a2m.data.corpora._kaldi import Utterances, compare_counts, hundredths
-from espnet_a2m.data.corpora._reading import report_missing
+from espnet_a2m.data.corpora import _shared as shared
 
 SETS = {
     "ihm_train": "worn microphones, left channel",
@@ -50,7 +49,7 @@ NO_REFERENCE = "no reference array that was recorded: left out"
 
 def prepare(
     corpus_dir: Path, sets: list[str], allow_missing: bool = False
-) -> Iterator[tuple[str, Utterances]]:
+) -> Iterator[tuple[str, shared.Utterances]]:
     """Yield the data directories of `sets`.
 
     `corpus_dir` contains {audio,transcriptions}/{train,dev,eval}, or a folder CHiME6
@@ -82,14 +81,14 @@ def normalise(words: str, training: bool) -> str:
     return plain if plain or training else " ".join(text.split())
 
 
-def _make_set(corpus_dir: Path, name: str, allow_missing: bool) -> Utterances:
+def _make_set(corpus_dir: Path, name: str, allow_missing: bool) -> shared.Utterances:
     from lhotse.recipes.chime6 import DATASET_PARTS
 
     mic, _, part = name.rpartition("_")
     root = corpus_dir
     if (root / "CHiME6").is_dir():  # where the array synchronisation writes it
         root /= "CHiME6"
-    found = Utterances(corpus_dir)
+    found = shared.Utterances(corpus_dir)
     missing: dict[str, None] = {}  # files, in order
     invalid = {NO_PLACE: Preview(), NO_REFERENCE: Preview()}
     entries, training = 0, part == "train"
@@ -124,7 +123,7 @@ def _make_set(corpus_dir: Path, name: str, allow_missing: bool) -> Utterances:
                         missing[file_name] = None
                         continue
                     audio[device] = audio_info(str(root / file_name), channel=0)
-                utt = f"{speaker}_{session}_{signal}-{hundredths(start, end)}"
+                utt = f"{speaker}_{session}_{signal}-{shared.hundredths(start, end)}"
                 if found.text.get(utt) == text:
                     continue
                 found.add(utt, audio[device], 0, start, end, speaker, text)
@@ -136,12 +135,12 @@ def _make_set(corpus_dir: Path, name: str, allow_missing: bool) -> Utterances:
             f"{corpus_dir}: {len(missing)} file(s) of {name} are missing: "
             f"{preview(missing, 10)}"
         )
-        report_missing(message, WHERE, allow_missing)
+        shared.report_missing(message, WHERE, allow_missing)
     for what, some in invalid.items():
         if some.count:
             warn(f"{name}: {some.count} utterances have {what} ({some})")
     what, published = f"transcriptions/{part}", {"entries": ENTRIES[part]}
-    compare_counts(what, {"entries": entries}, published, SOURCE)
+    shared.compare_counts(what, {"entries": entries}, published, SOURCE)
     return found
 
 

@@ -12,12 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, preview
-from espnet_a2m.data.corpora._kaldi import Utterances
-from espnet_a2m.data.corpora._reading import (
-    find_corpus,
-    read_audio_infos,
-    report_missing,
-)
+from espnet_a2m.data.corpora import _shared as shared
 from espnet_a2m.data.formatting.spelling import CommonForm
 
 WHERE = (
@@ -35,16 +30,18 @@ SPEAKER_DIGITS = 20  # of the 128 of a client_id: ids become file names
 
 def prepare(
     corpus_dir: Path, sets: list[str], allow_missing: bool = False
-) -> Iterator[tuple[str, Utterances]]:
+) -> Iterator[tuple[str, shared.Utterances]]:
     """The sets, in the common form; `corpus_dir` is a release, or its folder en."""
     folders = [path.name for path in corpus_dir.glob("cv-corpus-*")]
     inside = ["en", *(f"{name}/en" for name in folders)]
-    root = find_corpus(corpus_dir, inside, ["*.tsv"], WHERE)
+    root = shared.find_corpus(corpus_dir, inside, ["*.tsv"], WHERE)
     for name in sets:
         yield name, read_part(name, root, SETS[name], allow_missing)
 
 
-def read_part(name: str, root: Path, part: str, allow_missing: bool) -> Utterances:
+def read_part(
+    name: str, root: Path, part: str, allow_missing: bool
+) -> shared.Utterances:
     """The clips that <part>.tsv lists."""
     table = root / f"{part}.tsv"
     rows = read_table(table)
@@ -61,10 +58,14 @@ def read_part(name: str, root: Path, part: str, allow_missing: bool) -> Utteranc
             f"{root / 'clips'}: {len(missing)} of {len(clips)} clips of {table.name} "
             f"are missing or have no bytes: {preview(sorted(map(str, missing)))}"
         )
-        report_missing(message, f"Unpack the archive again. {WHERE}", allow_missing)
-    infos = read_audio_infos(root, (p for p in clips.values() if p not in missing))
+        shared.report_missing(
+            message, f"Unpack the archive again. {WHERE}", allow_missing
+        )
+    infos = shared.read_audio_infos(
+        root, (p for p in clips.values() if p not in missing)
+    )
     form = CommonForm(quotes=True, keep_all=part != "train")
-    found = Utterances(root)
+    found = shared.Utterances(root)
     for row in rows:
         path = clips[row["path"]]
         text = form(row["sentence"]) if row["sentence"].strip() else ""

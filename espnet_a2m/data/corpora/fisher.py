@@ -7,13 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, preview
-from espnet_a2m.data.corpora._kaldi import Utterances
-from espnet_a2m.data.corpora._reading import (
-    PARTIAL,
-    read_audio_infos,
-    read_lines,
-    visible,
-)
+from espnet_a2m.data.corpora import _shared as shared
 from espnet_a2m.data.formatting.spelling import CommonForm
 
 WHERE = (
@@ -46,16 +40,16 @@ def spell(text: str) -> str:
 
 def prepare(
     corpus_dir: Path, sets: list[str], allow_missing: bool = False
-) -> Iterator[tuple[str, Utterances]]:
+) -> Iterator[tuple[str, shared.Utterances]]:
     """The conversations, in the common form of transcripts; a side is a speaker.
 
     `corpus_dir` contains LDC2004S13, LDC2005S13, LDC2004T19 and LDC2005T19; with
     `allow_missing`, a single part (1: 2004, 2: 2005) is sufficient.
     """
     form = CommonForm()
-    found = Utterances(corpus_dir)
+    found = shared.Utterances(corpus_dir)
     calls = find_calls(corpus_dir, allow_missing)
-    infos = read_audio_infos(corpus_dir, (sphere for sphere, _ in calls))
+    infos = shared.read_audio_infos(corpus_dir, (sphere for sphere, _ in calls))
     for (_, transcript), info in zip(calls, infos.values(), strict=True):
         for channel, start, end, said in read_transcript(transcript):
             if text := form(spell(said), said):
@@ -71,16 +65,18 @@ def find_calls(corpus_dir: Path, allow_missing: bool) -> list[tuple[Path, Path]]
         inner = f"{transcripts}/fe_03_p{part}_tran"  # in LDC's archive
         if (corpus_dir / inner).is_dir():
             transcripts = inner
-        audio = {p.stem: p for p in visible(corpus_dir / speech, "*/audio/*/*.sph")}
+        audio = {
+            p.stem: p for p in shared.visible(corpus_dir / speech, "*/audio/*/*.sph")
+        }
         home = corpus_dir / transcripts
-        texts = {p.stem: p for p in visible(home, "data/trans/*/*.txt")}
+        texts = {p.stem: p for p in shared.visible(home, "data/trans/*/*.txt")}
         if not (audio and texts):
             if allow_missing:
                 continue
             raise DataError(
                 f"{corpus_dir}: looked for {speech}/<disc>/audio/<nnn>/*.sph and "
                 f"{transcripts}/data/trans/<nnn>/*.txt: {len(audio)} and {len(texts)} "
-                f"files. {WHERE} {PARTIAL}"
+                f"files. {WHERE} {shared.PARTIAL}"
             )
         if unpaired := audio.keys() ^ texts:
             raise DataError(
@@ -97,7 +93,7 @@ def find_calls(corpus_dir: Path, allow_missing: bool) -> list[tuple[Path, Path]]
 def read_transcript(path: Path) -> list[tuple[int, float, float, str]]:
     """Channel, start and end in seconds, and words of what is said in a call."""
     found = []
-    for number, line in read_lines(path):
+    for number, line in shared.read_lines(path):
         if number <= 3:  # about the file
             continue
         match = _LINE.fullmatch(line)

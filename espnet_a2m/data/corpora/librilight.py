@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, Preview, preview, warn
-from espnet_a2m.data.corpora._reading import PARTIAL, visible
+from espnet_a2m.data.corpora import _shared as shared
 from espnet_a2m.data.datadir import Segment, writing_data_dir
 from espnet_a2m.data.tables import check_key, sort_keys
 
@@ -128,13 +128,15 @@ def read_speaker(
     recordings: dict[str, str] = {}
     segments: dict[str, Segment] = {}
     for folder in folders:
-        flac = {path.with_suffix("") for path in visible(folder, "*/*.flac")}
-        json_files = {path.with_suffix("") for path in visible(folder, "*/*.json")}
+        flac = {path.with_suffix("") for path in shared.visible(folder, "*/*.flac")}
+        json_files = {
+            path.with_suffix("") for path in shared.visible(folder, "*/*.json")
+        }
         if (unpaired := flac ^ json_files) and not allow_missing:
             raise DataError(
                 f"{folder}: {len(unpaired)} recordings have no .flac or no .json: "
                 f"{preview(sorted(map(str, unpaired)))}; unpack the archive again. "
-                f"{WHERE} {PARTIAL}"
+                f"{WHERE} {shared.PARTIAL}"
             )
         for base in sorted(flac & json_files):
             name = f"{speaker}-{base.parent.name}-{base.name}"

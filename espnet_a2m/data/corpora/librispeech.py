@@ -6,13 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, preview
-from espnet_a2m.data.corpora._kaldi import Utterances
-from espnet_a2m.data.corpora._reading import (
-    read_audio_infos,
-    read_lines,
-    report_missing,
-    visible,
-)
+from espnet_a2m.data.corpora import _shared as shared
 
 WHERE = (
     "LibriSpeech (https://www.openslr.org/12) and its small version "
@@ -45,7 +39,7 @@ PUBLISHED = {
 
 def prepare(
     corpus_dir: Path, sets: list[str], allow_missing: bool = False
-) -> Iterator[tuple[str, Utterances]]:
+) -> Iterator[tuple[str, shared.Utterances]]:
     """The sets, with unchanged transcripts.
 
     `corpus_dir` contains the parts ("train-clean-100", ...), or a folder LibriSpeech
@@ -56,9 +50,9 @@ def prepare(
     parts = dict.fromkeys(part for name in sets for part in SETS[name])
     texts = {part: read_part(root, part, allow_missing) for part in parts}
     for name in sets:
-        found = Utterances(root)
+        found = shared.Utterances(root)
         for part in SETS[name]:
-            for path, info in read_audio_infos(root, texts[part]).items():
+            for path, info in shared.read_audio_infos(root, texts[part]).items():
                 utt = Path(path).stem
                 speaker, text = utt.partition("-")[0], texts[part][path]
                 found.add(utt, info, 0, 0.0, info.seconds, speaker, text)
@@ -75,7 +69,7 @@ def download(folder: Path, sets: list[str]) -> Path:
 
 def read_part(root: Path, part: str, allow_missing: bool) -> dict[str, str]:
     """Path of each utterance's flac file -> its text; both must be there."""
-    tables = visible(root / part, "*/*/*.trans.txt")
+    tables = shared.visible(root / part, "*/*/*.trans.txt")
     if not tables:
         there = [path.name for path in root.glob("*-*") if path.is_dir()]
         raise DataError(
@@ -85,7 +79,7 @@ def read_part(root: Path, part: str, allow_missing: bool) -> dict[str, str]:
     texts = {}
     for table in tables:
         said: dict[str, str] = {}
-        for number, line in read_lines(table):
+        for number, line in shared.read_lines(table):
             utt, *words = line.split()
             if utt in said or not words:
                 problem = "twice" if utt in said else "no text"
@@ -93,14 +87,14 @@ def read_part(root: Path, part: str, allow_missing: bool) -> dict[str, str]:
                     f"{table}:{number}: {utt}: {problem}; copy the file again"
                 )
             said[utt] = " ".join(words)
-        audio = {path.stem for path in visible(table.parent, "*.flac")}
+        audio = {path.stem for path in shared.visible(table.parent, "*.flac")}
         for missing, message in (
             (said.keys() - audio, f"{table.parent}: {{}} utterances have no flac file"),
             (audio - said.keys(), f"{table}: {{}} flac files have no transcript"),
         ):
             if missing:
                 message = f"{message.format(len(missing))}: {preview(sorted(missing))}"
-                report_missing(message, f"Unpack {part} again.", allow_missing)
+                shared.report_missing(message, f"Unpack {part} again.", allow_missing)
         for utt in sorted(said.keys() & audio):
             texts[str(table.parent / f"{utt}.flac")] = said[utt]
     return texts

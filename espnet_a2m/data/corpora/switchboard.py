@@ -7,13 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, preview
-from espnet_a2m.data.corpora._kaldi import Utterances
-from espnet_a2m.data.corpora._reading import (
-    files_below,
-    read_audio_infos,
-    read_lines,
-    report_missing,
-)
+from espnet_a2m.data.corpora import _shared as shared
 from espnet_a2m.data.formatting.spelling import CommonForm
 
 WHERE = (
@@ -55,12 +49,12 @@ def spell(text: str) -> str:
 
 def prepare(
     corpus_dir: Path, sets: list[str], allow_missing: bool = False
-) -> Iterator[tuple[str, Utterances]]:
+) -> Iterator[tuple[str, shared.Utterances]]:
     """The conversations, in the common form of transcripts; a side is a speaker.
 
     Below `corpus_dir` are *.sph and *-trans.text files.
     """
-    files = list(files_below(corpus_dir))
+    files = list(shared.files_below(corpus_dir))
     audio = {path.stem: path for path in files if path.suffix == ".sph"}
     texts = {
         path.stem.split("-")[0]: path for path in files if path.match("sw*-trans.text")
@@ -78,10 +72,10 @@ def prepare(
             f"{corpus_dir}: {len(missing)} conversations have no transcript of both "
             f"sides: {preview(missing)}"
         )
-        report_missing(message, WHERE, allow_missing)
-    infos = read_audio_infos(corpus_dir, (audio[call] for call in calls))
+        shared.report_missing(message, WHERE, allow_missing)
+    infos = shared.read_audio_infos(corpus_dir, (audio[call] for call in calls))
     form = CommonForm()
-    found = Utterances(corpus_dir)
+    found = shared.Utterances(corpus_dir)
     for info, sides in zip(infos.values(), calls.values(), strict=True):
         for channel, side in enumerate(sides):
             for start, end, said in read_side(side):
@@ -94,7 +88,7 @@ def prepare(
 def read_side(path: Path) -> list[tuple[float, float, str]]:
     """Start and end in seconds and words of what is said on a side of a call."""
     found = []
-    for number, line in read_lines(path):
+    for number, line in shared.read_lines(path):
         try:
             _, start, end, text = line.split(maxsplit=3)
             part = float(start), float(end), text

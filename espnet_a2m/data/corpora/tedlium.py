@@ -7,14 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, preview
-from espnet_a2m.data.corpora._kaldi import Utterances, hundredths
-from espnet_a2m.data.corpora._reading import (
-    find_corpus,
-    read_audio_infos,
-    read_lines,
-    report_missing,
-    visible,
-)
+from espnet_a2m.data.corpora import _shared as shared
 from espnet_a2m.data.formatting.spelling import CommonForm
 
 WHERE = (
@@ -58,7 +51,7 @@ def spell(text: str) -> str:
 
 def prepare(
     corpus_dir: Path, sets: list[str], allow_missing: bool = False
-) -> Iterator[tuple[str, Utterances]]:
+) -> Iterator[tuple[str, shared.Utterances]]:
     """The sets, in the common form of transcripts; a talk is a speaker.
 
     `corpus_dir` is a release, or the folder that it was unpacked in.
@@ -67,7 +60,7 @@ def prepare(
     others = any((corpus_dir / name).is_dir() for name in FOLDERS)
     if corpus_dir.name == FIRST_RELEASE or (first.is_dir() and not others):
         raise first_release(first if first.is_dir() else corpus_dir)
-    root = find_corpus(corpus_dir, FOLDERS, MARKERS, WHERE)
+    root = shared.find_corpus(corpus_dir, FOLDERS, MARKERS, WHERE)
     for name in sets:
         folder = root / "legacy" / SETS[name]
         if not folder.is_dir():  # release 2
@@ -75,10 +68,10 @@ def prepare(
         yield name, read_part(name, folder, allow_missing)
 
 
-def read_part(name: str, folder: Path, allow_missing: bool) -> Utterances:
+def read_part(name: str, folder: Path, allow_missing: bool) -> shared.Utterances:
     """The utterances of a folder with sph/ and stm/."""
-    audio = {path.stem: path for path in visible(folder / "sph", "*.sph")}
-    texts = {path.stem: path for path in visible(folder / "stm", "*.stm")}
+    audio = {path.stem: path for path in shared.visible(folder / "sph", "*.sph")}
+    texts = {path.stem: path for path in shared.visible(folder / "stm", "*.stm")}
     talks = sorted(audio.keys() & texts)
     alone = audio.keys() ^ texts.keys()
     if not talks or alone:
@@ -87,14 +80,14 @@ def read_part(name: str, folder: Path, allow_missing: bool) -> Utterances:
             f"{folder}: looked for sph/<talk>.sph and stm/<talk>.stm; without one of "
             f"them: {lost}"
         )
-        report_missing(message, WHERE, allow_missing)
-    infos = read_audio_infos(folder, (audio[talk] for talk in talks))
+        shared.report_missing(message, WHERE, allow_missing)
+    infos = shared.read_audio_infos(folder, (audio[talk] for talk in talks))
     form = CommonForm(keep_all=SETS[name] != "train")
-    found = Utterances(folder)
+    found = shared.Utterances(folder)
     for talk, info in zip(talks, infos.values(), strict=True):
         for start, end, said in read_stm(texts[talk]):
             if text := form(spell(said), said):
-                utt = f"{talk}-{hundredths(start, end)}"
+                utt = f"{talk}-{shared.hundredths(start, end)}"
                 found.add(utt, info, 0, start, end, talk, text)
     form.report(name)
     return found
@@ -107,7 +100,7 @@ def read_stm(path: Path) -> list[tuple[float, float, str]]:
     is not one of an STM file, or of release 1.
     """
     found = []
-    for number, line in read_lines(path):
+    for number, line in shared.read_lines(path):
         if line.startswith(";;"):
             continue
         talk, *rest = line.split(maxsplit=5)

@@ -12,12 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, preview
-from espnet_a2m.data.corpora._kaldi import Utterances
-from espnet_a2m.data.corpora._reading import (
-    files_below,
-    read_audio_infos,
-    report_missing,
-)
+from espnet_a2m.data.corpora import _shared as shared
 from espnet_a2m.data.formatting.spelling import CommonForm
 
 WHERE = (
@@ -64,9 +59,9 @@ def spell(text: str) -> str:
 
 def prepare(
     corpus_dir: Path, sets: list[str], allow_missing: bool = False
-) -> Iterator[tuple[str, Utterances]]:
+) -> Iterator[tuple[str, shared.Utterances]]:
     """The sets, in the common form; the discs' folders may have any name."""
-    files = {_key(p, corpus_dir): p for p in files_below(corpus_dir)}
+    files = {_key(p, corpus_dir): p for p in shared.files_below(corpus_dir)}
     indexed = {
         name: [
             key for index in SETS[name] for key in read_index(corpus_dir, index, files)
@@ -87,11 +82,11 @@ def prepare(
                 f"{corpus_dir}: {len(missing)} of {len(keys)} recordings of {name} "
                 f"have no .wv1 file, or no line in a .dot file: {preview(missing)}"
             )
-            report_missing(message, WHERE, allow_missing)
+            shared.report_missing(message, WHERE, allow_missing)
         audio = {_utt(key): files[key] for key in keys if key not in missing}
-        infos = read_audio_infos(corpus_dir, audio.values())
+        infos = shared.read_audio_infos(corpus_dir, audio.values())
         form = CommonForm(keep_all=name != "wsj_si284")
-        found = Utterances(corpus_dir)
+        found = shared.Utterances(corpus_dir)
         for utt, info in zip(audio, infos.values(), strict=True):
             if text := form(spell(texts[utt]), texts[utt]):
                 found.add(utt, info, 0, 0.0, info.seconds, utt[:3], text)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import re
 from collections import Counter
 from pathlib import Path
 
@@ -47,7 +46,11 @@ def train_bpe(texts: list[str], nbpe: int, outdir: Path) -> str:
             minloglevel=2,
         )
     except (RuntimeError, OSError) as error:
-        raise DataError(_explain_bpe(str(error), nbpe, texts)) from None
+        problem = str(error).rpartition("] ")[2] or error  # behind a failed assertion
+        raise DataError(
+            f"--nbpe {nbpe}: sentencepiece says of {len(texts)} sentences with "
+            f"{sum(map(len, texts))} characters: {problem}"
+        ) from None
     trained = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     pieces = [trained.id_to_piece(i) for i in range(len(trained))]
     lines = (f"{piece}\t{trained.get_score(i):g}\n" for i, piece in enumerate(pieces))
@@ -55,21 +58,6 @@ def train_bpe(texts: list[str], nbpe: int, outdir: Path) -> str:
     write_atomic(outdir / "bpe.model", model.getvalue())
     pieces = [p for p in pieces if p not in ("<unk>", "<s>", "</s>")]
     return "\n".join(["<blank>", "<unk>", *pieces, "<sos/eos>"]) + "\n"
-
-
-def _explain_bpe(message: str, nbpe: int, texts: list[str]) -> str:
-    size = f"{len(texts)} sentences with {sum(map(len, texts))} characters"
-    if most := re.search(r"value <= (\d+)", message):
-        return (
-            f"--nbpe {nbpe} is more than the text ({size}) allows; give "
-            f"--nbpe {most[1]} or less, or more text"
-        )
-    if least := re.search(r"smaller than required_chars. \d+ vs (\d+)", message):
-        return (
-            f"--nbpe {nbpe} is too small: the text's characters and the special "
-            f"symbols alone are {least[1]}; give more than that"
-        )
-    return f"sentencepiece could not train {nbpe} pieces on {size}: {message.strip()}"
 
 
 @main_guard

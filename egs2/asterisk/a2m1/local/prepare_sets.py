@@ -22,7 +22,7 @@ from get_sounds import LANGUAGES, locate, missing
 from transcripts import is_speech, read_transcripts, spoken_texts
 
 from espnet_a2m.core.errors import DataError, main_guard
-from espnet_a2m.data.corpora._kaldi import compare_counts
+from espnet_a2m.data.corpora import _shared as shared
 from espnet_a2m.data.datadir import write_data_dir
 
 SHORTEST = 0.1  # seconds; one of the Russian files is empty
@@ -77,7 +77,7 @@ def report_counts(corpus: Corpus) -> None:
         seconds = [s for x in languages for s in corpus.seconds[x].values()]
         found = {"prompts": len(seconds), "minutes": sum(seconds) / 60}
         print(f"{name}: {len(seconds)} spoken prompts, {found['minutes']:.1f} min")
-        compare_counts(name, found, EXPECTED[name], "version 1.6.1")
+        shared.compare_counts(name, found, EXPECTED[name], "version 1.6.1")
 
 
 def choose(corpus: Corpus, share: float) -> dict[str, list[tuple[str, str]]]:
