@@ -38,7 +38,7 @@ python | python3 | Python interpreter
 dumpdir | dump | directory of formatted audio
 expdir | exp | directory of models and results
 # Data (stages 1-5)
-train_set | train_sup | transcribed training set, for the scorer and for fine-tuning
+train_set | train_sup | transcribed training set, for the scorer and for fine-tuning; "": pre-train only
 valid_set | dev | validation set
 pretrain_set | pretrain | pre-training set; transcripts are not read
 test_sets | test | test sets
@@ -96,6 +96,8 @@ pack_ssl | true | also export and pack the pre-trained model; not every encoder 
 hf_repo | | user/name on the Hugging Face Hub
 '
 parse_options "$@"
+# stages that read transcripts
+[ -n "${train_set}" ] || skip_stages+=" 2 5 6 7 12 13 14 15" test_sets=
 # shellcheck source=local/sweep.sh
 . "${shared}/sweep.sh"
 [ -z "${sweep}" ] || run_sweep  # does not return
@@ -121,9 +123,9 @@ reading=("${pipes[@]}" --skip_bad_audio "${skip_bad_audio}")
 
 if want 1 "data: local/data.sh"; then
     local/data.sh "${data_options[@]}"
-    data_tool check_data_dir "${reading[@]}" --need text \
+    [ -z "${train_set}" ] || data_tool check_data_dir "${reading[@]}" --need text \
         "data/${train_set}" "data/${valid_set}" "${tests[@]/#/data/}"
-    data_tool check_data_dir "${reading[@]}" "data/${pretrain_set}"
+    data_tool check_data_dir "${reading[@]}" "data/${pretrain_set}" "data/${valid_set}"
 fi
 
 if want 2 "speed perturbation of ${train_set}: ${speed_perturb_factors:-none}"; then
@@ -135,7 +137,7 @@ fi
 
 if want 3 "format audio: ${audio_format}, ${fs} Hz"; then
     # test sets are not filtered by length: they have their final place already
-    for out in "${raw}/org/"{"${train_dir##*/}","${valid_set}","${pretrain_set}"} "${tests[@]/#/${raw}/}"; do
+    for out in "${filtered[@]/#/${raw}/org/}" "${tests[@]/#/${raw}/}"; do
         name=${out##*/}
         need "data/${name}/wav.scp" 1
         data_tool format_wav --fs "${fs}" --nj "${nj}" --audio_format "${audio_format}" \
@@ -144,11 +146,11 @@ if want 3 "format audio: ${audio_format}, ${fs} Hz"; then
 fi
 
 if want 4 "length filter: ${min_wav_duration} to ${max_wav_duration} s"; then
-    for dir in "${train_dir}" "${valid_dir}" "${pretrain_dir}"; do
-        org=${raw}/org/${dir##*/}
+    for name in "${filtered[@]}"; do
+        org=${raw}/org/${name}
         need "${org}/wav.scp" 3
         data_tool filter_lengths --min_wav_duration "${min_wav_duration}" \
-            --max_wav_duration "${max_wav_duration}" "${org}" "${dir}"
+            --max_wav_duration "${max_wav_duration}" "${org}" "${raw}/${name}"
     done
 fi
 
@@ -204,7 +206,7 @@ if want 8 "confidences of ${pretrain_set} and ${valid_set}: ${confidence_dir}"; 
     "${python}" -m espnet_a2m.bin.confidence_report --data "${pretrain_dir}" \
         --confidence "${confidence_dir}/${pretrain_set}" \
         --outdir "${confidence_dir}/report" --utts "${num_plots}" \
-        --exclude "${train_dir}/text" \
+        ${train_set:+--exclude "${train_dir}/text"} \
         --heldout "${valid_dir}" "${confidence_dir}/${valid_set}" \
         --ssl_config "${ssl_config}" "--ssl_args=${ssl_args}" \
         ${target_lang:+--target_lang "${target_lang}"} "${report_options[@]}"

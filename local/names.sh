@@ -34,6 +34,7 @@ raw=${dumpdir}/raw
 train_dir=${raw}/${train_set}${speed_perturb_factors:+_sp}
 valid_dir=${raw}/${valid_set}
 pretrain_dir=${raw}/${pretrain_set}
+filtered=(${train_set:+"${train_dir##*/}"} "${valid_set}" "${pretrain_set}")  # by length
 # named after the training set, because its models keep reading it
 token_dir=data/token_list/${train_set}_${token_type}$([ "${token_type}" != bpe ] || echo "${nbpe}")
 token_list=${token_dir}/tokens.txt
@@ -49,6 +50,9 @@ check_test_sets
 check_args
 
 own_scorer=${scorer_exp}${scorer_model}
+[ -n "${train_set}${own_scorer}" ] || [ "${scorer}" != espnet ] ||
+    die "--train_set '': without transcripts no scorer can be trained: name one by" \
+        "--scorer_exp, or give --scorer energy"
 [ "${scorer}" != pocketsphinx ] ||
     die "--scorer pocketsphinx is now examples/pocketsphinx_ctm.py, whose file is given to --scorer ctm"
 if [ "${scorer}" = espnet ]; then

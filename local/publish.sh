@@ -9,7 +9,7 @@ pack() {  # ARCHIVE TASK CONFIG MODEL: for ESPnet's unpack
         --inference_config "${inference_config}" --inference_args="${inference_args}"
 }
 
-if want 16 "packing: ${asr_archive}"; then
+if [ -n "${train_set}" ] && want 16 "packing: ${asr_archive}"; then
     need "${asr_exp}/${inference_asr_model}" 13
     pack "${asr_archive}" asr "${asr_exp}/config.yaml" "${asr_exp}/${inference_asr_model}"
 fi

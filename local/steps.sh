@@ -47,6 +47,7 @@ check_names() {
             *dir:*' #'*) refuse "${name}" "has ' #', which begins a comment of YAML" ;;
             *dir:[-\ \|]*) refuse "${name}" "begins with a dash, a blank or a pipe" ;;
             *dir:) refuse "${name}" "is empty" ;;
+            train_set:) ;;  # there are no transcripts
             *_set:. | *_set:.. | *_set:) refuse "${name}" "is no name of a data set" ;;
         esac
     done

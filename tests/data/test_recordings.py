@@ -155,7 +155,7 @@ def test_transcripts_beside_the_recordings(tmp_path, folder, capsys):
         path.with_suffix(".txt").write_text(f"words of\n number {number} \n")
     options = "--data", tmp_path, "--text_suffix", ".txt"
     run(folder, *options, "--speaker", "folder")
-    data = DataDir.load(tmp_path / "pretrain", need=["text"])
+    data = DataDir.load(tmp_path / "pretrain_transcribed", need=["text"])
     assert len(data.utts) == 9  # with transcripts nothing is cut
     assert sorted(data.tables["text"].values())[0] == "words of number 0"
     assert "Ärger_mit_Räumen" in data.tables["utt2spk"].values()
@@ -237,7 +237,7 @@ def test_manifests_of_others(clips, tmp_path):
     (row,) = read_manifest(tmp_path / "nemo.json")
     assert (row.start, row.end, row.text) == (0.2, pytest.approx(0.6), "to")
     run(tmp_path / "nemo.json", "--data", tmp_path)
-    data = DataDir.load(tmp_path / "pretrain", need=["text"])
+    data = DataDir.load(tmp_path / "pretrain_transcribed", need=["text"])
     (cut,) = data.segments.values()
     assert (cut.start, cut.end) == (0.2, pytest.approx(0.6))
 
@@ -302,7 +302,7 @@ def test_sets_that_are_held_out(tmp_path, clips):
         run(
             source, "--data", tmp_path, *shares, "--split_by", "speaker", "--seed", seed
         )
-        names = ("pretrain", "pretrain_valid", "pretrain_test")
+        names = ("pretrain_transcribed", "pretrain_valid", "pretrain_test")
         sets = [DataDir.load(tmp_path / name, need=["text"]) for name in names]
         speakers = [set(data.tables["utt2spk"].values()) for data in sets]
         assert set.union(*speakers) == {"s0", "s1", "s2", "s3"}

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, preview
-from espnet_a2m.data.corpora._reading import files_below
+from espnet_a2m.data.corpora._shared import files_below
 from espnet_a2m.data.recordings.items import Item
 
 #: Names of files that may hold audio end so; FFmpeg decodes what libsndfile does not

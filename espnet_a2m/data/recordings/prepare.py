@@ -5,15 +5,17 @@ perhaps with .gz, one recording (or a part of one) a row, with a column such as
 audio_filepath, path or file_name, and, where there are any, text, speaker, language,
 offset and duration. NeMo's, Hugging Face's and lhotse's manifests are read as they are.
 
-Writes DATA/NAME, with `--valid` and `--test` also DATA/NAME_valid and DATA/NAME_test.
-Where only some recordings have a transcript, DATA/NAME has all that are not held out,
-and DATA/NAME_transcribed those with one; what is held out is drawn from these.
+Writes DATA/NAME, for pre-training, without transcripts; DATA/NAME_transcribed, what of
+it has some; with `--valid` and `--test` also DATA/NAME_valid and DATA/NAME_test, drawn
+from what has transcripts, if anything has. DATA/NAME/left_out.txt lists the files that
+are in none of them.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import shutil
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,8 +26,7 @@ from tqdm import tqdm
 from espnet_a2m.core.errors import DataError, UserError, main_guard, warn
 from espnet_a2m.data.archives import is_archive_entry
 from espnet_a2m.data.audio import AudioInfo
-from espnet_a2m.data.corpora._kaldi import hundredths
-from espnet_a2m.data.corpora._reading import THREADS
+from espnet_a2m.data.corpora._shared import THREADS, hundredths
 from espnet_a2m.data.datadir import MIX, Segment, write_data_dir
 from espnet_a2m.data.formatting.format_headers import (
     BadAudio,
@@ -267,10 +268,14 @@ def prepare(args: argparse.Namespace) -> None:
     rest = sets.pop("")
     for name, members in sets.items():
         write_set(Path(f"{target}_{name}"), members, has_text)
-    transcribed = [u for u in rest if u.text is not None]
-    write_set(target, rest, len(transcribed) == len(rest))
-    if 0 < len(transcribed) < len(rest):
-        write_set(Path(f"{target}_transcribed"), transcribed, True)
+    write_set(target, rest, False)
+    if has_text:
+        sets["transcribed"] = [u for u in rest if u.text is not None]
+        write_set(Path(f"{target}_transcribed"), sets["transcribed"], True)
+    for name in {*SETS, "transcribed"} - sets.keys():
+        old = Path(f"{target}_{name}")
+        if (old / "wav.scp").is_file():  # of an earlier run
+            shutil.rmtree(old)
 
 
 def get_parser() -> argparse.ArgumentParser:

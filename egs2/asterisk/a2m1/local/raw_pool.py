@@ -178,7 +178,9 @@ def prepare(downloads: Path, data: Path, nj: int) -> None:
     folder = downloads / "raw" / hashlib.sha256(content).hexdigest()[:8]
     jobs = plan(pretrain, folder, music)
     run_all(_write, [job for job in jobs if not job.audio.exists()], nj, "recordings")
-    segments, languages, lines = {}, {}, []
+    segments: dict[str, Segment] = {}
+    languages: dict[str, str] = {}
+    lines = []
     for job in tqdm(jobs, "pretrain_raw", unit="recording"):
         length = soundfile.info(job.audio).frames
         pieces = dict(pieces_of(job.name, length))

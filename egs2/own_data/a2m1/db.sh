@@ -1,0 +1,6 @@
+# shellcheck shell=bash disable=SC2034  # run.sh and local/data.sh read it
+RECORDINGS=          # a folder with recordings, or a manifest (docs/own_data.md)
+TRANSCRIPTS=false    # true: some have transcripts; fine-tune on them and test
+# More options of `python -m espnet_a2m.bin.data prepare_recordings`, such as
+# (--text_suffix .txt --speaker folder)
+RECORDINGS_OPTIONS=()
