@@ -10,6 +10,8 @@ were alone. Everything is computed on the model's device without asking it for v
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -25,10 +27,12 @@ from espnet_a2m.compat.logmel import reflect_end
 from espnet_a2m.core.frames import conv_lengths, padding_mask
 
 E_BRANCHFORMER = "EBranchformerEncoder"
+LEGACY_ATTENTION = "LegacyRelPositionMultiHeadedAttention"
 KINDS = ("Conformer", "Transformer", "Branchformer", "EBranchformer")
 ENCODERS = {f"{kind}Encoder" for kind in KINDS}
 ATTENTIONS = {f"{x}MultiHeadedAttention" for x in ("", "RelPosition")}
-POSITIONS = {f"{x}PositionalEncoding" for x in ("", "Scaled", "Rel")}
+ATTENTIONS.add(LEGACY_ATTENTION)
+POSITIONS = {f"{x}PositionalEncoding" for x in ("", "Scaled", "Rel", "LegacyRel")}
 
 
 def obstacle(model: ESPnetASRModel) -> str | None:
@@ -56,7 +60,7 @@ def obstacle(model: ESPnetASRModel) -> str | None:
         return "encoder_conf.interctc_use_conditioning"
     positions = positional_encoding(encoder)
     if (name := type(positions).__name__) not in POSITIONS:
-        return f"encoder_conf.pos_enc_layer_type or rel_pos_type: {name}"
+        return f"encoder_conf.pos_enc_layer_type: {name}"
     for module in encoder.encoders.modules():
         name = type(module).__name__
         if name.endswith("Attention") and name not in ATTENTIONS:
@@ -85,6 +89,51 @@ def normalise(module: Any, feats: torch.Tensor, inside: torch.Tensor) -> torch.T
         variance = (centred * inside).square().sum(1, keepdim=True) / count
         feats = feats / variance.sqrt().clamp(min=module.eps)
     return feats
+
+
+@contextmanager
+def legacy_positions_of_each(
+    encoder: Any, lengths: torch.Tensor, num_frames: int
+) -> Iterator[None]:
+    """While open, ``rel_pos_type: legacy`` shifts positions by each own length.
+
+    With L frames, the score of query i and key j takes column ``L - 1 - i + j`` of
+    row i where ``j <= i``, nothing where ``j = i + 1``, and beyond it wraps around to
+    row ``i + 1``, column ``j - i - 2``. ESPnet's takes the padded length for L.
+
+    Args:
+        encoder: Its own attention modules, not their class, shift so.
+        lengths: (B,) numbers of frames.
+        num_frames: T of the padded batch.
+    """
+    layers = encoder.encoders.modules()
+    legacy = [x for x in layers if type(x).__name__ == LEGACY_ATTENTION]
+    if not legacy:
+        yield
+        return
+    frames = torch.arange(num_frames, device=lengths.device)
+    query, key = frames[:, None], frames
+    own = query * num_frames + lengths[:, None, None] - 1 - query + key
+    wrapped = (query + 1) * num_frames + key - query - 2
+    source = torch.where(key <= query, own, wrapped).clamp(0, num_frames**2 - 1)
+    nothing = key == query + 1
+
+    def shift(module):
+        def rel_shift(scores):
+            index = source[:, None].expand_as(scores).flatten(2)
+            shifted = scores.flatten(2).gather(2, index).view_as(scores)
+            shifted = shifted.masked_fill(nothing, 0.0)
+            return shifted.tril() if module.zero_triu else shifted
+
+        return rel_shift
+
+    for module in legacy:
+        module.rel_shift = shift(module)
+    try:
+        yield
+    finally:
+        for module in legacy:
+            del module.rel_shift
 
 
 def encode(
@@ -129,7 +178,10 @@ def encode(
     hidden = input_layer(encoder, feats)
     inside = ~padding_mask(lengths, num_frames)
     mask = inside[:, None]
-    with convolutions_see_zeros(encoder, inside[..., None]):
+    with (
+        convolutions_see_zeros(encoder, inside[..., None]),
+        legacy_positions_of_each(encoder, lengths, num_frames),
+    ):
         for layer in list(encoder.encoders)[:num_layers]:
             hidden, mask = layer(hidden, mask)
     if isinstance(hidden, tuple):  # with the positions that attention needs

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.espnet
 
 ENCODERS = {
     "conformer": {"encoder": "conformer", "rel_pos_type": "latest"},
+    "conformer_legacy": {"encoder": "conformer", "rel_pos_type": "legacy"},
     "transformer": {"encoder": "transformer"},
     "branchformer": {"encoder": "branchformer", "cgmlp_linear_units": 64},
     "e_branchformer": {"encoder": "e_branchformer", "cgmlp_linear_units": 64},
@@ -34,6 +35,11 @@ VARIANTS = {
         "encoder": "branchformer",
         "cgmlp_linear_units": 64,
         "merge_method": "learned_ave",
+    },
+    "legacy_zero_triu": {
+        "encoder": "conformer",
+        "rel_pos_type": "legacy",
+        "zero_triu": True,
     },
 }
 
@@ -89,7 +95,6 @@ def test_batches_of_other_layers_along_time(name, audio, tmp_path):
     [
         ({"interctc_layer_idx": [1], "interctc_use_conditioning": True}, "interctc"),
         ({"frontend_conf": {"center": False}}, "center"),
-        ({"rel_pos_type": "legacy"}, "rel_pos_type: LegacyRel"),
     ],
 )
 def test_what_cannot_be_batched_is_scored_one_by_one(
@@ -97,8 +102,7 @@ def test_what_cannot_be_batched_is_scored_one_by_one(
 ):
     from espnet_a2m.confidence.espnet import ESPnetScorer
 
-    conf = {"rel_pos_type": "latest", **conf}
-    scorer = ESPnetScorer(str(write_scorer(tmp_path, **conf)))
+    scorer = ESPnetScorer(str(write_scorer(tmp_path, rel_pos_type="latest", **conf)))
     assert not scorer.batches
     assert reason in caplog.text and "one at a time" in caplog.text
     check_independence(scorer, audio)
