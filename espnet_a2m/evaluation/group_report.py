@@ -39,6 +39,8 @@ def utterance_weights(
         sample: Its guided masks are those of ``frames=masked``.
     """
     if weight.frames == "masked":
+        if not sample.utterances:
+            return {}
         names, rows = list(sample.utterances), list(sample.utterances.values())
         confidence, mask = (
             torch.nn.utils.rnn.pad_sequence(
@@ -107,8 +109,8 @@ def group_report(
         the sample has none of its utterances; and, of the groups that are listed, the
         ``effect``: how far its confidence is from that of the others.
     """
-    total = sum(utts[utt][1] for utt in weights)
-    weighted_total = sum(weight * utts[utt][1] for utt, weight in weights.items())
+    total = sum(utts[utt][1] for utt in weights) or 1.0
+    weighted_total = sum(w * utts[utt][1] for utt, w in weights.items()) or 1.0
     report: dict[str, Any] = {}
     for grouping, members in groupings.items():
         values = {n: np.array([utts[u][0] for u in own]) for n, own in members.items()}

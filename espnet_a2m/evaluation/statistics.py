@@ -26,7 +26,7 @@ def auc(positive: Sequence[float], negative: Sequence[float]) -> float:
 
 
 def _ratio(parts: np.ndarray, wholes: np.ndarray, axis: int = -1) -> np.ndarray:
-    return parts.sum(axis) / wholes.sum(axis)
+    return parts.sum(axis) / np.maximum(wholes.sum(axis), 1e-9)
 
 
 def bootstrap_mean(values: np.ndarray, weights: np.ndarray | None = None) -> Estimate:
@@ -91,5 +91,5 @@ def explained_variance(groups: Sequence[np.ndarray]) -> float:
     count, between = sum(map(len, groups)), len(groups) - 1
     if count <= len(groups) or np.ptp(np.concatenate(groups)) == 0:
         return 0.0
-    excess = between * (stats.f_oneway(*groups).statistic - 1)
-    return max(0.0, float(excess / (excess + count)))
+    excess = between * float(stats.f_oneway(*groups).statistic - 1)
+    return 1 / (1 + count / excess) if excess > 0 else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import numpy as np
@@ -156,6 +157,26 @@ def test_weights_of_the_run_are_reported(scored):
     assert np.average(means, weights=count) == pytest.approx(1)
 
 
+def test_nothing_is_sure(scored):
+    """No confidence in anything, and no masks: shares are 0, not divided by it."""
+    silent = copy.copy(scored)
+    silent.confidence = lambda utt: np.zeros_like(scored.confidence(utt))
+    silent.utterance = {}
+    run = RunMasking({}, GRID, GRID, weight=UtteranceWeight("confidence"))
+    report, _ = make_report(silent, run=run, mask_utts=0)
+    sexes = report["groups"]["sex"]
+    assert sexes["explained_variance"] == 0
+    assert pooled(sexes["groups"], "share") == pytest.approx(1)
+    assert pooled(sexes["groups"], "weighted_share") == 0
+    assert sexes["groups"]["f"]["masks"] is None
+    assert "NaN" not in json.dumps(report)
+    assert "all alike" in format_report(report)
+    run.weight = UtteranceWeight("confidence", frames="masked")
+    report, _ = make_report(silent, run=run, mask_utts=0)
+    assert report["groups"]["sex"]["groups"]["f"]["weight"] is None
+    format_report(report)
+
+
 # --- Statistics -----------------------------------------------------------------
 
 
@@ -196,6 +217,7 @@ def test_effects_and_correlations_against_their_definitions():
     omega = (between - 2 * noise) / (total + noise)
     assert explained_variance([a, b, c]) == pytest.approx(omega)
     assert explained_variance([np.ones(4), np.ones(5)]) == 0
+    assert explained_variance([np.ones(4), np.zeros(5)]) == 1
 
     x, y = rng.integers(0, 9, 200), rng.random(200)  # ties
     y = y + 0.1 * x
