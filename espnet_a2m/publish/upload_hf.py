@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -47,13 +48,8 @@ def main() -> None:
 
     from huggingface_hub import HfApi, get_token
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-    from huggingface_hub.utils import validate_repo_id
 
-    try:
-        validate_repo_id(args.repo)
-    except HFValidationError as e:
-        raise UserError(f"--hf_repo {args.repo}: {e}") from e
-    if args.repo.count("/") != 1:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", args.repo):
         raise UserError(f"--hf_repo {args.repo!r}: expected user/name")
     if not zipfile.is_zipfile(args.archive):
         raise UserError(f"{args.archive}: no archive: pack the model first (bin.pack)")
@@ -69,7 +65,7 @@ def main() -> None:
         api.upload_folder(
             repo_id=args.repo, folder_path=args.outdir, commit_message=message
         )
-    except HfHubHTTPError as e:
+    except (HfHubHTTPError, HFValidationError) as e:
         raise UserError(
             f"--hf_repo {args.repo}: the Hub refused: {e}; may the token write there?"
         ) from e

@@ -16,7 +16,7 @@ from pathlib import Path
 from espnet_a2m.core.errors import DataError, preview, warn
 from espnet_a2m.data.audio import SHORTENED, AudioInfo
 from espnet_a2m.data.datadir import Segment, write_data_dir
-from espnet_a2m.data.formatting.format_headers import raise_all, read_headers
+from espnet_a2m.data.formatting.format_headers import read_headers
 from espnet_a2m.data.formatting.format_jobs import END_SLACK
 from espnet_a2m.data.tables import check_key
 
@@ -74,11 +74,13 @@ def read_audio_infos(origin: Path, paths: Iterable[Path | str]) -> dict[str, Aud
     """
     with ThreadPoolExecutor(THREADS) as pool:
         infos, errors = read_headers([(str(path), 0) for path in paths], pool)
-    advice, old = "", str(origin.absolute())
-    if any(SHORTENED in error for error in errors.values()):
-        new = shlex.quote(f"{old}-unpacked")
-        advice = UNSHORTEN.format(old=shlex.quote(old), new=new)
-    raise_all(errors.values(), advice)
+    if errors:
+        shown = "\n  ".join(errors.values())
+        message = f"{len(errors)} problem(s) with the audio:\n  {shown}"
+        if SHORTENED in shown:
+            old, new = str(origin.absolute()), f"{origin.absolute()}-unpacked"
+            message += UNSHORTEN.format(old=shlex.quote(old), new=shlex.quote(new))
+        raise DataError(message)
     return {path: info for (path, _), info in infos.items()}
 
 

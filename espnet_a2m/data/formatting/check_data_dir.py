@@ -7,11 +7,7 @@ from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, main_guard, preview, warn
 from espnet_a2m.data.datadir import DataDir, missing_audio
-from espnet_a2m.data.formatting.format_headers import (
-    BadAudio,
-    add_skip_bad_audio,
-    write_report,
-)
+from espnet_a2m.data.formatting.format_headers import BadAudio, add_skip_bad_audio
 from espnet_a2m.data.formatting.wav_pipes import add_allow_pipes
 
 
@@ -21,9 +17,9 @@ def check(path: str, need: list[str], allow_pipes: bool, skip_bad_audio: bool) -
     count = sum(len(part.utts) for part in parts)
     if missing := missing_audio(Path(path) / "wav.scp"):
         if not skip_bad_audio:
-            report = Path(path) / "bad_audio.txt"
-            write_report(missing, report)
-            raise BadAudio(missing, report)
+            error = BadAudio(missing, Path(path))
+            error.write()
+            raise error
         warn(f"{path}: {len(missing)} recordings are missing: {preview(missing)}")
     return count
 
@@ -43,13 +39,10 @@ def main(argv: list[str] | None = None) -> None:
     add_allow_pipes(parser)
     add_skip_bad_audio(parser)
     args = parser.parse_args(argv)
+    allow_pipes, skip = args.allow_pipes == "true", args.skip_bad_audio == "true"
     errors = []
     for path in args.dirs:
         try:
-            allow_pipes, skip = (
-                args.allow_pipes == "true",
-                args.skip_bad_audio == "true",
-            )
             count = check(path, args.need, allow_pipes, skip)
             print(f"{path}: {count} utterances, well-formed")
         except DataError as error:

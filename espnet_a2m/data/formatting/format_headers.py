@@ -18,40 +18,28 @@ from espnet_a2m.data.tables import is_command
 File = tuple[str, int | None]  # path, channel
 
 
-def raise_all(problems: Iterable[str], advice: str = "") -> None:
-    """Raise one DataError that shows all problems with audio, if there are any."""
-    if lines := list(problems):
-        shown = "\n  ".join(lines)
-        raise DataError(f"{len(lines)} problem(s) with the audio:\n  {shown}{advice}")
-
-
-def _lines(problems: Mapping[str, str]) -> list[str]:
-    return [f"{name}: {problem}" for name, problem in problems.items()]
-
-
-def write_report(problems: Mapping[str, str], report: Path) -> None:
-    """Write all problems to a file."""
-    write_atomic(report, "\n".join(_lines(problems)) + "\n")
-
-
 class BadAudio(DataError):
-    """Audio that cannot be used.
+    """Audio that cannot be used; the message has the first ten problems.
 
     Args:
-        problems: utterance, or recording, -> what is wrong with it; the message has
-            the first ones.
-        report: where `write_report` has written all of them.
+        problems: utterance, or recording, -> what is wrong with it.
+        folder: data directory in whose `bad_audio.txt` `write` writes all of them.
     """
 
-    def __init__(self, problems: Mapping[str, str], report: Path) -> None:
+    def __init__(self, problems: Mapping[str, str], folder: Path) -> None:
         self.problems = problems
-        lines = _lines(problems)
-        shown = "\n  ".join(lines[:10])
-        rest = f"\n  ... and {len(lines) - 10} more" if len(lines) > 10 else ""
+        self.lines = [f"{name}: {problem}" for name, problem in problems.items()]
+        self.report = folder / "bad_audio.txt"
+        count, shown = len(self.lines), "\n  ".join(self.lines[:10])
+        rest = f"\n  ... and {count - 10} more" if count > 10 else ""
         super().__init__(
-            f"{len(lines)} problem(s) with the audio:\n  {shown}{rest}\nThe complete "
-            f"list is in {report}; --skip_bad_audio true leaves them out"
+            f"{count} problem(s) with the audio:\n  {shown}{rest}\nThe complete list "
+            f"is in {self.report}; --skip_bad_audio true leaves them out"
         )
+
+    def write(self) -> None:
+        """Write the list of all problems."""
+        write_atomic(self.report, "\n".join(self.lines) + "\n")
 
 
 def add_skip_bad_audio(parser: argparse.ArgumentParser) -> None:

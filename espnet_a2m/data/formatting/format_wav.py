@@ -20,7 +20,6 @@ from espnet_a2m.data.formatting.format_headers import (
     BadAudio,
     add_skip_bad_audio,
     check_headers,
-    write_report,
 )
 from espnet_a2m.data.formatting.format_jobs import (
     FORMATS,
@@ -71,18 +70,17 @@ def format_dir(
     DataError for unusable audio (all of it is looked at first) and a full disk.
     """
     bad: dict[str, str] = {}
-    report = target / "bad_audio.txt"
     while True:
         try:
             total, new = _format(read, target, fs, fmt, nj, bad)
             break
         except BadAudio as error:
             if not skip_bad_audio:
-                write_report(error.problems, report)
+                error.write()
                 raise
             bad |= error.problems
     if bad:
-        write_report(bad, report)
+        BadAudio(bad, target).write()
         warn(
             f"{target}: {len(bad)} utterances with bad audio are left out; the list is "
             "in its bad_audio.txt"
@@ -111,7 +109,7 @@ def _format(
         undone = ([j for chunk in todo for j in chunk.jobs] for *_, todo in plan())
         new, samples, bad = check_headers(undone, fs, pool)
         if bad:
-            raise BadAudio(bad, target / "bad_audio.txt")
+            raise BadAudio(bad, target)
         if new:
             check_disk(target, int(samples), fmt)
             (target / "wav.scp").unlink(missing_ok=True)  # absent: not complete
@@ -144,7 +142,7 @@ def _format(
                 total += len(wanted)
                 journal.close(wanted)
             if bad:
-                raise BadAudio(bad, target / "bad_audio.txt")
+                raise BadAudio(bad, target)
             if not total:
                 raise DataError(f"{target}: no utterance is left")
             remove_others(target, files, parts)
