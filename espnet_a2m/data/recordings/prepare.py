@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from espnet_a2m.core.errors import DataError, UserError, main_guard, warn
+from espnet_a2m.core.files import write_atomic
 from espnet_a2m.data.archives import is_archive_entry
 from espnet_a2m.data.audio import AudioInfo
 from espnet_a2m.data.corpora._shared import THREADS, hundredths
@@ -32,7 +33,6 @@ from espnet_a2m.data.formatting.format_headers import (
     BadAudio,
     add_skip_bad_audio,
     read_headers,
-    write_report,
 )
 from espnet_a2m.data.formatting.format_jobs import END_SLACK, process_pool
 from espnet_a2m.data.recordings.cut import Span, cut_at_pauses
@@ -248,11 +248,14 @@ def prepare(args: argparse.Namespace) -> None:
     utterances, damaged = make_utterances(good, infos, *limits)
     bad |= damaged
     if bad and args.skip_bad_audio != "true":
-        write_report(bad, report)
-        raise BadAudio(bad, report)
+        error = BadAudio(bad, target)
+        error.write()
+        raise error
+    (target / "bad_audio.txt").unlink(missing_ok=True)  # of an earlier run
     left_out |= bad
     if left_out:
-        write_report(left_out, report)
+        lines = (f"{path}: {reason}\n" for path, reason in left_out.items())
+        write_atomic(report, "".join(lines))
         copies = sum(reason.startswith(A_COPY) for reason in left_out.values())
         other = len(left_out) - copies - len(bad)
         warn(
