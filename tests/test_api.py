@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -129,6 +130,14 @@ def test_masks_for_transformers(here, monkeypatch):
     for row, num_frames in zip(mask, frames.tolist()):
         assert not row[num_frames:].any()
         assert int(row.sum()) == pytest.approx(0.4 * num_frames, abs=1)
+
+
+def test_the_picture_of_the_readme(here):
+    """The example draws one like it, of any recording."""
+    script, out = ROOT / "examples/draw_masks.py", here / "masks.png"
+    command = [sys.executable, script, "energy", here / "talk.wav", out]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert out.read_bytes().startswith(b"\x89PNG")
 
 
 def test_audio_of_any_kind(here, short_utterances, tmp_path):
