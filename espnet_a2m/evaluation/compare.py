@@ -160,13 +160,15 @@ def compare_rates(
         systems[name] = {"seeds": of_seeds.tolist(), "mean": mean, "interval": interval}
         if name == reference:
             continue
-        with np.errstate(divide="ignore", invalid="ignore"):
-            fewer = 100 * (1 - drawn[name] / drawn[reference])
+        fewer_interval = None
+        if (drawn[reference] > 0).all():
+            ratio = drawn[name] / drawn[reference]
+            fewer_interval = percentiles(100 * (1 - ratio))
         differences[name] = {
             "points": mean - base,
             "interval": percentiles(drawn[name] - drawn[reference]),
             "fewer_errors": 100 * (1 - mean / base) if base else None,
-            "fewer_errors_interval": percentiles(fewer) if base else None,
+            "fewer_errors_interval": fewer_interval,
         }
     return {
         "utterances": len(tokens),
@@ -201,7 +203,8 @@ def seed_test(rates: Sequence[float], base: Sequence[float]) -> dict[str, Any]:
     interval = test.confidence_interval()
     return {
         "seed_test": "paired t" if paired else "Welch's t",
-        "seed_p": float(test.pvalue),
+        # 0 / 0 where both systems have the same rates
+        "seed_p": float(np.nan_to_num(test.pvalue, nan=1.0)),
         "seed_interval": (float(interval.low), float(interval.high)),
     }
 
