@@ -200,7 +200,7 @@ def test_rates_and_differences(systems, tmp_path):
     assert sum(part["tokens"] for part in thirds.values()) == result["tokens"]
 
     text = format_comparison(found)
-    assert "single has 1 seed: one seed is an anecdote" in text
+    assert "single has 1 of 3 seeds that an interval over seeds takes" in text
     assert "fewer than 10 utterances" in text and "utt2spk a (5)" in text
     assert "## test WER (decode, 24 utterances" in text
     assert f"| {fewer:.1f} %" in text and "(paired t)" in text
