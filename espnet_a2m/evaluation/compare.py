@@ -160,13 +160,15 @@ def compare_rates(
         systems[name] = {"seeds": of_seeds.tolist(), "mean": mean, "interval": interval}
         if name == reference:
             continue
-        with np.errstate(divide="ignore", invalid="ignore"):
-            fewer = 100 * (1 - drawn[name] / drawn[reference])
+        fewer_interval = None
+        if (drawn[reference] > 0).all():
+            ratio = drawn[name] / drawn[reference]
+            fewer_interval = percentiles(100 * (1 - ratio))
         differences[name] = {
             "points": mean - base,
             "interval": percentiles(drawn[name] - drawn[reference]),
             "fewer_errors": 100 * (1 - mean / base) if base else None,
-            "fewer_errors_interval": percentiles(fewer) if base else None,
+            "fewer_errors_interval": fewer_interval,
         }
     return {
         "utterances": len(tokens),
@@ -201,7 +203,8 @@ def seed_test(rates: Sequence[float], base: Sequence[float]) -> dict[str, Any]:
     interval = test.confidence_interval()
     return {
         "seed_test": "paired t" if paired else "Welch's t",
-        "seed_p": float(test.pvalue),
+        # 0 / 0 where both systems have the same rates
+        "seed_p": float(np.nan_to_num(test.pvalue, nan=1.0)),
         "seed_interval": (float(interval.low), float(interval.high)),
     }
 
@@ -223,6 +226,42 @@ def utterance_p(errors: np.ndarray, base: np.ndarray) -> float:
     return float(test.pvalue)
 
 
+def compare_results(
+    by_system: Mapping[str, Sequence[Result]],
+    reference: str,
+    groups: Mapping[str, Mapping[str, str]],
+) -> dict[str, Any]:
+    """Compare the results of systems and seeds on one test set, by one measure.
+
+    ``groups`` is file -> utterance -> group. Returns what `compare_rates` says, with
+    intervals over seeds and p-values, and by ``groups``: file -> group -> the same.
+    """
+    utts = [*by_system[reference][0].utterances]
+    counts = {
+        name: np.array([[r.utterances[utt] for utt in utts] for r in seeds], float)
+        for name, seeds in by_system.items()
+    }  # (S, N, 2)
+    tokens = counts[reference][0, :, 0]
+    errors = {name: of_system[..., 1] for name, of_system in counts.items()}
+    result = compare_rates(tokens, errors, reference)
+    systems = result["systems"]
+    for rates in systems.values():
+        rates["seed_interval"] = seed_interval(rates["seeds"])
+    for name, difference in result["differences"].items():
+        difference |= seed_test(systems[name]["seeds"], systems[reference]["seeds"])
+        difference["utterance_p"] = utterance_p(errors[name], errors[reference])
+    masks = {("length", name): mask for name, mask in length_groups(tokens).items()}
+    for title, table in groups.items():
+        values = np.array([table[utt] for utt in utts])
+        masks |= {(title, str(value)): values == value for value in np.unique(values)}
+    parts: dict[str, dict[str, Any]] = {}
+    for (title, name), mask in masks.items():
+        of_group = {system: e[:, mask] for system, e in errors.items()}
+        part = compare_rates(tokens[mask], of_group, reference)
+        parts.setdefault(title, {})[name] = part
+    return {**result, "groups": parts}
+
+
 def compare(
     systems: Mapping[str, Sequence[PathLike]],
     reference: str | None = None,
@@ -240,65 +279,39 @@ def compare(
         test_sets: Sets that must be there; all common ones if None.
         groups: Tables utt2spk, utt2lang, ... by which utterances are grouped as well.
 
-    Returns ``reference``, ``experiments`` by system, ``warnings``, and ``comparisons``:
-    of each decoding, test set and measure what `compare_rates` says, p-values, and the
-    same by ``groups``; in JSON's types.
+    Returns ``reference``, ``experiments`` by system, ``warnings``, and ``comparisons``,
+    for each decoding, test set and measure what `compare_results` says; in JSON's
+    types.
 
     Raises:
         UserError: Names all that does not go together.
     """
     reference = reference or next(iter(systems))
     found = read_systems(systems, reference, decoding, test_sets)
-    utterances = {
-        key[1]: list(by_system[reference][0].utterances)
-        for key, by_system in found.items()
-    }
-    grouped = read_groups(groups, utterances)
+    sets = {key[1]: [*found[key][reference][0].utterances] for key in found}
+    grouped = read_groups(groups, sets)
     warnings = [
-        f"{name} has {len(seeds)} seed{'s' * (len(seeds) > 1)}: one seed is an "
-        f"anecdote, two are two; with {MIN_SEEDS} there are intervals over seeds"
+        f"{name} has {len(seeds)} of {MIN_SEEDS} seeds that an interval over seeds "
+        "takes: one seed is an anecdote; its intervals are over utterances alone"
         for name, seeds in systems.items()
         if len(seeds) < MIN_SEEDS
     ]
     comparisons = []
     for (decoding_name, dataset, measure), by_system in found.items():
-        utts = utterances[dataset]
-        counts = {
-            name: np.array([[r.utterances[u] for u in utts] for r in seeds], float)
-            for name, seeds in by_system.items()
-        }  # (S, N, 2)
-        tokens = counts[reference][0, :, 0]
-        errors = {name: of_system[..., 1] for name, of_system in counts.items()}
-        result = compare_rates(tokens, errors, reference)
-        for rates in result["systems"].values():
-            rates["seed_interval"] = seed_interval(rates["seeds"])
-        base = result["systems"][reference]["seeds"]
-        for name, difference in result["differences"].items():
-            difference |= seed_test(result["systems"][name]["seeds"], base)
-            difference["utterance_p"] = utterance_p(errors[name], errors[reference])
-        parts: dict[str, dict[str, Any]] = {}
-        masks = {("length", name): mask for name, mask in length_groups(tokens).items()}
-        for title, table in grouped[dataset].items():
-            values = np.array([table[utt] for utt in utts])
-            masks |= {(title, str(v)): values == v for v in np.unique(values)}
-        for (title, name), mask in masks.items():
-            of_group = {system: e[:, mask] for system, e in errors.items()}
-            part = compare_rates(tokens[mask], of_group, reference)
-            parts.setdefault(title, {})[name] = part
-        small = {
-            f"{title} {name}": part["utterances"]
-            for title, of_title in parts.items()
-            for name, part in of_title.items()
+        names = {"decoding": decoding_name, "dataset": dataset, "measure": measure}
+        result = compare_results(by_system, reference, grouped[dataset])
+        comparisons.append({**names, **result})
+        small = [
+            f"{title} {name} ({part['utterances']})"
+            for title, parts in result["groups"].items()
+            for name, part in parts.items()
             if part["utterances"] < MIN_UTTERANCES
-        }
+        ]
         if small:
             warnings.append(
                 f"{dataset} {measure}: fewer than {MIN_UTTERANCES} utterances in "
-                f"{preview((f'{name} ({n})' for name, n in small.items()), 9)}: "
-                "their intervals are too narrow"
+                f"{preview(small, 9)}: their intervals are too narrow"
             )
-        names = {"decoding": decoding_name, "dataset": dataset, "measure": measure}
-        comparisons.append({**names, **result, "groups": parts})
     return {
         "reference": reference,
         "experiments": {n: [str(path) for path in p] for n, p in systems.items()},

@@ -110,7 +110,7 @@ def label_pairs(
 
 
 def purity(said: Sequence[str], labels: np.ndarray) -> dict[str, float]:
-    """Measures of HuBERT's paper (arXiv 2106.07447, sec. IV-E) of (T,) frames.
+    """Measures of HuBERT's paper (arXiv 2106.07447, sec. IV) of (T,) frames.
 
     With p(y, z) the share of frames of reference class y and label z:
     ``reference_purity`` (phone purity) sum_z max_y p(y, z), ``cluster_purity``

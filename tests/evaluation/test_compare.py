@@ -143,6 +143,21 @@ def test_the_test_over_utterances_counts_all_signs():
     assert utterance_p(a, b) == pytest.approx(expected)
 
 
+@pytest.mark.filterwarnings("ignore:Precision loss")
+def test_systems_without_errors_or_difference(tmp_path):
+    systems = {
+        name: [write_result(tmp_path / f"{name}{i}", [0] * 24) for i in range(3)]
+        for name in ("a", "b")
+    }
+    found = compare(systems)
+    difference = found["comparisons"][0]["differences"]["b"]
+    assert difference["seed_p"] == difference["utterance_p"] == 1
+    assert difference["interval"] == difference["seed_interval"] == (0, 0)
+    assert difference["fewer_errors"] is difference["fewer_errors_interval"] is None
+    json.dumps(found, allow_nan=False)
+    assert "| 0.0 to 0.0" in format_comparison(found)
+
+
 # --- Comparisons ------------------------------------------------------------------
 
 
@@ -185,7 +200,7 @@ def test_rates_and_differences(systems, tmp_path):
     assert sum(part["tokens"] for part in thirds.values()) == result["tokens"]
 
     text = format_comparison(found)
-    assert "single has 1 seed: one seed is an anecdote" in text
+    assert "single has 1 of 3 seeds that an interval over seeds takes" in text
     assert "fewer than 10 utterances" in text and "utt2spk a (5)" in text
     assert "## test WER (decode, 24 utterances" in text
     assert f"| {fewer:.1f} %" in text and "(paired t)" in text
