@@ -101,7 +101,7 @@ def test_a_sweep_that_is_interrupted_and_one_of_whose_cells_fails(tmp_path):
     assert interrupted.returncode
     assert not (exp / "ssl_two_high_3" / ".made").exists()
 
-    failed = start(recipe, **options, stage="6")
+    failed = start(recipe, **options, stage="9")
     out, err = failed.communicate()
     assert failed.returncode == 1, out + err
     assert "high 3: done in " in out and "uniform 3: FAILED after " in out
@@ -112,7 +112,7 @@ def test_a_sweep_that_is_interrupted_and_one_of_whose_cells_fails(tmp_path):
     assert not (output / "RESULTS.md").exists()
 
     (recipe / "two.yaml").write_text(file % "inference_ssl_model: ''")
-    fixed = start(recipe, **options, stage="6")
+    fixed = start(recipe, **options, stage="9")
     out, err = fixed.communicate()
     assert fixed.returncode == 0, out + err
     again = (output / "high_3.log").read_text().rpartition("# ./run.sh")[2]
