@@ -29,18 +29,19 @@ sweep_nj | 1 |'
 # with the same words; where models and scores are; directories, with what they are written
 # from: cells that share one would write the same there.
 describe_run() {
-    local data="${local_data_opts} ${audio_format} ${fs} ${min_wav_duration} ${max_wav_duration}"
-    local decoded=${asr_exp}/${inference_tag} name
+    local data="${audio_format} ${fs} ${min_wav_duration} ${max_wav_duration}" name
+    local decoded=${asr_exp}/${inference_tag}
     show() { printf '%s\t%s\n' "$1" "${*:2}"; }
     check_word() { for name in "${@:3}"; do show check "${name}"; done; }
     python=check_word check_configs
-    show data "${data} ${train_dir} ${valid_dir} ${pretrain_dir} ${test_sets} ${token_dir}"
+    show data "${local_data_opts} ${data} ${train_dir} ${valid_dir} ${pretrain_dir} ${test_sets} ${token_dir}"
     show scorer "${confidence_dir}/${pretrain_set}"
     show ssl "${ssl_exp}"
     ! will_run 15 || for name in "${tests[@]}"; do show decoded "${decoded}/${name}"; done
 
     writes() { printf 'writes\t%s\t%s\n' "$1" "${*:2}"; }
-    writes "${pretrain_dir}" "${data}"
+    # without the names of sets, which benchmark.sh puts first
+    writes "${pretrain_dir}" "${data} ${local_data_opts#*--allow_missing }"
     if [ -z "${own_scorer}" ]; then
         writes "${scorer_stats}" "${train_dir} ${scorer_config}"
         writes "${scorer_exp}" "${train_dir} ${scorer_config} ${scorer_args}"

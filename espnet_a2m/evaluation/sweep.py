@@ -200,7 +200,7 @@ def find_collisions(described: Mapping[str, Description]) -> list[str]:
                 faults.setdefault(
                     folder,
                     f"{other} and {cell} would both write {folder}, from '{before}' "
-                    f"and from '{source}': give each a name of its own (--*_tag)",
+                    f"and from '{source}': give each its own name (--*_tag, --expdir)",
                 )
     return list(faults.values())
 
