@@ -2,20 +2,22 @@
 # shellcheck shell=bash disable=SC2034,SC2154,SC2329  # a2m.sh and names.sh set the names
 
 run_sweep() {  # does not return
-    local name last=$((stop_stage < 15 ? stop_stage : 15)) stages=() base=()
+    local name stages=() base=()
     [ -n "${A2M_OPTIONS+set}" ] ||
         die "--sweep: path.sh does not set A2M_OPTIONS: make it a link to local/path.sh"
     [ "${sweep_nj}" -lt 2 ] || command -v flock >/dev/null ||
         die "--sweep_nj ${sweep_nj}: runs at the same time need the program flock"
     part() {  # NAME FIRST LAST: of the stages that are to run
-        local first=$((stage > $2 ? stage : $2))
-        [ "${first}" -gt "$3" ] || stages+=("--stages=$1=--stage ${first} --stop_stage $3")
+        local first=$((stage > $2 ? stage : $2)) last=$((stop_stage < $3 ? stop_stage : $3))
+        [ "${first}" -gt "${last}" ] ||
+            stages+=("--stages=$1=--stage ${first} --stop_stage ${last}")
     }
     [ -e "${sweep}" ] || [ ! -e "${A2M_ROOT}/${sweep}" ] || sweep=${A2M_ROOT}/${sweep}
     part data 1 5
     part scorer 6 8
-    part cell 9 "${last}"
-    part all 1 "${last}"
+    part cell 9 15
+    part all 1 15
+    [ "${#stages[@]}" -gt 0 ] || die "--sweep: --stage and --stop_stage leave nothing to run"
     for name in {scorer,ssl,asr,inference}_args; do base+=("--base=${name}=${!name}"); done
     [ "${cuda_cmd##*/}" != run_logged.sh ] || base+=(--ngpu="${ngpu}")
     option_list='sweep | |
