@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_a2m.core.errors import main_guard
+from espnet_a2m.core.processes import tell
 
 
 @main_guard
@@ -42,7 +43,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     path, name, recipe = args.config, args.config.stem, args.recipe
     sweep = read_sweep(path, recipe)
     cells = make_cells(name, sweep, base)
-    print(f"{path}: checking {len(cells)} cells of {len(sweep.systems)} systems")
+    tell(f"{path}: checking {len(cells)} cells of {len(sweep.systems)} systems")
     described = check_cells(path, recipe, cells, stages["all"], check)
     output = args.expdir / f"sweep_{name}"
     run_cells(recipe, cells, described, stages, output, args.nj, args.ngpu)

@@ -190,18 +190,19 @@ def describe(recipe: Sequence[str], cell: Cell, stages: str) -> Description:
 
 
 def find_collisions(described: Mapping[str, Description]) -> list[str]:
-    """Directories that two cells would write from different options."""
-    faults = []
+    """Directories that cells would write from different options, two cells of each."""
+    faults: dict[str, str] = {}
     seen: dict[str, tuple[str, str]] = {}
     for cell, description in described.items():
         for folder, source in description.writes.items():
             other, before = seen.setdefault(folder, (cell, source))
             if before != source:
-                faults.append(
+                faults.setdefault(
+                    folder,
                     f"{other} and {cell} would both write {folder}, from '{before}' "
-                    f"and from '{source}': give each a name of its own (--*_tag)"
+                    f"and from '{source}': give each its own name (--*_tag, --expdir)",
                 )
-    return faults
+    return list(faults.values())
 
 
 def check_cells(

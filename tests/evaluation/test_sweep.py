@@ -107,9 +107,10 @@ def test_cells_that_would_write_one_directory_from_different_options():
         return Description((), "", "", Path(), (), folders)
 
     cells = {"a 1": write(ssl="x", asr="1"), "b 1": write(ssl="x", asr="2")}
+    cells["b 2"] = cells["b 1"]  # one of them is enough
     assert find_collisions(cells) == [
-        "a 1 and b 1 would both write asr, from '1' and from '2': give each a name of "
-        "its own (--*_tag)"
+        "a 1 and b 1 would both write asr, from '1' and from '2': give each its own "
+        "name (--*_tag, --expdir)"
     ]
 
 

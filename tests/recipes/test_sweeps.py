@@ -26,6 +26,39 @@ OPTIONS = {
 }
 
 
+PARTS = """
+die() { echo "ERROR: $*"; exit 1; }
+parse_known_options() { rest=("$@"); }
+. "$1/local/sweep.sh"
+stage=$2 stop_stage=$3 sweep=x sweep_nj=1 A2M_OPTIONS='--x a\\ b' python=show expdir=exp
+ngpu=2 cuda_cmd=slurm.pl A2M_ROOT=/ scorer_args= ssl_args= asr_args= inference_args=
+exec() { printf '%s\n' "$@"; }
+run_sweep
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "parts"),
+    [
+        (1, 17, "data 1 5 scorer 6 8 cell 9 15 all 1 15"),
+        (6, 11, "scorer 6 8 cell 9 11 all 6 11"),
+        (3, 7, "data 3 5 scorer 6 7 all 3 7"),
+        (12, 15, "cell 12 15 all 12 15"),
+        (16, 17, "ERROR: --sweep: --stage and --stop_stage leave nothing to run"),
+    ],
+)
+def test_parts_have_the_stages_that_are_to_run(first, last, parts):
+    words = ["bash", "-uc", PARTS, "x", str(recipes.ROOT), str(first), str(last)]
+    shown = subprocess.run(words, capture_output=True, text=True).stdout
+    stages = [line for line in shown.splitlines() if line.startswith("--stages=")]
+    for word in ("--stages=", "=--stage", " --stop_stage"):
+        stages = [line.replace(word, "") for line in stages]
+    assert (" ".join(stages) or shown.strip()) == parts
+    if stages:
+        assert shown.endswith("--\n./run.sh\n--x\na b\n")
+        assert "--ngpu" not in shown  # the cluster's
+
+
 def start(recipe: Path, **options: str) -> subprocess.Popen:
     """run.sh in a session of its own."""
     return subprocess.Popen(
@@ -101,7 +134,7 @@ def test_a_sweep_that_is_interrupted_and_one_of_whose_cells_fails(tmp_path):
     assert interrupted.returncode
     assert not (exp / "ssl_two_high_3" / ".made").exists()
 
-    failed = start(recipe, **options, stage="6")
+    failed = start(recipe, **options, stage="9")
     out, err = failed.communicate()
     assert failed.returncode == 1, out + err
     assert "high 3: done in " in out and "uniform 3: FAILED after " in out
@@ -112,7 +145,7 @@ def test_a_sweep_that_is_interrupted_and_one_of_whose_cells_fails(tmp_path):
     assert not (output / "RESULTS.md").exists()
 
     (recipe / "two.yaml").write_text(file % "inference_ssl_model: ''")
-    fixed = start(recipe, **options, stage="6")
+    fixed = start(recipe, **options, stage="9")
     out, err = fixed.communicate()
     assert fixed.returncode == 0, out + err
     again = (output / "high_3.log").read_text().rpartition("# ./run.sh")[2]
