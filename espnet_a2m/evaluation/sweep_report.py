@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -9,7 +10,8 @@ from typing import Any
 
 from espnet_a2m.core.errors import UserError
 from espnet_a2m.core.files import write_atomic
-from espnet_a2m.evaluation.results import MEASURES, read_result
+from espnet_a2m.evaluation.compare import compare, format_comparison
+from espnet_a2m.evaluation.results import markdown_table
 from espnet_a2m.evaluation.sweep import Cell, Description, Sweep
 from espnet_a2m.training.stats import read_stats
 
@@ -17,12 +19,6 @@ from espnet_a2m.training.stats import read_stats
 TOLERANCE = 0.01
 NATS = "nats_gained_"
 Epochs = Mapping[int, Mapping[str, Mapping[str, Any]]]
-
-
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """A table, the first row its heading."""
-    head, *rest = (f"| {' | '.join(row)} |\n" for row in rows)
-    return head + "|---" * len(rows[0]) + "|\n" + "".join(rest)
 
 
 def coverage(runs: Sequence[Epochs]) -> float:
@@ -77,34 +73,7 @@ def training_table(systems: Mapping[str, Sequence[Epochs]]) -> str:
                 f"{fmean(v[-1] for v in values):.3f} / {fmean(map(max, values)):.3f}"
             )
         rows.append(row)
-    return markdown(rows)
-
-
-def error_rate_table(systems: Mapping[str, Sequence[Path]]) -> str:
-    """Error rates in percent, means over seeds.
-
-    Args:
-        systems: Name -> decoded test set (EXP/DECODE/SET) of each seed, evaluated.
-
-    Raises:
-        UserError: One was not evaluated.
-    """
-    measures = ("WER", "CER")
-    rows = [["system", "seeds", *measures, *(f"{m} of each seed" for m in measures)]]
-    for name, folders in systems.items():
-        means, single = [], []
-        for measure in measures:
-            rates = []
-            for folder in folders:
-                path = folder / MEASURES[measure]
-                result = read_result(path, folder.parent.parent, measure)
-                if result is None:
-                    raise UserError(f"{path}: no results: evaluate the set first")
-                rates.append(result.row["Err"])
-            means.append(f"{fmean(rates):.1f}")
-            single.append(" ".join(f"{rate:.1f}" for rate in rates))
-        rows.append([name, str(len(folders)), *means, *single])
-    return markdown(rows)
+    return markdown_table(rows)
 
 
 def write_report(
@@ -120,14 +89,13 @@ def write_report(
         UserError: They do not compare, or a result is missing.
     """
     runs: dict[str, list[Epochs]] = {}
-    decoded: dict[str, dict[str, list[Path]]] = {}
+    decoded: dict[str, list[Path]] = {}
     for cell in cells:
         description = described[str(cell)]
         runs.setdefault(cell.system, []).append(read_stats(description.ssl))
-        for folder in description.decoded:
-            decoded.setdefault(folder.name, {}).setdefault(cell.system, []).append(
-                folder
-            )
+        if description.decoded:  # EXP/DECODE/SET
+            experiment = description.decoded[0].parent.parent
+            decoded.setdefault(cell.system, []).append(experiment)
     if not sweep.allow_unequal_coverage:
         check_coverage(runs, sweep.reference)
     text = (
@@ -136,7 +104,10 @@ def write_report(
         "an utterance's most over its least confident quarter) in the last epoch of "
         f"training; nats gained in validation.\n\n{training_table(runs)}"
     )
-    for dataset, systems in decoded.items():
-        text += f"\n## {dataset}\n\nPercent.\n\n{error_rate_table(systems)}"
+    if decoded:
+        found = compare(decoded, sweep.reference)
+        text += "\n" + format_comparison(found)
+        numbers = json.dumps(found, indent=1) + "\n"
+        write_atomic(output.with_suffix(".json"), numbers)
     write_atomic(output, text)
     return text

@@ -16,10 +16,8 @@ from espnet_a2m.evaluation.sweep import (
 )
 from espnet_a2m.evaluation.sweep_report import (
     check_coverage,
-    error_rate_table,
     training_table,
 )
-from espnet_a2m.evaluation.wer import evaluate
 
 pytestmark = pytest.mark.unit
 
@@ -136,24 +134,6 @@ def test_systems_that_mask_other_shares_of_frames_do_not_compare():
 
 def test_table_of_pre_training():
     runs = {"high": [run_of(0.4, 0.5, 0.5, 1.0, 0.9), run_of(0.4, 0.25, 0.6, 0.7)]}
-    assert training_table(runs).splitlines()[2] == (
-        "| high | 2 | 0.400 | 1.50 | 0.800 / 0.850 |"
-    )
-
-
-def test_table_of_error_rates(tmp_path):
-    ref = tmp_path / "ref"
-    ref.write_text("u1 A B C D\n")
-    folders = []
-    for seed, text in enumerate(("A B C X", "A X C X")):
-        folder = tmp_path / f"exp{seed}" / "decode" / "test"
-        folder.mkdir(parents=True)
-        (folder / "text").write_text(f"u1 {text}\n")
-        for name, unit in (("score_wer", "word"), ("score_cer", "char")):
-            evaluate(ref, folder / "text", folder / name, unit, "none")
-        folders.append(folder)
-    assert error_rate_table({"high": folders}).splitlines()[2] == (
-        "| high | 2 | 37.5 | 21.4 | 25.0 50.0 | 14.3 28.6 |"
-    )
-    with pytest.raises(UserError, match="score_wer: no results"):
-        error_rate_table({"high": [tmp_path]})
+    row = training_table(runs).splitlines()[2]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells == ["high", "2", "0.400", "1.50", "0.800 / 0.850"]
