@@ -62,7 +62,7 @@ scorer_tag | | experiment name; default: ctc, or the scorer
 scorer_exp | | directory of a trained ESPnet ASR model; skips stages 6-7
 scorer_model | | its checkpoint; also one beside its config.yaml, a packed model or a name on a hub
 inference_scorer_model | valid.loss.ave.pth | checkpoint of scorer_exp
-measure | max_prob | frame confidence: max_prob (eq. 2), entropy or margin
+measure | max_prob | frame confidence: max_prob (eq. 2), entropy, margin or nonblank (1 - p(blank))
 blank | exclude | the blank in the measure of a frame: include (eq. 2 read literally), exclude or renormalise
 score_temperature | 1.0 | divides the log posteriors; above 1 flattens a peaky scorer
 target_lang | | utt2lang value of the target domain, for the report

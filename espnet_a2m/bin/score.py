@@ -67,8 +67,10 @@ def get_parser() -> argparse.ArgumentParser:
     trust = "Of espnet: read a checkpoint that can run programs [false]"
     option("--trust_checkpoint", type=str2bool, help=trust)
     measure = "Of espnet, hf: confidence of a frame: its largest posterior (eq. 2), 1 "
-    measure += "minus the normalised entropy, the largest minus the second [max_prob]"
-    option("--measure", choices=["max_prob", "entropy", "margin"], help=measure)
+    measure += "minus the normalised entropy, the largest minus the second, 1 minus "
+    measure += "the blank's [max_prob]"
+    choices = ["max_prob", "entropy", "margin", "nonblank"]
+    option("--measure", choices=choices, help=measure)
     blank = "Of espnet, hf: how the blank enters the measure of a frame; include is "
     blank += "eq. 2 read literally [exclude]"
     option("--blank", choices=["include", "exclude", "renormalise"], help=blank)

@@ -10,7 +10,7 @@ from espnet_a2m.core.config import check_choice
 from espnet_a2m.core.frames import padding_mask
 
 #: How sure the scorer is of one frame, given its posteriors.
-MEASURES = ("max_prob", "entropy", "margin")
+MEASURES = ("max_prob", "entropy", "margin", "nonblank")
 #: How the blank enters the measure of a frame. Eq. 2 read literally includes it; but
 #: CTC is peaky: the blank is near 1 in silence, where the scorer would seem surest.
 BLANK_POLICIES = ("include", "exclude", "renormalise")
@@ -21,7 +21,7 @@ def check_measure(measure: str, blank: str, temperature: float) -> None:
 
     Raises:
         ValueError: An unknown measure or blank policy, a temperature that is not
-            positive, or entropy with the blank excluded.
+            positive, entropy with the blank excluded, or nonblank with it included.
     """
     check_choice("measure", measure, MEASURES)
     check_choice("blank", blank, BLANK_POLICIES)
@@ -31,6 +31,10 @@ def check_measure(measure: str, blank: str, temperature: float) -> None:
         raise ValueError(
             "blank=exclude leaves probabilities that do not sum to 1, which have no "
             "entropy: use blank=renormalise with measure=entropy"
+        )
+    if measure == "nonblank" and blank != "exclude":
+        raise ValueError(
+            f"measure=nonblank is of the blank alone: leave blank={blank} out"
         )
 
 
@@ -47,7 +51,8 @@ def frame_confidence(
 
     - ``max_prob``, eq. 2: ``s_t = max_l p(v_t = l | E)``;
     - ``entropy``: ``1 - H(p) / log V'``, 0 for uniform posteriors;
-    - ``margin``: the largest ``p`` minus the second largest.
+    - ``margin``: the largest ``p`` minus the second largest;
+    - ``nonblank``, a control: 1 - p(blank), that a label is here, whichever it is.
 
     Args:
         log_probs: (..., T, V) log posteriors of the scorer, up to a constant per
@@ -71,6 +76,8 @@ def frame_confidence(
         scores = scores / temperature
     labels = scores.size(-1)
     total = scores.logsumexp(-1)
+    if measure == "nonblank":
+        return (1 - (scores[..., blank_id] - total).exp()).clamp(0.0, 1.0)
     if blank != "include":
         is_blank = torch.arange(labels, device=scores.device) == blank_id
         scores = scores.masked_fill(is_blank, -torch.inf)

@@ -8,18 +8,28 @@ from espnet_a2m.confidence.measures import utterance_confidence
 from espnet_a2m.core.config import ConfigError, check_choice
 from espnet_a2m.core.distributed import sum_over_processes
 
-#: Weight of an utterance's loss: 1 (ATM), its confidence s_u (ATM+S, eq. 9), or
-#: s_u divided by the batch's mean.
-UTTERANCE_WEIGHTS = ("none", "confidence", "relative")
+#: Weight of an utterance's loss: 1 (ATM), its confidence s_u (ATM+S, eq. 9), s_u
+#: divided by the batch's mean, or that of another utterance.
+UTTERANCE_WEIGHTS = ("none", "confidence", "relative", "shuffled")
+
+
+def shuffle(values: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    """(B,) values of those present, in random order; the others keep theirs."""
+    absent = (~present).float()
+    to = absent.argsort(stable=True)
+    of = (torch.rand_like(absent) + 2 * absent).argsort()
+    kept = values.scatter(0, to, values[of])
+    return torch.where(present, kept, values)
 
 
 class UtteranceWeight:
     """How much an utterance's loss counts (ATM+S, section III-C).
 
     Args:
-        kind: ``none`` (1 for all), ``confidence`` (s_u, eq. 9) or ``relative``
+        kind: ``none`` (1 for all), ``confidence`` (s_u, eq. 9), ``relative``
             (s_u divided by the mean of the batch, over all processes, so that the
-            learning rate keeps its meaning).
+            learning rate keeps its meaning) or, as a control, ``shuffled`` (s_u of
+            another utterance of the process's batch, which is of like length).
         fraction: Share of utterances, drawn at random in each batch, that are
             weighted; the others keep 1. The paper's best scales 0.1 of them.
         frames: Frames that s_u is of: ``all`` or ``masked``.
@@ -54,9 +64,10 @@ class UtteranceWeight:
             s_u = (confidence * mask).sum(1) / mask.sum(1).clamp(min=1)
         elif s_u is None:
             s_u = utterance_confidence(confidence, lengths)
-        s_u = s_u.float()
+        s_u, present = s_u.float(), lengths > 0
+        if self.kind == "shuffled":
+            s_u = shuffle(s_u, present)
         if self.kind == "relative":
-            present = lengths > 0
             total = sum_over_processes((s_u * present).sum())
             mean = total / sum_over_processes(present.sum()).clamp(min=1)
             s_u = s_u / mean.clamp(min=1e-6)

@@ -30,22 +30,31 @@ def reference(probs, measure, blank, temperature):
     """The measures of one frame, from their definitions."""
     probs = probs ** (1 / temperature)
     probs = probs / probs.sum()
+    nonblank = 1 - probs[0]
     if blank != "include":
         probs = probs[1:]
     if blank == "renormalise":
         probs = probs / probs.sum()
     largest = np.sort(probs)[::-1]
     return {
+        "nonblank": nonblank,
         "max_prob": largest[0],
         "margin": largest[0] - largest[1],
         "entropy": 1 - entropy(probs) / np.log(len(probs)),
     }[measure]
 
 
+NONSENSE = {
+    ("entropy", "exclude"),
+    ("nonblank", "include"),
+    ("nonblank", "renormalise"),
+}
+
+
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 @pytest.mark.parametrize(
     ("measure", "blank"),
-    [p for p in product(MEASURES, BLANK_POLICIES) if p != ("entropy", "exclude")],
+    [p for p in product(MEASURES, BLANK_POLICIES) if p not in NONSENSE],
 )
 def test_measures_equal_their_definitions(measure, blank, temperature):
     rng = np.random.default_rng(0)
@@ -70,6 +79,7 @@ def test_blank_is_where_blank_id_says():
     ("options", "message"),
     [
         ({"measure": "entropy", "blank": "exclude"}, "use blank=renormalise"),
+        ({"measure": "nonblank", "blank": "include"}, "leave blank=include out"),
         ({"measure": "gini"}, "max_prob, entropy, margin"),
         ({"blank": "ignore"}, "include, exclude, renormalise"),
         ({"temperature": 0.0}, "above 0"),

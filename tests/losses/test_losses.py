@@ -18,7 +18,7 @@ from espnet_a2m.losses.masked_prediction import MaskedPredictionLoss
 from espnet_a2m.losses.objective import MaskedBatch
 from espnet_a2m.losses.quantizer import Codes, GumbelQuantizer, standardise
 from espnet_a2m.losses.reduction import LossTerm, reduce
-from espnet_a2m.losses.utterance_weight import UtteranceWeight
+from espnet_a2m.losses.utterance_weight import UtteranceWeight, shuffle
 
 pytestmark = pytest.mark.unit
 
@@ -285,6 +285,15 @@ def test_the_scorers_own_utterance_confidence():
     assert weight.tolist() == pytest.approx([0.5, 1.5])
     masked = UtteranceWeight("confidence", 1.0, "masked")
     assert masked(CONFIDENCE, LENGTHS, MASK, s_u).tolist() == pytest.approx([0.85, 0.4])
+
+
+def test_weights_are_shuffled_among_the_utterances_that_have_frames():
+    absent = torch.tensor([True, False, True, False, True, True])
+    values = torch.arange(6.0)
+    many = torch.stack([shuffle(values, ~absent) for _ in range(200)])
+    assert (many[:, absent] == values[absent]).all()  # no frames: nobody's
+    assert set(many[:, 1].tolist()) == {1.0, 3.0}
+    assert (many[:, [1, 3]].sum(1) == 4.0).all()
 
 
 def test_a_random_fraction_of_utterances_is_weighted():

@@ -526,6 +526,7 @@ def fake_step(model: torch.nn.Module, batch: dict) -> torch.Tensor:
             "model_conf.utterance_weight=relative",
             "model_conf.utterance_weight_fraction=0.1",
         ),
+        ("model_conf.utterance_weight=shuffled",),
         ("online_scorer_conf.scorer=energy",),
     ],
 )
