@@ -19,6 +19,7 @@ run() {  # LOG COMMAND...
     "$@" </dev/null 2>&1 | tee -a "${log}" |
         sed -nu -E 's/^.*INFO: ([0-9]+epoch results: )/\1/p;
                     s/^.*INFO: ([0-9]+\/[0-9]+epoch started.*)/\1/p;
+                    s/^.*(WARNING: Most batches .*)/\1/p;
                     /^score .*%/p'
     status=${PIPESTATUS[0]}
     echo "# Ended (code ${status}) at $(date)" >>"${log}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -123,6 +124,30 @@ class StepCallbacks:
             yield utt_ids, batch
             for call in self.after_step:
                 call(utt_ids, batch)
+
+
+class SmallBatches:
+    """Callback: warns where batches have one utterance, of which models learn little.
+
+    Batches of many epochs are alike: the first ``WATCHED`` of each epoch are looked at.
+    """
+
+    WATCHED = 50
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def __call__(self, utt_ids: Sequence[str], batch: Batch) -> None:
+        """Count the utterances of a batch."""
+        if len(self.sizes) == self.WATCHED:
+            return
+        self.sizes.append(len(utt_ids))
+        if len(self.sizes) == self.WATCHED and np.median(self.sizes) <= 1:
+            logging.warning(
+                "Most batches have one utterance, which may do more harm than good: "
+                "raise batch_bins, which counts utterances before they are cropped, or "
+                "cut the utterances shorter (docs/experiments/2026-11-28-raw-pool.md)"
+            )
 
 
 class Throughput:

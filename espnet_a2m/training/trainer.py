@@ -20,7 +20,13 @@ from espnet2.utils.nested_dict_action import NestedDictAction
 
 from espnet_a2m.core.distributed import end_processes
 from espnet_a2m.training.accumulation import weighted_accumulation
-from espnet_a2m.training.batches import StepCallbacks, Throughput, skip_batches
+from espnet_a2m.training.batches import (
+    Callback,
+    SmallBatches,
+    StepCallbacks,
+    Throughput,
+    skip_batches,
+)
 from espnet_a2m.training.checkpoint import (
     UPDATE,
     back_up_checkpoint,
@@ -183,7 +189,9 @@ class ResumableTrainer(Trainer):
             if interval and reporter.count % interval == 0:
                 state.save(finished=False)
 
-        throughput = [Throughput(reporter, inner.fs)] if hasattr(inner, "fs") else []
+        watch: list[Callback] = []
+        if hasattr(inner, "fs"):  # pre-training
+            watch = [Throughput(reporter, inner.fs), SmallBatches()]
         monitor = CollapseMonitor(
             options.monitor, reporter, options.accum_grad, output_dir, options.streaks
         )
@@ -191,7 +199,7 @@ class ResumableTrainer(Trainer):
             skip_batches(iterator, resumed.batches if resumed else 0),
             length,
             on_start=start,
-            before_step=throughput,
+            before_step=watch,
             after_step=[monitor, save],
         )
         with (

@@ -11,6 +11,7 @@ from helpers.tiny_pretraining import ssl_options
 
 from espnet_a2m.core.config import ConfigError
 from espnet_a2m.data.tables import read_scp
+from espnet_a2m.training.batches import SmallBatches
 from espnet_a2m.training.monitor import MonitorOptions, find_collapse
 from espnet_a2m.training.task import A2MTask
 from espnet_a2m.training.validate_config import check_config
@@ -162,3 +163,11 @@ def test_collapse_is_below_a_limit():
         (found,) = find_collapse({**healthy, **change}, options)
         assert next(iter(change)) in found
     assert find_collapse({"loss": 1.0}, options) == []
+
+
+@pytest.mark.parametrize(("size", "warns"), [(1, True), (2, False)])
+def test_batches_of_one_utterance_are_warned_of_once(size, warns, caplog):
+    small = SmallBatches()
+    for _ in range(2 * small.WATCHED):
+        small(["utt"] * size, {})
+    assert caplog.text.count("Most batches have one utterance") == int(warns)
