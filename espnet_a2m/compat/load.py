@@ -30,10 +30,11 @@ SELF_CONTAINED = {
         *("dynamic_conv2d", "rnn", "transducer", "mlm", "s4", "linear_decoder"),
     },
 }
+RISK = "reading it can run any program that its author put into it, with your rights"
 UNPICKLING = (
-    "reading it can run any program that its author put into it, with your rights. "
-    "If you trust the author, set trust_checkpoint to true (--trust_checkpoint true of "
-    "bin.score and of the recipe, trust_checkpoint=true in a scorer_conf)"
+    f"{RISK}. If you trust the author, set trust_checkpoint to true "
+    "(--trust_checkpoint true of bin.score and of the recipe, trust_checkpoint=true in "
+    "a scorer_conf)"
 )
 
 
