@@ -95,8 +95,8 @@ check_configs() {
     [ -n "${own_scorer}" ] || ! will_run 6 7 || check_option scorer_config
     if will_run 10 11; then
         check_option ssl_config
-        checked+=("--label_tag=${label_tag}")
-        ! will_run 9 || checked+=("--num_clusters=${num_clusters}")
+        checked+=("--label_tag=${label_tag}" ${ssl_init:+"--ssl_init=${ssl_init}"})
+        [ -n "${label_kmeans}" ] || ! will_run 9 || checked+=("--num_clusters=${num_clusters}")
     elif will_run 12 13 && [ -e "${ssl_exp}/config.yaml" ]; then
         checked+=("--pretrained=${ssl_exp}/config.yaml")
     fi

@@ -100,6 +100,7 @@ CHECK = """
 shift
 export skip_data_prep=false skip_train=false skip_eval=false
 stage=1 stop_stage=17 skip_stages= own_scorer= label_tag=mfcc num_clusters=50
+ssl_init= label_kmeans=
 ssl_exp=exp python=show fs=8000
 for name in scorer ssl asr inference; do
     printf -v "${name}_config" "${name}.yaml"
@@ -120,6 +121,11 @@ check_configs
         (["own_scorer=x", "stop_stage=13"], "ssl label_tag num_clusters asr"),
         (["stage=7", "stop_stage=8"], "scorer"),
         (["stage=11", "skip_stages=13 12"], "ssl label_tag inference"),
+        (
+            ["stop_stage=11", "ssl_init=x", "label_kmeans=y"],
+            "scorer ssl label_tag ssl_init",
+        ),
+        (["stage=12", "stop_stage=12", "ssl_init=x"], "pretrained asr"),
         (["stage=12", "stop_stage=12"], "pretrained asr"),
         (["stage=9", "stop_stage=9"], ""),
         (["stage=15"], ""),
