@@ -37,7 +37,7 @@ refuse() {  # OPTION REASON
 # Refuse names that some program would split or interpret, before hours are spent.
 check_names() {
     local name value
-    for name in dumpdir expdir {train,valid,pretrain}_set test_sets {scorer,label,ssl,asr}_tag; do
+    for name in dumpdir expdir ssl_init {train,valid,pretrain}_set test_sets {scorer,label,ssl,asr}_tag; do
         value=${!name}
         case ${name}:${value} in
             *:*[,:[]*)

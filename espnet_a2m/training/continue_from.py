@@ -168,6 +168,5 @@ def start_from(args: argparse.Namespace) -> None:
     args.init_param = [*start.init_param, *args.init_param]
     if start.stats_file is not None:
         stats = Path(args.output_dir) / "feats_stats.npz"
-        stats.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(stats, start.stats_file.read_bytes())
         args.normalize_conf = {**args.normalize_conf, "stats_file": str(stats)}

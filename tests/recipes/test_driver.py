@@ -145,6 +145,32 @@ def test_configurations_of_the_stages_to_run_are_checked(tmp_path, options, chec
         assert "--ssl_config=ssl.yaml" in words and "--ssl_args=--ssl 1" in words
 
 
+LABELS = """
+for name in parse_options steps training; do . "$1/local/${name}.sh"; done
+python=show label_dir=exp/labels label_features=mfcc trust_checkpoint=$2 scoring_nj=1 ngpu=0
+pretrain_dir=pool valid_dir=dev
+show() { echo "${@:3}"; }
+make_labels 50 1.5 "$3" --fs 8000
+"""
+
+
+def test_labels_are_of_a_new_kmeans_or_of_a_given_one(tmp_path):
+    (tmp_path / "path.sh").touch()
+
+    def commands(*words: str) -> list[str]:
+        command = ["bash", "-euc", LABELS, "x", str(ROOT), *words]
+        return subprocess.check_output(command, cwd=tmp_path, text=True).splitlines()
+
+    given = "--fs 8000 --output_dir exp/labels"
+    assert commands("false", "") == [
+        f"{given} --fit_data pool --num_clusters 50 --fit_hours 1.5",
+        f"{given} --kmeans exp/labels/km.npz --data pool dev",
+    ]
+    assert commands("true", "km.mdl") == [
+        f"{given} --trust_checkpoint true --kmeans km.mdl --data pool dev"
+    ]
+
+
 def test_encoders_that_do_not_match_stop_the_recipe_before_stage_1(tmp_path):
     recipe = copy_recipe("tedlium", tmp_path / "recipe")
     failed = run(recipe, asr_args="--encoder_conf num_blocks=5")
