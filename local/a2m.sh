@@ -74,11 +74,13 @@ label_features | mfcc | mfcc, or the directory of a pre-trained or ASR model, su
 label_model | | its checkpoint; default: the best one
 label_layer | 6 | its encoder layer, from 1
 num_clusters | 500 | k-means clusters
+label_kmeans | | k-means of an earlier fit on the same features, km.npz or of scikit-learn; default: fit one
 km_hours | 100.0 | hours of pretrain_set, sampled at random, for the k-means; 0: all
 # Pre-training (stages 10-11)
 ssl_config | conf/train_ssl.yaml | configuration of espnet_a2m.bin.ssl_train
 ssl_args | | options for espnet_a2m.bin.ssl_train
 ssl_tag | atm | experiment name
+ssl_init | | pre-trained model to continue from, with config.yaml beside (docs/finetuning.md)
 stats_hours | 100.0 | hours of pretrain_set, sampled at random, for the feature statistics; 0: all
 num_splits_ssl | 0 | splits of pretrain_set, of which a process loads one at a time; 0: of half a million utterances
 inference_ssl_model | | checkpoint to fine-tune; default: the best one
@@ -227,8 +229,9 @@ if want 9 "pseudo-labels${label_tag:+ of ${pretrain_set} and ${valid_set}: ${lab
             features=(--model_file "${model}" --layer "${label_layer}")
             inputs+=("${model}")
         fi
+        [ -z "${label_kmeans}" ] || inputs+=("${label_kmeans}")
         step "${label_dir}" "${inputs[@]}" -- \
-            make_labels "${num_clusters}" "${km_hours}" "${features[@]}"
+            make_labels "${num_clusters}" "${km_hours}" "${label_kmeans}" "${features[@]}"
     fi
 fi
 
@@ -246,7 +249,7 @@ if want 11 "pre-training: ${ssl_exp}/train.log"; then
     need "${ssl_stats}/train/speech_shape" 10
     split_pretrain_data
     step "${ssl_exp}" "${pretrain_lengths}" "${ssl_stats}/train/speech_shape" \
-        "${scored_files[@]}" "${ssl_config}" -- train_ssl "${ssl_options[@]}"
+        "${scored_files[@]}" "${ssl_config}" ${ssl_init:+"${ssl_init}"} -- train_ssl "${ssl_options[@]}"
     "${python}" -m espnet_a2m.bin.plot_curves "${ssl_exp}"
 fi
 

@@ -37,7 +37,7 @@ refuse() {  # OPTION REASON
 # Refuse names that some program would split or interpret, before hours are spent.
 check_names() {
     local name value
-    for name in dumpdir expdir {train,valid,pretrain}_set test_sets {scorer,label,ssl,asr}_tag; do
+    for name in dumpdir expdir ssl_init {train,valid,pretrain}_set test_sets {scorer,label,ssl,asr}_tag; do
         value=${!name}
         case ${name}:${value} in
             *:*[,:[]*)
@@ -95,8 +95,8 @@ check_configs() {
     [ -n "${own_scorer}" ] || ! will_run 6 7 || check_option scorer_config
     if will_run 10 11; then
         check_option ssl_config
-        checked+=("--label_tag=${label_tag}")
-        ! will_run 9 || checked+=("--num_clusters=${num_clusters}")
+        checked+=("--label_tag=${label_tag}" ${ssl_init:+"--ssl_init=${ssl_init}"})
+        [ -n "${label_kmeans}" ] || ! will_run 9 || checked+=("--num_clusters=${num_clusters}")
     elif will_run 12 13 && [ -e "${ssl_exp}/config.yaml" ]; then
         checked+=("--pretrained=${ssl_exp}/config.yaml")
     fi

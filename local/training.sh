@@ -96,15 +96,19 @@ score_set() {  # OUT COMMAND...
         --ngpu "$((ngpu > 0))" --num_threads "${num_threads}"
 }
 
-make_labels() {  # NUM_CLUSTERS HOURS FEATURES...: one k-means, then both sets by it
-    local clusters=$1 hours=$2 labels
-    shift 2
+make_labels() {  # NUM_CLUSTERS HOURS KMEANS FEATURES...: one k-means, then both sets by it
+    local clusters=$1 hours=$2 kmeans=$3 labels
+    shift 3
     labels=("${python}" -m espnet_a2m.bin.labels "$@" --output_dir "${label_dir}")
+    [ "${trust_checkpoint}" = false ] || labels+=(--trust_checkpoint "${trust_checkpoint}")
     [ "${label_features}" = mfcc ] ||
         labels+=(--ngpu "$((ngpu > 0))" --num_threads "${num_threads}")
-    "${labels[@]}" --fit_data "${pretrain_dir}" --num_clusters "${clusters}" \
-        --fit_hours "${hours}"
-    in_shards scoring_nj "${label_dir}/log/label" "${labels[@]}" --kmeans "${label_dir}/km.npz" \
+    if [ -z "${kmeans}" ]; then
+        kmeans=${label_dir}/km.npz
+        "${labels[@]}" --fit_data "${pretrain_dir}" --num_clusters "${clusters}" \
+            --fit_hours "${hours}"
+    fi
+    in_shards scoring_nj "${label_dir}/log/label" "${labels[@]}" --kmeans "${kmeans}" \
         --data "${pretrain_dir}" "${valid_dir}"
 }
 
@@ -144,14 +148,17 @@ split_pretrain_data() {  # sets pretrain_data
 }
 
 train_ssl() {  # OPTIONS...
+    local init=()
     # a copy in the experiment: its encoder is valid with this normalisation only
-    if [ -e "${ssl_stats}/train/feats_stats.npz" ]; then
+    if [ -n "${ssl_init}" ]; then
+        init=(--ssl_init "${ssl_init}")  # copies those of that model
+    elif [ -e "${ssl_stats}/train/feats_stats.npz" ]; then
         cp "${ssl_stats}/train/feats_stats.npz" "${ssl_exp}/feats_stats.npz.tmp"
         mv "${ssl_exp}/feats_stats.npz.tmp" "${ssl_exp}/feats_stats.npz"
     fi
     set_normalize "${ssl_config}" "${ssl_exp}/feats_stats.npz"
     train_on "${ssl_exp}" espnet_a2m.bin.ssl_train --config "${ssl_config}" \
-        "${pretrain_data[@]}" "${scored[@]}" "${grids[@]}" \
+        "${pretrain_data[@]}" "${scored[@]}" "${grids[@]}" "${init[@]}" \
         --valid_shape_file "${ssl_stats}/valid/speech_shape" \
         "${normalize[@]}" --resume true --output_dir "${ssl_exp}" "$@"
 }

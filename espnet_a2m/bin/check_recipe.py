@@ -18,7 +18,7 @@ STAGES = {"scorer": "asr", "ssl": "ssl", "asr": "asr", "inference": "decode"}
 
 
 def check(cmd: Sequence[str] | None = None) -> None:
-    """Say nothing; warn where a scorer's error rates would be wrong.
+    """Say what pre-training takes over, and where a scorer's error rates are wrong.
 
     Raises:
         ConfigError: What is wrong with a stage that is to run.
@@ -28,6 +28,7 @@ def check(cmd: Sequence[str] | None = None) -> None:
     for name, task in STAGES.items():
         add(f"--{name}_config", help=f"Configuration of {task}")
         add(f"--{name}_args", default="", help="Options beside it")
+    add("--ssl_init", help="Pre-trained model that pre-training continues from")
     add("--pretrained", help="config.yaml of a model that is pre-trained already")
     add("--fs", type=int, help="Sampling rate of the audio in Hz")
     add("--label_tag", default="")
@@ -35,6 +36,7 @@ def check(cmd: Sequence[str] | None = None) -> None:
     args = parser.parse_args(cmd)
     import_quietly("espnet2.tasks.asr")
     from espnet_a2m.training import validate_recipe as check
+    from espnet_a2m.training.continue_from import find_start
 
     options = {}
     for name, task in STAGES.items():
@@ -50,7 +52,9 @@ def check(cmd: Sequence[str] | None = None) -> None:
         ssl = check.read_saved(args.pretrained, "ssl")
     if ssl and asr:
         check.check_same_encoder(ssl, asr)
-    if "ssl" in options:
+    if "ssl" in options and args.ssl_init:
+        print(find_start(args.ssl_init, options["ssl"]).summary)
+    elif "ssl" in options:
         check.check_model(options["ssl"])
     for name in ("asr", "scorer"):
         if name not in options or "inference" not in options:

@@ -32,13 +32,21 @@ from espnet_a2m.core.errors import UserError, main_guard
 
 def get_parser() -> argparse.ArgumentParser:
     """The options of this command."""
+    from espnet2.utils.types import str2bool
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     option = parser.add_argument
     kmeans = parser.add_mutually_exclusive_group(required=True)
     kmeans.add_argument("--fit_data", help="Formatted data directory to fit on")
-    kmeans.add_argument("--kmeans", help="km.npz of an earlier fit, to label only")
+    fitted = (
+        "km.npz of an earlier fit, or a k-means that scikit-learn has fitted on the "
+    )
+    fitted += "same features, saved by joblib (ESPnet, fairseq), to label only"
+    kmeans.add_argument("--kmeans", help=fitted)
+    trust = "Read scikit-learn's: a pickle, which can run any program [false]"
+    option("--trust_checkpoint", type=str2bool, default=False, help=trust)
     option("--data", nargs="*", default=[], help="Data directories to label")
     option("--output_dir", required=True)
     option("--fs", type=int, default=16000, help="Sampling rate of MFCC, Hz [16000]")
@@ -124,8 +132,12 @@ def main(cmd: Sequence[str] | None = None) -> None:
 
     output = Path(args.output_dir)
     if args.kmeans is not None:
-        kmeans = KMeans.load(Path(args.kmeans))
-        kmeans.check_features(features, Path(args.kmeans))
+        path = Path(args.kmeans)
+        if path.is_file() and path.read_bytes()[:2] != b"PK":  # no npz
+            kmeans = KMeans.load_sklearn(path, features, args.trust_checkpoint)
+        else:
+            kmeans = KMeans.load(path)
+            kmeans.check_features(features, path)
     else:
         kmeans = fit(
             wav_scp=Path(args.fit_data) / "wav.scp",

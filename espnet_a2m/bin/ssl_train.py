@@ -12,6 +12,7 @@ from espnet_a2m.core.errors import main_guard
 def main(cmd: Sequence[str] | None = None) -> None:
     """Train, or collect statistics with ``--collect_stats true``."""
     from espnet_a2m.data.streams import check_rate, check_streams, splits
+    from espnet_a2m.training.continue_from import start_from
     from espnet_a2m.training.task import A2MTask, sampling_rate
 
     args = A2MTask.get_parser().parse_args(cmd)
@@ -22,6 +23,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
         for streams in [*sets, args.valid_data_path_and_name_and_type]:
             check_streams(streams)
             check_rate(streams, sampling_rate(args))
+    if args.ssl_init and not args.collect_stats:
+        start_from(args)
     A2MTask.main(args=args)
 
 

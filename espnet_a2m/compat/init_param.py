@@ -39,8 +39,8 @@ def match_keys(
         elif state[origin].shape != value.shape:
             raise UserError(
                 f"{init_param}: {origin} is {tuple(state[origin].shape)}, but the "
-                f"model's {key} is {tuple(value.shape)}: give fine-tuning the same "
-                "frontend and encoder configuration as pre-training"
+                f"model's {key} is {tuple(value.shape)}: give both the same "
+                "frontend and encoder configuration"
             )
         else:
             matched.append(key)

@@ -30,10 +30,11 @@ SELF_CONTAINED = {
         *("dynamic_conv2d", "rnn", "transducer", "mlm", "s4", "linear_decoder"),
     },
 }
+RISK = "reading it can run any program that its author put into it, with your rights"
 UNPICKLING = (
-    "reading it can run any program that its author put into it, with your rights. "
-    "If you trust the author, set trust_checkpoint to true (--trust_checkpoint true of "
-    "bin.score and of the recipe, trust_checkpoint=true in a scorer_conf)"
+    f"{RISK}. If you trust the author, set trust_checkpoint to true "
+    "(--trust_checkpoint true of bin.score and of the recipe, trust_checkpoint=true in "
+    "a scorer_conf)"
 )
 
 
@@ -53,18 +54,24 @@ def check_self_contained(config: Mapping[str, Any], where: str) -> None:
 
 
 def find_statistics(config: dict[str, Any], where: Path) -> dict[str, Any]:
-    """Have a model find its feature statistics from another recipe's directory.
+    """Have a model find its own feature statistics, from any directory.
 
     ESPnet notes their path as it was given, relative to the recipe that trained it: one
-    of the directories above its configuration `where`.
+    of the directories above its configuration `where`, not always the present one,
+    which may have a file of this name, too. If the directory was moved, they may lie
+    beside the configuration.
     """
     conf = config.get("normalize_conf") or {}
     stats = conf.get("stats_file")
-    if not isinstance(stats, str) or Path(stats).exists():
+    if not isinstance(stats, str):
         return config
-    for folder in where.absolute().parents:
-        if (found := folder / stats).is_file():
-            return {**config, "normalize_conf": {**conf, "stats_file": str(found)}}
+    home = where.absolute().parent
+    folders = [home, *home.parents]
+    for path in (*(folder / stats for folder in folders), home / Path(stats).name):
+        if path.is_file():
+            if Path(stats).is_file() and path.samefile(stats):
+                return config
+            return {**config, "normalize_conf": {**conf, "stats_file": str(path)}}
     return config
 
 

@@ -7,11 +7,13 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import joblib
 import numpy as np
 import torch
 
+from espnet_a2m.compat.load import RISK
 from espnet_a2m.core.errors import UserError
-from espnet_a2m.core.files import write_atomic
+from espnet_a2m.core.files import file_digest, write_atomic
 from espnet_a2m.labels.features import Features
 
 #: Of the files below; raised when what they hold changes
@@ -91,6 +93,37 @@ class KMeans:
             raise UserError(
                 f"{path}: not a k-means ({e}); remove it to fit again"
             ) from e
+
+    @classmethod
+    def load_sklearn(
+        cls, path: Path, features: Features, trust_checkpoint: bool
+    ) -> KMeans:
+        """Read a k-means of scikit-learn, as ESPnet's and fairseq's HuBERT recipes
+        save it by joblib.
+
+        What it was fitted on is not in the file: it is taken to be ``features``.
+
+        Raises UserError: it is not trusted, no such file, or has another number of
+        features.
+        """
+        if not trust_checkpoint:
+            raise UserError(
+                f"{path}: not the km.npz of bin.labels. A k-means of scikit-learn is a "
+                f"pickle: {RISK}. If you trust the author, give --trust_checkpoint true"
+            )
+        try:
+            fitted = joblib.load(path)
+            centroids = np.asarray(fitted.cluster_centers_, dtype=np.float32)
+        except Exception as e:  # whatever unpickling meets
+            raise UserError(f"{path}: not a k-means of scikit-learn ({e})") from e
+        if centroids.ndim != 2 or centroids.shape[1] != features.dim:
+            raise UserError(
+                f"{path}: its centroids are {centroids.shape}, but a frame has "
+                f"{features.dim} features: {features.description}"
+            )
+        described = {"features": features.description, "sha256": file_digest(path)}
+        counts = np.zeros(len(centroids), np.int64)
+        return cls(centroids, counts, np.zeros(0), json.dumps(described))
 
     def check_features(self, features: Features, path: Path) -> None:
         """Refuse features that this k-means was not fitted on.

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from espnet2.tasks.asr import ASRTask
+from espnet2.tasks.ssl import SSLTask
 
 from espnet_a2m.compat.encoder_hooks import capture_layers, input_convs
 from espnet_a2m.compat.frontend_grid import frontend_grid
@@ -25,8 +26,8 @@ class LayerFeatures:
     One utterance at a time, so that padding cannot matter.
 
     Args:
-        model_file: Parameters of a pre-training run or of ESPnet's ASR task, such as
-            ``4epoch.pth``; ``config.yaml`` lies beside.
+        model_file: Parameters of a pre-training run or of ESPnet's ASR or SSL task,
+            such as ``4epoch.pth``; ``config.yaml`` lies beside.
         layer: Layer of the encoder, from 1.
         device: ``cpu`` or ``cuda``.
         random_seed: As of `load_trained_model`.
@@ -45,8 +46,9 @@ class LayerFeatures:
     ):
         model_path = Path(model_file)
         config = model_path.parent / "config.yaml"
-        of_ssl = not config.is_file() or "masking_conf" in load_config(config)
-        task = A2MTask if of_ssl else ASRTask
+        options = load_config(config) if config.is_file() else {"masking_conf": {}}
+        tasks = {"masking_conf": A2MTask, "util": SSLTask}  # options that others lack
+        task = next((t for name, t in tasks.items() if name in options), ASRTask)
         fix = "train the model first (bin.ssl_train or bin.asr_train)"
         self.model = load_trained_model(
             task, model_path, None, fix, random_seed=random_seed

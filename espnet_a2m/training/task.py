@@ -245,6 +245,11 @@ class A2MTask(SSLTask):
             ],
             help="Initialization of all parameters",
         )
+        init = (
+            "Pre-trained model to continue from, config.yaml beside: parameters, and "
+        )
+        init += "with global_mvn the statistics of the features"
+        add("--ssl_init", type=str_or_none, help=init)
         add(
             "--loss",
             action=NestedDictAction,

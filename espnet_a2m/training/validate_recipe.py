@@ -92,24 +92,36 @@ def _module(options: Options, part: str) -> tuple[str, dict[str, Any]]:
     return name, conf
 
 
-def check_same_encoder(ssl: Options, asr: Options) -> None:
+def check_same_encoder(
+    ssl: Options,
+    asr: Options,
+    why: str = "fine-tuning starts from the pre-trained encoder: give both the same",
+) -> None:
     """Refuse parts that pre-trained parameters would not fit, or would compute
     something else in.
 
+    Args:
+        ssl: Of the pre-trained model.
+        asr: Of the model that starts from it.
+        why: For the message.
+
     Raises:
-        ConfigError: Names both files, the option and both values.
+        ConfigError: Names both files, the options and both values.
     """
+    differences = []
     for part in PARTS:
         (a, ssl_conf), (b, asr_conf) = _module(ssl, part), _module(asr, part)
-        differences = [(part, a, b)] if a != b else []
+        if a != b:
+            differences.append((part, a, b))
         for key in sorted(ssl_conf.keys() & asr_conf.keys()):
             if not key.startswith((*FREE, *GIVEN)) and ssl_conf[key] != asr_conf[key]:
                 differences.append((f"{part}_conf.{key}", ssl_conf[key], asr_conf[key]))
-        for option, pretrained, tuned in differences:
-            raise ConfigError(
-                f"{asr.where}: {option} is {tuned}, but {pretrained} in {ssl.where}: "
-                "fine-tuning starts from the pre-trained encoder: give both the same"
-            )
+    if differences:
+        listed = "; ".join(
+            f"{option} is {tuned}, but {pretrained} in {ssl.where}"
+            for option, pretrained, tuned in differences
+        )
+        raise ConfigError(f"{asr.where}: {listed}: {why}")
 
 
 def check_rate(options: Options, fs: int) -> None:
@@ -155,7 +167,7 @@ def check_labels(ssl: Options, label_tag: str, num_clusters: int | None) -> None
             )
 
 
-def check_model(ssl: Options) -> None:
+def check_model(ssl: Options) -> torch.nn.Module:
     """Build the model of pre-training without memory: layers, objectives, guidance.
 
     Raises:
@@ -167,7 +179,7 @@ def check_model(ssl: Options) -> None:
     try:
         leave_out_files(args)
         with torch.device("meta"):
-            A2MTask.build_model(args)
+            return A2MTask.build_model(args)
     except Exception as e:  # of ESPnet's classes, of any kind
         raise ConfigError(f"{ssl.where}: the model cannot be built: {e}") from e
 

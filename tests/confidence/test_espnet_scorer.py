@@ -306,7 +306,8 @@ def test_statistics_of_another_recipe_are_found(tmp_path, monkeypatch):
     stats = "exp/scorer_stats/train/feats_stats.npz"
     (trained / stats).parent.mkdir(parents=True)
     (trained / stats).touch()
-    here.mkdir()
+    (here / stats).parent.mkdir(parents=True)
+    (here / stats).touch()  # of another model
     monkeypatch.chdir(here)
     where = Path("..", "librispeech", "exp", "scorer_ctc", "config.yaml")
     config = {"normalize": "global_mvn", "normalize_conf": {"stats_file": stats}}
@@ -315,3 +316,8 @@ def test_statistics_of_another_recipe_are_found(tmp_path, monkeypatch):
     assert config["normalize_conf"]["stats_file"] == stats
     monkeypatch.chdir(trained)  # at home, nothing changes
     assert find_statistics(config, Path("exp/scorer_ctc/config.yaml")) is config
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    (moved / "feats_stats.npz").touch()
+    found = find_statistics(config, moved / "config.yaml")["normalize_conf"]
+    assert found["stats_file"] == str(moved / "feats_stats.npz")

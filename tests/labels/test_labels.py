@@ -8,11 +8,13 @@ import shutil
 import tracemalloc
 from pathlib import Path
 
+import joblib
 import kaldiio
 import numpy as np
 import pytest
 import soundfile
 import torch
+from sklearn.cluster import MiniBatchKMeans
 
 from espnet_a2m.bin.labels import main
 from espnet_a2m.core.frames import FrameGrid
@@ -342,6 +344,43 @@ def test_errors_name_the_cause(data, mfcc_labels, tmp_path, capsys):
     assert "not a k-means" in error(*label)
     old.write_bytes(b"PK")
     assert "not a k-means" in error(*label)
+
+
+def test_scikit_learns_kmeans_is_read_only_if_trusted(data, tmp_path, capsys):
+    """As ESPnet's HuBERT recipe saves it; other features than it had are refused."""
+    features = MFCC(16000)
+    wavs = read_scp(data / "dev" / "wav.scp")
+    frames = {u: read_frames(features, u, path).numpy() for u, path in wavs.items()}
+    fitted = MiniBatchKMeans(8, n_init=1, random_state=0)
+    fitted.fit(np.concatenate(list(frames.values())))
+    file = tmp_path / "km_8.mdl"
+    joblib.dump(fitted, file, compress=3)
+    command = ["--kmeans", str(file), "--data", str(data / "dev")]
+    command += ["--output_dir", str(tmp_path / "labels")]
+    with pytest.raises(SystemExit):
+        main(command)
+    said = capsys.readouterr().err
+    assert f"{file}: not the km.npz" in said and "give --trust_checkpoint true" in said
+
+    command += ["--trust_checkpoint", "true"]
+    main(command)
+    labels = read_scp(tmp_path / "labels" / "dev" / "labels.scp")
+    for utt_id, expected in frames.items():
+        same = kaldiio.load_mat(labels[utt_id]) == fitted.predict(expected)
+        assert same.mean() > 0.999  # distances that are equal in float32
+    summary = json.loads((tmp_path / "labels" / "dev" / "labels.json").read_text())
+    assert summary["num_classes"] == 8 and len(summary["kmeans"]["sha256"]) > 10
+
+    joblib.dump(fitted.fit(frames[utt_id][:, :13]), file)
+    for content, message in (
+        (None, "its centroids are (8, 13), but a frame has 39 features"),
+        (b"no pickle", "not a k-means of scikit-learn"),
+    ):
+        if content:
+            file.write_bytes(content)
+        with pytest.raises(SystemExit):
+            main(command)
+        assert message in capsys.readouterr().err
 
 
 def test_jobs_label_as_one(data, mfcc_labels, tmp_path, monkeypatch, capsys):

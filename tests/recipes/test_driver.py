@@ -100,6 +100,7 @@ CHECK = """
 shift
 export skip_data_prep=false skip_train=false skip_eval=false
 stage=1 stop_stage=17 skip_stages= own_scorer= label_tag=mfcc num_clusters=50
+ssl_init= label_kmeans=
 ssl_exp=exp python=show fs=8000
 for name in scorer ssl asr inference; do
     printf -v "${name}_config" "${name}.yaml"
@@ -120,6 +121,11 @@ check_configs
         (["own_scorer=x", "stop_stage=13"], "ssl label_tag num_clusters asr"),
         (["stage=7", "stop_stage=8"], "scorer"),
         (["stage=11", "skip_stages=13 12"], "ssl label_tag inference"),
+        (
+            ["stop_stage=11", "ssl_init=x", "label_kmeans=y"],
+            "scorer ssl label_tag ssl_init",
+        ),
+        (["stage=12", "stop_stage=12", "ssl_init=x"], "pretrained asr"),
         (["stage=12", "stop_stage=12"], "pretrained asr"),
         (["stage=9", "stop_stage=9"], ""),
         (["stage=15"], ""),
@@ -137,6 +143,32 @@ def test_configurations_of_the_stages_to_run_are_checked(tmp_path, options, chec
     assert " ".join(found) == checked
     if "ssl" in found:
         assert "--ssl_config=ssl.yaml" in words and "--ssl_args=--ssl 1" in words
+
+
+LABELS = """
+for name in parse_options steps training; do . "$1/local/${name}.sh"; done
+python=show label_dir=exp/labels label_features=mfcc trust_checkpoint=$2 scoring_nj=1 ngpu=0
+pretrain_dir=pool valid_dir=dev
+show() { echo "${@:3}"; }
+make_labels 50 1.5 "$3" --fs 8000
+"""
+
+
+def test_labels_are_of_a_new_kmeans_or_of_a_given_one(tmp_path):
+    (tmp_path / "path.sh").touch()
+
+    def commands(*words: str) -> list[str]:
+        command = ["bash", "-euc", LABELS, "x", str(ROOT), *words]
+        return subprocess.check_output(command, cwd=tmp_path, text=True).splitlines()
+
+    given = "--fs 8000 --output_dir exp/labels"
+    assert commands("false", "") == [
+        f"{given} --fit_data pool --num_clusters 50 --fit_hours 1.5",
+        f"{given} --kmeans exp/labels/km.npz --data pool dev",
+    ]
+    assert commands("true", "km.mdl") == [
+        f"{given} --trust_checkpoint true --kmeans km.mdl --data pool dev"
+    ]
 
 
 def test_encoders_that_do_not_match_stop_the_recipe_before_stage_1(tmp_path):

@@ -57,6 +57,15 @@ def test_recordings_without_transcripts_are_pre_trained_on(tmp_path, folder):
     assert len(scored) + len(DataDir.load(recipe / "data/own_valid").utts) == 40
     assert "manifest.jsonl: no audio" in (recipe / "data/own/left_out.txt").read_text()
 
+    init = "exp/ssl_atm/1epoch.pth"
+    more = {**OPTIONS, "stage": "11", "ssl_tag": "more", "ssl_init": init}
+    done = recipes.run(recipe, **more)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    for said in (done.stdout, (recipe / "exp/ssl_more/train.log").read_text()):
+        assert f"{init}: " in said and "losses are taken over" in said
+    stats = [recipe / f"exp/ssl_{tag}/feats_stats.npz" for tag in ("atm", "more")]
+    assert stats[0].read_bytes() == stats[1].read_bytes()
+
 
 def test_some_transcripts_lead_to_error_rates(tmp_path, folder):
     manifest = folder / "manifest.jsonl"
