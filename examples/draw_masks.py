@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Draw where uniform and guided masks fall: the picture of the README.
 
-  examples/draw_masks.py exp/scorer_ctc/valid.loss.ave.pth talk.wav masks.png
+examples/draw_masks.py exp/scorer_ctc/valid.loss.ave.pth talk.wav masks.png
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def main() -> None:
         masked.plot(seconds, masks.mean(0), color=colour, label=f"{label}: P(mask)")
         one = np.where(masks[0], -0.08 - 0.12 * level, np.nan)
         masked.step(seconds, one, where="mid", color=colour, linewidth=5)
-    masked.set(ylabel="masks", xlabel="seconds", ylim=(-0.28, 1.2), yticks=[0, 0.4, 0.8])
+    masked.set(
+        ylabel="masks", xlabel="seconds", ylim=(-0.28, 1.2), yticks=[0, 0.4, 0.8]
+    )
     masked.legend(loc="upper right", ncols=2, fontsize=8)
     figure.savefig(args.picture, dpi=100)
 
