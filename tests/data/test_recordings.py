@@ -162,7 +162,8 @@ def test_transcripts_beside_the_recordings(tmp_path, folder, capsys):
     assert len(data.utts) == 9  # with transcripts nothing is cut
     assert sorted(data.tables["text"].values())[0] == "words of number 0"
     assert "Ärger_mit_Räumen" in data.tables["utt2spk"].values()
-    assert "WARNING" not in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.count("WARNING") == 1 and "longer than 30 s and not cut: long_o" in said
     (folder / "b/d.txt").unlink()
     with pytest.raises(SystemExit):
         run(folder, *options)
@@ -264,6 +265,15 @@ def test_ids_and_speakers_do_not_merge(tmp_path, capsys):
     with pytest.raises(SystemExit):
         run(root, "--data", tmp_path, "--channels", "each")
     assert "would be called s-ch0: rename" in capsys.readouterr().err
+
+
+def test_long_recordings_with_transcripts_are_named(tmp_path, folder, capsys):
+    (tmp_path / "a.csv").write_text(f'path,text\n"{folder}/long one.flac",hello\n')
+    run(tmp_path / "a.csv", "--data", tmp_path, "--max_seconds", 8)
+    assert (
+        "1 recordings with transcripts are longer than 8 s" in capsys.readouterr().err
+    )
+    assert DataDir.load(tmp_path / "pretrain").utts == ["a-000002"]
 
 
 def test_transcripts_that_are_not_utf8_are_named_at_once(tmp_path, capsys):

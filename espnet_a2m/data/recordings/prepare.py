@@ -136,7 +136,14 @@ def cut_long(
 
     Raises DataError where several get the same id.
     """
-    too_long = [u for u in utterances if u.seconds > longest and u.text is None]
+    every = [u for u in utterances if u.seconds > longest]
+    too_long = [u for u in every if u.text is None]
+    if kept := [u.utt for u in every if u.text is not None]:
+        warn(
+            f"{len(kept)} recordings with transcripts are longer than {longest:g} s "
+            f"and not cut: {preview(kept)}: list their parts with the text of each, or "
+            "list them without text"
+        )
     spans = [
         Span(u.audio, u.segment.channel, u.segment.start, u.segment.end, longest)
         for u in too_long
