@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,13 @@ from espnet_a2m.confidence.registry import SCORERS, build_scorer
 from espnet_a2m.confidence.score_set import confidences_of
 from espnet_a2m.core.config import check_kwargs
 from espnet_a2m.core.errors import UserError
-from espnet_a2m.core.frames import FrameGrid, frame_positions
-from espnet_a2m.data.audio import MIX, Recording, audio_info, convert
+from espnet_a2m.core.frames import FrameGrid, interpolate_frames
+from espnet_a2m.data.audio import MIX, Recording, convert, to_float32
 from espnet_a2m.data.recordings.folder import list_folder
 from espnet_a2m.masking.guided import GuidedMasking
+from espnet_a2m.masking.schedule import ANNEALED
 
-#: A file, or (N,) samples in [-1, 1]
+#: A file, or (N,) samples: floats in [-1, 1], or int16
 Audio = str | Path | np.ndarray | torch.Tensor
 
 
@@ -46,13 +48,19 @@ class Confidence:
         return times_of(self.grid, len(self.frames))
 
     def at(self, grid: FrameGrid) -> torch.Tensor:
-        """(T',) confidences of the frames of another grid, interpolated linearly."""
-        num_frames = grid.num_frames(len(self.speech))
+        """(T',) confidences of the frames of another grid, interpolated linearly.
+
+        Raises UserError: it is of another sampling rate.
+        """
+        if grid.fs != self.grid.fs:
+            raise UserError(
+                f"a grid of {grid.fs} Hz for confidences of {self.grid.fs} Hz audio: "
+                "score the audio by a scorer of that rate"
+            )
         lengths = torch.tensor([len(self.frames)])
-        position = frame_positions(self.grid, grid, num_frames, lengths)[0]
-        return torch.from_numpy(
-            np.interp(position, np.arange(len(self.frames)), self.frames)
-        ).float()
+        num_frames = grid.num_frames(len(self.speech))
+        grids = self.grid, grid
+        return interpolate_frames(self.frames[None], lengths, *grids, num_frames)[0]
 
 
 @dataclass(frozen=True)
@@ -77,20 +85,22 @@ def read(audio: Audio, fs: int, audio_fs: int | None = None) -> np.ndarray:
         audio_fs: Of samples; None: ``fs``.
 
     Raises:
-        UserError: The file is missing, damaged or no audio; samples are not (N,).
+        UserError: The file is missing, damaged or no audio; samples are not (N,), or
+            integers other than int16.
     """
     if isinstance(audio, str | Path):
-        info = audio_info(str(audio), 0)
-        recording = Recording(str(audio), MIX if info.channels > 1 else None)
-        samples, audio_fs = recording.read(0, info.frames), info.rate
-        recording.close()
+        with contextlib.closing(Recording(str(audio), MIX)) as recording:
+            samples = recording.read(0, recording.info.frames)
+            audio_fs = recording.info.rate
     else:
         samples = np.asarray(audio)
     if samples.ndim != 1:
         raise UserError(f"audio of shape {samples.shape}: expected (N,) samples")
-    if samples.dtype == np.int16:
-        samples = samples.astype(np.float32) / 32768
-    return convert(samples.astype(np.float32), audio_fs or fs, fs)
+    if samples.dtype.kind != "f" and samples.dtype != np.int16:
+        raise UserError(
+            f"samples of {samples.dtype}: expected floats in [-1, 1], or int16"
+        )
+    return convert(to_float32(samples), audio_fs or fs, fs)
 
 
 def load_scorer(name: str | Path = "energy", **conf: Any) -> Scorer:
@@ -161,7 +171,8 @@ def draw_masks(
         draws: Number of masks.
         grid: Of the frames to mask; None: the scorer's.
         masking_conf: Options of :class:`~espnet_a2m.masking.guided.GuidedMasking`, such
-            as ``mask_prob=0.4``, ``mask_length=10``, ``guidance="high"``.
+            as ``mask_prob=0.4``, ``mask_length=10``, ``guidance="high"``; annealed ones
+            have their last value.
 
     Raises:
         UserError: An option is unknown or out of its range.
@@ -177,8 +188,7 @@ def draw_batch(
     """(B, T) masks of (B, T) confidences of ``lengths`` (B,) frames."""
     check_kwargs(GuidedMasking, masking_conf, "draw_masks", given=("size",))
     masking = GuidedMasking(1024, **masking_conf)
-    updates = torch.tensor(0)
-    return masking.draw(lengths, confidence.size(1), confidence, updates)
+    return masking.draw(lengths, confidence.size(1), confidence, ANNEALED)
 
 
 def mask_time_indices(
@@ -196,14 +206,15 @@ def mask_time_indices(
         masking_conf: As of :func:`draw_masks`.
 
     Raises:
-        UserError: As :func:`draw_masks`; or the utterances differ in sampling rate.
+        UserError: As :func:`draw_masks`; or the utterances differ in sampling rate, or
+            where the model's frames are is not known.
     """
+    from espnet_a2m.confidence.huggingface import waveform_convs
+
     config = getattr(model, "config", model)
     if len({c.grid.fs for c in confidences}) != 1:
         raise UserError("mask_time_indices: utterances of one sampling rate are needed")
-    convs = zip(config.conv_kernel, config.conv_stride, strict=True)
-    samples = FrameGrid(fs=confidences[0].grid.fs, offset=0.0, stride=1)
-    grid = samples.after((kernel, stride, 0) for kernel, stride in convs)
+    grid = FrameGrid.of_convs(confidences[0].grid.fs, waveform_convs(config))
     rows = [c.at(grid) for c in confidences]
     lengths = torch.tensor([len(row) for row in rows])
     padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
@@ -256,5 +267,6 @@ class Encoder:
         layer = self.num_layers if layer is None else layer
         self._layers.check_layer(layer)
         speech = read(audio, self.grid.fs, fs)
-        frames = self._layers.of_layers(speech, [layer]).cpu()
+        # a copy, which autograd takes: layers come from inference mode
+        frames = self._layers.of_layers(speech, [layer]).cpu().clone()
         return Features(frames, times_of(self.grid, len(frames)))

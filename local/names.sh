@@ -4,7 +4,7 @@
 
 asr_tag=${asr_tag:-${ssl_tag}}
 check_names
-export python  # local/data.sh runs it too
+export python nj skip_bad_audio  # local/data.sh has use for them
 export OMP_NUM_THREADS=${num_threads} PYTHONUNBUFFERED=1
 # How long threads spin before they sleep. By default so long that, where another program
 # wants a processor, they wait for each other: benchmarks/threads.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shutil
@@ -83,6 +84,12 @@ def test_guidance_moves_masks_to_confident_frames(here):
         masks = a2m.draw_masks(confidence, 500, guidance=guidance).float().mean(0)
         lift[guidance] = float(masks[most].mean() / masks[least].mean())
     assert lift["high"] > 1.2 > lift["uniform"] > 0.8 > lift["low"]
+    # an annealed option has its last value, as in the report
+    masks = a2m.draw_masks(confidence, 500, anneal={"mask_prob": [0.9, 0.2, 10]})
+    assert float(masks.float().mean()) == pytest.approx(0.2, abs=0.02)
+    other = dataclasses.replace(confidence.grid, fs=8000)
+    with pytest.raises(UserError, match="a grid of 8000 Hz for confidences of 16000"):
+        a2m.draw_masks(confidence, grid=other)
     with pytest.raises(UserError, match="mask_probability"):
         a2m.draw_masks(confidence, mask_probability=0.5)
 
@@ -96,6 +103,8 @@ def test_features_of_a_layer(here, monkeypatch):
         expected, _ = model.encode(speech[None], torch.tensor([len(speech)]))
     torch.testing.assert_close(features.frames, expected[0], atol=1e-4, rtol=1e-4)
     assert len(features.times) == len(features.frames)
+    probe = torch.nn.Linear(features.frames.size(1), 2)
+    probe(features.frames).sum().backward()
     with pytest.raises(UserError, match="no layer 3"):
         encoder.features(here / "talk.wav", layer=3)
 
@@ -122,6 +131,8 @@ def test_masks_for_transformers(here, monkeypatch):
     known = {"name": str(here / "model"), "paths": paths, "scorer": scorer}
     names = run(OTHERS, here, monkeypatch, **known)
     assert torch.isfinite(names["loss"])
+    with pytest.raises(UserError, match="whisper: where its frames are is not known"):
+        a2m.mask_time_indices(names["confidences"], transformers.WhisperConfig())
     model, mask, batch = (names[name] for name in ("model", "mask", "batch"))
     lengths = [len(c.speech) for c in names["confidences"]]
     frames = model._get_feat_extract_output_lengths(torch.tensor(lengths))
@@ -150,6 +161,7 @@ def test_audio_of_any_kind(here, short_utterances, tmp_path):
     slower = a2m.score(scorer, speech[::2], fs=fs // 2)
     assert len(slower.frames) == len(expected.frames)
     for audio, problem in (
+        ((speech * 32768).astype(np.int32), "samples of int32: expected floats"),
         (speech[None], "expected .N,. samples"),
         (speech[:100], "too short for the scorer"),
         (tmp_path / "no.wav", "no.wav: cannot be opened"),

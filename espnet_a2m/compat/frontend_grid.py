@@ -28,12 +28,12 @@ def frontend_grid(frontend: torch.nn.Module, fs: int = 16000) -> FrameGrid:
         # the window is in the middle of the FFT's n_fft samples, which may be more
         offset = 0.0 if frontend.stft.center else frontend.stft.n_fft / 2
         return FrameGrid(fs=fs, offset=offset, stride=frontend.hop_length)
-    samples = FrameGrid(fs=fs, offset=0.0, stride=1)
     if isinstance(frontend, CNNFrontend):
         layers: Any = frontend.layers
-        return samples.after((x.kernel_size, x.stride, 0) for x in layers)
+        return FrameGrid.of_convs(fs, ((x.kernel_size, x.stride, 0) for x in layers))
     if isinstance(frontend, SlidingWindow):
-        return samples.after([(frontend.win_length, frontend.hop_length, 0)])
+        convs = [(frontend.win_length, frontend.hop_length, 0)]
+        return FrameGrid.of_convs(fs, convs)
     raise ValueError(
         f"{type(frontend).__name__}: its frame rate is not known; use `frontend:` "
         "default (log-mel), wav2vec_cnn or sliding_window"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from espnet_a2m.confidence.ctc import CTCScorer
 from espnet_a2m.core.errors import UserError
-from espnet_a2m.core.frames import FrameGrid, conv_lengths
+from espnet_a2m.core.frames import FrameGrid, TimeConv, conv_lengths
 
 try:
     from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForCTC
@@ -18,6 +19,22 @@ except ImportError as e:
 
 #: Models on the waveform whose frames follow from conv_kernel and conv_stride alone
 MODEL_TYPES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
+
+
+def waveform_convs(config: Any) -> list[TimeConv]:
+    """What makes frames of the waveform, by a model's configuration.
+
+    Raises UserError: it does not say.
+    """
+    try:
+        convs = zip(config.conv_kernel, config.conv_stride, strict=True)
+        return [(kernel, stride, 0) for kernel, stride in convs]
+    except (AttributeError, TypeError):
+        name = getattr(config, "model_type", type(config).__name__)
+        raise UserError(
+            f"{name}: where its frames are is not known: its configuration has no "
+            "conv_kernel and conv_stride, as those of models on the waveform have"
+        ) from None
 
 
 class HuggingFaceScorer(CTCScorer):
@@ -83,10 +100,8 @@ class HuggingFaceScorer(CTCScorer):
         described = {"model": config.to_dict(), "features": self.extractor.to_dict()}
         options = measure, blank, temperature
         super().__init__(network, described, *options, blank_id=config.pad_token_id)
-        convs = zip(config.conv_kernel, config.conv_stride, strict=True)
-        self.convs = [(kernel, stride, 0) for kernel, stride in convs]
-        samples = FrameGrid(fs=self.extractor.sampling_rate, offset=0.0, stride=1)
-        self.grid = samples.after(self.convs)
+        self.convs = waveform_convs(config)
+        self.grid = FrameGrid.of_convs(self.extractor.sampling_rate, self.convs)
 
     def logits(
         self, speech: torch.Tensor, speech_lengths: torch.Tensor

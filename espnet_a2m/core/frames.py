@@ -31,6 +31,11 @@ class FrameGrid:
     offset: float  # centre of frame 0 in samples
     stride: int  # distance between frames in samples
 
+    @classmethod
+    def of_convs(cls, fs: int, convs: Iterable[TimeConv]) -> FrameGrid:
+        """The grid of the frames that ``convs`` make of the waveform."""
+        return cls(fs=fs, offset=0.0, stride=1).after(convs)
+
     def after(self, convs: Iterable[TimeConv]) -> FrameGrid:
         """The grid of the frames that leave ``convs`` when these enter."""
         offset, stride = self.offset, self.stride
@@ -116,6 +121,32 @@ def frame_positions(
     position = (centre - source.offset) / source.stride
     last = (source_lengths - 1).clamp(min=0)[:, None]
     return torch.minimum(position.clamp(min=0), last)
+
+
+def interpolate_frames(
+    values: torch.Tensor,
+    lengths: torch.Tensor,
+    source: FrameGrid,
+    target: FrameGrid,
+    num_frames: int,
+    speech_start: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """(B, T') values at the centres of another grid's frames, interpolated linearly.
+
+    Args:
+        values: (B, T) of the source's frames.
+        lengths: (B,) numbers of these.
+        source, target, num_frames, speech_start: As of :func:`frame_positions`.
+    """
+    position = frame_positions(source, target, num_frames, lengths, speech_start)
+    left = position.floor()
+    last = (lengths - 1).clamp(min=0)[:, None]
+    right = torch.minimum(left + 1, last)
+    return torch.lerp(
+        values.gather(1, left.long()),
+        values.gather(1, right.long()),
+        (position - left).to(values),
+    )
 
 
 def padding_mask(lengths: torch.Tensor, num_frames: int) -> torch.Tensor:

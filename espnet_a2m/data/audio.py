@@ -236,9 +236,15 @@ def convert(samples: np.ndarray, rate: int, fs: int, speed: float = 1.0) -> np.n
         return samples
     import soxr
 
-    if samples.dtype == np.int16:  # soxr would add dither, other at each run
-        samples = samples.astype(np.float32) / 32768
+    samples = to_float32(samples)  # to int16, soxr would add dither, other at each run
     return soxr.resample(samples, played, fs, quality="HQ")
+
+
+def to_float32(samples: np.ndarray) -> np.ndarray:
+    """Samples as float32 in [-1, 1]; int16 is scaled."""
+    if samples.dtype == np.int16:
+        return samples.astype(np.float32) / 32768
+    return samples.astype(np.float32, copy=False)
 
 
 def to_pcm16(samples: np.ndarray) -> np.ndarray:
@@ -269,6 +275,4 @@ def read_audio(utt_id: str, source: str, fs: int) -> np.ndarray:
         raise DataError(
             f"utterance {utt_id}: {e}: format the audio with --fs {fs} (format_wav)"
         ) from None
-    if speech.dtype == np.int16:
-        speech = speech.astype(np.float32) / 32768
-    return speech
+    return to_float32(speech)

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from espnet_a2m.evaluation.mask_sample import KINDS, MaskSample
-from espnet_a2m.evaluation.run_masking import ANNEALED
 from espnet_a2m.evaluation.statistics import auc
 from espnet_a2m.masking.guidance_lift import masked_by_confidence
+from espnet_a2m.masking.schedule import ANNEALED
 
 #: Guidances that are to mask the confident frames; those whose lift is to be about 1
 SEEKS_CONFIDENCE, UNGUIDED = ("high", "top_k"), ("uniform", "shuffled", "mixed")

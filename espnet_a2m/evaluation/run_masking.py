@@ -10,15 +10,13 @@ import numpy as np
 import torch
 
 from espnet_a2m.core.config import ConfigError, check_kwargs
-from espnet_a2m.core.frames import FrameGrid
+from espnet_a2m.core.frames import FrameGrid, interpolate_frames
 from espnet_a2m.evaluation.scored_set import ScoredDataset
 from espnet_a2m.losses.utterance_weight import UtteranceWeight
 from espnet_a2m.masking.guidance import log_weights
 from espnet_a2m.masking.guided import GuidedMasking
-from espnet_a2m.model.frontend import ConfidenceFrontend
-
-#: Updates at which annealed options are read: they have their last value
-ANNEALED = torch.tensor(2**40)
+from espnet_a2m.masking.schedule import ANNEALED
+from espnet_a2m.model.frontend import check_rate
 
 
 class RunMasking:
@@ -50,10 +48,11 @@ class RunMasking:
         try:
             self.guided = GuidedMasking(width, **conf)
             self.uniform = GuidedMasking(width, **{**conf, "guidance": "uniform"})
-            self.frontend = ConfidenceFrontend(encoder_grid, scorer_grid)
+            check_rate("confidences", scorer_grid, encoder_grid)
         except ValueError as e:
             raise ConfigError(str(e)) from e
-        self.encoder_grid, self.crop = encoder_grid, crop
+        self.scorer_grid, self.encoder_grid = scorer_grid, encoder_grid
+        self.crop = crop
         self.weight = weight or UtteranceWeight()
 
     @classmethod
@@ -111,11 +110,8 @@ class RunMasking:
         num_frames = self.encoder_grid.num_frames(len(speech))
         confidence = torch.from_numpy(scored.confidence(utt)).float()[None]
         frames = torch.tensor([confidence.size(1)])
-        streams = {"confidence": confidence, "confidence_lengths": frames}
-        empty = torch.zeros(1, 0)  # the audio is for scorers that run while training
-        of_frames, _ = self.frontend(empty, torch.tensor([0]), num_frames, streams)
-        assert of_frames is not None
-        return speech, of_frames[0]
+        grids = self.scorer_grid, self.encoder_grid
+        return speech, interpolate_frames(confidence, frames, *grids, num_frames)[0]
 
     def draw(
         self, masking: GuidedMasking, confidence: torch.Tensor, draws: int = 1

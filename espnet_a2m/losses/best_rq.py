@@ -87,7 +87,7 @@ class BestRQLoss(Objective):
                 f"loss best_rq: {type(frontend).__name__} is trained, so the targets "
                 "would change all the time: use a fixed one (frontend: default)"
             )
-        grid = FrameGrid(fs=1, offset=0.0, stride=1).after(input_convs)
+        grid = FrameGrid.of_convs(1, input_convs)
         self.stack = grid.stride
         self.first = max(0, round(grid.offset - (grid.stride - 1) / 2))
         self.num_codebooks = num_codebooks

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 #: A constant, or the value of a schedule: 0-dim, on the device.
 Scalar = float | Tensor
 #: What an option may be, in words and as a test.
 Range = tuple[str, Callable[[float], bool]]
+#: Updates at which annealed options have their last value, as outside training
+ANNEALED = torch.tensor(2**40)
 
 
 class LinearSchedule(NamedTuple):

@@ -9,7 +9,7 @@ import torch
 
 from espnet_a2m.confidence.online import OnlineScorer
 from espnet_a2m.core.errors import DataError
-from espnet_a2m.core.frames import FrameGrid, frame_positions
+from espnet_a2m.core.frames import FrameGrid, interpolate_frames
 
 
 def check_rate(name: str, grid: FrameGrid, encoder_grid: FrameGrid) -> None:
@@ -103,15 +103,8 @@ class ConfidenceFrontend:
             speech_start = streams.get("speech_start")
             s_u = streams.get("utterance_confidence")
             s_u = None if s_u is None else s_u.flatten()
-        position = frame_positions(
-            self.scorer_grid, self.encoder_grid, num_frames, lengths, speech_start
-        )
-        left = position.floor()
-        last = (lengths - 1).clamp(min=0)[:, None]
-        right = torch.minimum(left + 1, last)
-        confidence = torch.lerp(
-            confidence.gather(1, left.long()),
-            confidence.gather(1, right.long()),
-            (position - left).to(confidence),
+        grids = self.scorer_grid, self.encoder_grid
+        confidence = interpolate_frames(
+            confidence, lengths, *grids, num_frames, speech_start
         )
         return confidence, s_u

@@ -196,7 +196,7 @@ def test_data_sh_makes_every_set(tmp_path, sounds):
     assert "expected" not in result.stderr  # the counts are as they should be
     for name in prepare_sets.SETS:
         need = ("utt2spk", "utt2lang") + (("text",) if name != "pretrain" else ())
-        data = DataDir.load(tmp_path / "data" / name, need)
+        data = DataDir.load(tmp_path / "data" / name, need=need)
         assert 8 <= len(data.utts) < 200
         assert ("text" in data.tables) == (name != "pretrain")
         for utt, path in data.wav_scp.items():

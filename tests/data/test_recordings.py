@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from espnet_a2m.core.errors import DataError
 from espnet_a2m.data.audio import Recording
 from espnet_a2m.data.datadir import MIX, DataDir
 from espnet_a2m.data.formatting import format_wav
+from espnet_a2m.data.recordings import prepare
 from espnet_a2m.data.recordings.cut import Span, frame_power, quietest_points
 from espnet_a2m.data.recordings.items import to_key, unique_keys
 from espnet_a2m.data.recordings.manifest import read_manifest
@@ -159,7 +162,8 @@ def test_transcripts_beside_the_recordings(tmp_path, folder, capsys):
     assert len(data.utts) == 9  # with transcripts nothing is cut
     assert sorted(data.tables["text"].values())[0] == "words of number 0"
     assert "Ärger_mit_Räumen" in data.tables["utt2spk"].values()
-    assert "WARNING" not in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.count("WARNING") == 1 and "longer than 30 s and not cut: long_o" in said
     (folder / "b/d.txt").unlink()
     with pytest.raises(SystemExit):
         run(folder, *options)
@@ -180,6 +184,143 @@ def test_pieces_end_in_pauses(tmp_path, speech):
     for cut in ends[:-1]:
         around = samples[round((cut - 0.1) * FS) : round((cut + 0.1) * FS)]
         assert np.square(around).mean() < 1e-3 * loud  # 30 dB below
+
+
+def clip(path: Path | str | bytes, seed: int = 0) -> None:
+    """Write a second of noise, whose content depends on ``seed``."""
+    samples = np.random.default_rng(seed).normal(0, 0.1, FS)
+    with open(path, "wb") as stream:
+        soundfile.write(stream, samples, FS, format="WAV")
+
+
+def test_files_of_the_same_name_in_two_formats_are_two(tmp_path):
+    root = tmp_path / "in"
+    root.mkdir()
+    for seed, name in enumerate(["a.wav", "a.flac", "b.wav", "B.wav", "b.wav.wav"]):
+        clip(root / name, seed)
+    run(root, "--data", tmp_path)
+    data = DataDir.load(tmp_path / "pretrain")
+    assert len(data.utts) == 5 and {"a.wav", "a.flac", "B"} < set(data.utts)
+
+
+ODD = ["q'u\"o`$te", "-rf", "x" * 240, "e\u0301", "\u00e9", " t\tab", "\u3000ide\xa0o"]
+
+
+def test_any_name_that_a_table_can_hold(tmp_path):
+    root = tmp_path / "in"
+    root.mkdir()
+    for seed, name in enumerate(ODD):
+        clip(root / f"{name}.wav", seed)
+    run(root, "--data", tmp_path)
+    data = DataDir.load(tmp_path / "pretrain")
+    assert {Path(x).stem for x in data.wav_scp.values()} == set(ODD)
+    format_wav.main([str(data.path), str(tmp_path / "dump"), "--fs", str(FS)])
+    assert len(DataDir.load(tmp_path / "dump").utts) == len(ODD)
+    (root / "a\nb.wav").write_bytes((root / "-rf.wav").read_bytes()[:-1])
+    clip(bytes(root) + b"/\xff.wav", 99)
+    (root / "no\nte.txt").touch()
+    run(root, "--data", tmp_path, "--skip_bad_audio", "true")
+    assert (tmp_path / "pretrain/left_out.txt").read_text().splitlines() == [
+        f"'{root}/no\\nte.txt': no audio, by its name",
+        f"'{root}/a\\nb.wav': rename it: Kaldi's tables cannot hold this name",
+        f"'{root}/\\udcff.wav': rename it: Kaldi's tables cannot hold this name",
+    ]
+
+
+def test_links_and_folders_that_lead_nowhere_are_named(tmp_path, monkeypatch, capsys):
+    root = tmp_path / "in"
+    for folder in ("a", "closed", ".Trash"):
+        (root / folder).mkdir(parents=True)
+        clip(root / folder / "1.wav")
+    clip(root / "a/._1.wav")
+    (root / "a/loop").symlink_to(root)
+    (root / "a/broken.wav").symlink_to(root / "none.wav")
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.path.basename(path) == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(SystemExit):
+        run(root, "--data", tmp_path)
+    said = capsys.readouterr().err
+    assert "2 problem(s)" in said and "in/closed: " in said
+    assert "a/broken.wav: cannot be opened (No such file" in said
+    run(root, "--data", tmp_path, "--skip_bad_audio", "true")
+    assert DataDir.load(tmp_path / "pretrain").utts == ["a_1"]
+
+
+def test_ids_and_speakers_do_not_merge(tmp_path, capsys):
+    root = tmp_path / "in"
+    for seed, folder in enumerate(["a b", "a_b"]):
+        (root / folder).mkdir(parents=True)
+        clip(root / folder / f"{seed}.wav", seed)
+    run(root, "--data", tmp_path, "--speaker", "folder")
+    utt2spk = DataDir.load(tmp_path / "pretrain").tables["utt2spk"]
+    assert len(set(utt2spk.values())) == 2
+    soundfile.write(root / "s.wav", np.full((FS, 2), 0.1), FS)
+    clip(root / "s-ch0.wav", 3)
+    with pytest.raises(SystemExit):
+        run(root, "--data", tmp_path, "--channels", "each")
+    assert "would be called s-ch0: rename" in capsys.readouterr().err
+
+
+def test_long_recordings_with_transcripts_are_named(tmp_path, folder, capsys):
+    (tmp_path / "a.csv").write_text(f'path,text\n"{folder}/long one.flac",hello\n')
+    run(tmp_path / "a.csv", "--data", tmp_path, "--max_seconds", 8)
+    assert (
+        "1 recordings with transcripts are longer than 8 s" in capsys.readouterr().err
+    )
+    assert DataDir.load(tmp_path / "pretrain").utts == ["a-000002"]
+
+
+def test_transcripts_that_are_not_utf8_are_named_at_once(tmp_path, capsys):
+    for number in range(2):
+        clip(tmp_path / f"{number}.wav", number)
+        (tmp_path / f"{number}.txt").write_bytes(b"\xe4")
+    with pytest.raises(SystemExit):
+        run(tmp_path, "--data", tmp_path / "data", "--text_suffix", ".txt")
+    said = capsys.readouterr().err
+    assert "0.txt" in said and "1.txt" in said and "not in UTF-8" in said
+    with pytest.raises(SystemExit):
+        run(tmp_path, "--data", tmp_path / "data", "--text_suffix", "txt")
+    assert "--text_suffix txt: such as .txt" in capsys.readouterr().err
+
+
+def test_directories_of_others_are_kept_and_those_of_earlier_runs_are_not(
+    tmp_path, capsys, monkeypatch
+):
+    root, data = tmp_path / "in", tmp_path / "data"
+    root.mkdir()
+    for number in range(6):
+        clip(root / f"{number}.wav", number)
+    (root / "notes.txt").touch()
+    for name in ("other", "pretrain_test"):
+        (data / name).mkdir(parents=True)
+        (data / name / "wav.scp").write_text("a /a.wav\n")
+    for options in (["--name", "other"], []):
+        with pytest.raises(SystemExit):
+            run(root, "--data", data, *options)
+        assert "did not write this: choose another --name" in capsys.readouterr().err
+    assert (data / "pretrain_test/wav.scp").read_text() == "a /a.wav\n"
+
+    options = root, "--data", data, "--name", "mine", "--valid"
+    run(*options, 0.3, "--test", 0.3)
+    assert (data / "mine/left_out.txt").exists() and (data / "mine_test").exists()
+    (root / "notes.txt").unlink()
+    run(*options, 0.3)
+    assert not (data / "mine/left_out.txt").exists()
+    assert not (data / "mine_test").exists() and (data / "mine_valid").exists()
+
+    def interrupt(path, *_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prepare, "write_set", interrupt)
+    with pytest.raises(SystemExit):
+        run(*options, 0.2)
+    assert not list(data.glob("mine*/wav.scp"))
 
 
 # -------------------------------------------------------------------------- manifests
@@ -242,6 +383,21 @@ def test_manifests_of_others(clips, tmp_path):
     assert (cut.start, cut.end) == (0.2, pytest.approx(0.6))
 
 
+def test_missing_values_and_quotation_marks(tmp_path):
+    def read(name: str, content: str) -> list[str | None]:
+        (tmp_path / name).write_text(content)
+        return [item.text for item in read_manifest(tmp_path / name)]
+
+    rows = '{"path": "a", "offset": NaN, "duration": NaN, "text": NaN, "channel": 1.0}'
+    assert read("a.jsonl", f'{rows}\n{{"path": "b", "text": 5}}\n') == [None, "5"]
+    assert read_manifest(tmp_path / "a.jsonl")[0][5:] == (0.0, None, 1)
+    csv_rows = '\ufefffile,text\r\na,"two\r\nlines\t"\r\nb,"  "\r\nc\r\n'
+    assert read("b.CSV", csv_rows) == ["two lines", None, None]
+    tsv_rows = 'path\ttext\na\t"not closed\nb\t"Hi" he said\nc\t"Say ""hi"""\n'
+    texts = ['"not closed', '"Hi" he said', 'Say "hi"']
+    assert read("c.tsv", tsv_rows) == texts
+
+
 BAD_MANIFESTS = {
     "a.csv": ("sound,text\na.wav,b\n", ["a.csv:2: no column audio or audio_file"]),
     "b.jsonl": (
@@ -253,6 +409,14 @@ BAD_MANIFESTS = {
     "e.tsv": ("id\tpath\nu\ta\nu\tb\n", ["e.tsv:3: the id 'u' is that of line 2"]),
     "f.xlsx": ("", ["f.xlsx: a manifest is .csv, .tsv or .jsonl"]),
     "g.csv": ("path\n", ["g.csv: no rows"]),
+    "i.jsonl": (
+        '{"path": "https://a.b/c.wav"}\n{"path": "a", "text": ["b"]}\n'
+        '{"path": "a", "offset": NaN, "end": NaN, "channel": -1}\n[1]\nx\n',
+        ["5 rows cannot", "i.jsonl:1: https://a.b/c.wav: dow", "2: text: ['b']: exp"]
+        + ["i.jsonl:3: channel -1", "i.jsonl:4: no JSON object", "i.jsonl:5: no JSON"],
+    ),
+    "j.csv": ("path,text\na,hello, world\n", ["j.csv:2: more cells than columns"]),
+    "k.csv": ('path,text\na,b\nc,"d\ne,f\n', ["k.csv: after line 2: unexpected end"]),
     "h.jsonl.gz": ("no gzip", ["h.jsonl.gz: damaged, or no text in UTF-8"]),
 }
 
@@ -278,9 +442,24 @@ def test_audio_of_a_manifest_is_checked_before_anything_is_written(
         run(tmp_path / "a.jsonl.gz", "--data", tmp_path)
     said = capsys.readouterr().err
     assert "3 problem(s)" in said
-    for part in ("no.wav: cannot be opened", "1.wav|': rename it", "100 to 101 s of"):
+    for part in ("no.wav: cannot be opened", "1.wav|: rename it", "starts at 100 s of"):
         assert part in said
     assert not (tmp_path / "pretrain/wav.scp").exists()
+
+
+def test_rows_that_do_not_fit_leave_others_of_their_file(tmp_path, clips):
+    rows = [{"path": "clips/0.wav", "offset": x, "duration": 0.2} for x in (0, 0, 500)]
+    rows += [{"path": "clips/0.wav", "channel": 1}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    run(tmp_path / "a.jsonl", "--data", tmp_path, "--skip_bad_audio", "true")
+    assert DataDir.load(tmp_path / "pretrain").utts == ["a-000001"]
+    listed = (tmp_path / "pretrain/left_out.txt").read_text()
+    for part in (
+        "000002: a copy of a-000001",
+        "000003: starts at 500",
+        "000004: no ch",
+    ):
+        assert f"clips/0.wav, a-{part}" in listed
 
 
 def manifest(tmp_path: Path, clips: Path, transcribed: int) -> Path:

@@ -91,6 +91,14 @@ def test_what_is_missing_is_said(tmp_path, folder):
     recipe = copy_recipe(tmp_path / "other", folder, TRANSCRIPTS="true")
     done = recipes.run(recipe, stop_stage="1")
     assert "no transcripts were found: give --text_suffix" in done.stderr
+    (folder / "damaged.wav").write_bytes(b"RIFF")
+    recipe = copy_recipe(tmp_path / "damaged", folder)
+    done = recipes.run(recipe, stop_stage="1")
+    assert "--skip_bad_audio true leaves them out" in done.stderr
+    done = recipes.run(recipe, stop_stage="1", skip_bad_audio="true")
+    (folder / "damaged.wav").unlink()
+    assert done.returncode == 0
+    assert "damaged.wav: " in (recipe / "data/own/left_out.txt").read_text()
     done = recipes.run(recipe, train_set="", scorer="espnet")
     assert "without transcripts no scorer can be trained" in done.stderr
     assert done.returncode == 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,17 +103,28 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
     return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """All visible files below a folder, each folder once; links are followed."""
+def files_below(
+    folder: Path, onerror: Callable[[OSError], object] | None = None
+) -> Iterator[Path]:
+    """All visible files below a folder, each folder once; links are followed.
+
+    Links that lead nowhere are among them. Raises OSError for a folder that cannot be
+    read, or calls ``onerror``.
+    """
+
+    def stop(error: OSError) -> None:
+        raise error
+
     seen = set()
-    for name, folders, files in os.walk(folder, followlinks=True):
-        folders.sort()
+    for name, folders, files in os.walk(
+        folder, onerror=onerror or stop, followlinks=True
+    ):
         if (real := os.path.realpath(name)) in seen:
             folders.clear()
             continue
         seen.add(real)
-        paths = (Path(name, f) for f in sorted(files) if not f.startswith("."))
-        yield from (path for path in paths if path.is_file())
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        yield from (Path(name, f) for f in sorted(files) if not f.startswith("."))
 
 
 class EmptySet(DataError):

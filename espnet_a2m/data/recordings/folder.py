@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from espnet_a2m.core.errors import DataError, preview
+from espnet_a2m.core.files import file_digest
 from espnet_a2m.data.corpora._shared import files_below
 from espnet_a2m.data.recordings.items import Item
 
@@ -18,7 +19,6 @@ AUDIO = re.compile(
     r"|mpg|og[ag]|opus|ra|rf64|snd|sph|spx|ts|w64|wav|webm|wma|wv)",
     re.IGNORECASE,
 )
-BLOCK = 1 << 20  # bytes
 
 
 def list_folder(
@@ -36,29 +36,46 @@ def list_folder(
         Items, and file -> why it is left out.
 
     Raises:
-        DataError: It is no folder, there is no recording in it, or recordings have no
-            transcript.
+        DataError: It is no folder, there is no recording in it, or transcripts are
+            missing, empty or not in UTF-8.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder")
-    items, left_out, silent = [], {}, []
+        raise DataError(f"{folder}: no such folder or manifest")
+    items, left_out, silent, garbled = [], {}, [], []
     texts: set[Path] = set()
-    for path in files_below(folder):
-        if not AUDIO.fullmatch(path.suffix):
+    closed: list[str] = []  # opening them as recordings says why
+    recordings = []
+    for path in files_below(folder, lambda error: closed.append(error.filename)):
+        if AUDIO.fullmatch(path.suffix):
+            recordings.append(path)
+        else:
             left_out[str(path)] = "no audio, by its name"
-            continue
-        relative = path.relative_to(folder)
+    # names have no suffix, unless it tells them apart: "a.wav" and "a.mp3"
+    stems = Counter(path.with_suffix("") for path in recordings) + Counter(recordings)
+    for path in recordings:
         text = None
         if text_suffix:
             beside = path.with_suffix(text_suffix)
-            text = read_transcript(beside) if beside.is_file() else None
             texts.add(beside)
-            if not text:
-                silent.append(str(beside))
-        parent = "_".join(relative.parts[:-1]) or folder.resolve().name
-        name = relative.with_suffix("").as_posix()
+            try:
+                text = read_transcript(beside) if beside.is_file() else None
+                if not text:
+                    silent.append(str(beside))
+            except UnicodeDecodeError:
+                garbled.append(str(beside))
+        named = path.with_suffix("") if stems[path.with_suffix("")] == 1 else path
+        name = named.relative_to(folder).as_posix()
+        parent = folder.resolve().name
+        if path.parent != folder:
+            parent = path.parent.relative_to(folder).as_posix()
         who = parent if speaker == "folder" else None
         items.append(Item(str(path), name, who, text))
+    items += [Item(name, name) for name in closed]
+    if garbled:
+        raise DataError(
+            f"{len(garbled)} transcripts are not in UTF-8: {preview(garbled)}: convert "
+            "them, e.g. by `iconv -f LATIN1 -t UTF-8`"
+        )
     if not items:
         kinds = Counter(Path(name).suffix or "no suffix" for name in left_out)
         seen = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common(5))
@@ -75,29 +92,18 @@ def list_folder(
 
 
 def read_transcript(path: Path) -> str:
-    """The words of a file, in one line. Raises DataError where it is no UTF-8."""
-    try:
-        return " ".join(path.read_text(encoding="utf-8-sig").split())
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: no UTF-8: convert it") from None
+    """The words of a file, in one line. Raises UnicodeDecodeError."""
+    return " ".join(path.read_text(encoding="utf-8-sig").split())
 
 
 def find_copies(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Files with the content of an earlier one, and that one."""
     by_size: dict[int, list[str]] = {}
-    for path in paths:
-        by_size.setdefault(Path(path).stat().st_size, []).append(path)
+    for path in filter(os.path.isfile, paths):
+        by_size.setdefault(os.path.getsize(path), []).append(path)
     for size, same_size in by_size.items():
         first: dict[str, str] = {}
         for path in same_size if size and len(same_size) > 1 else ():
-            original = first.setdefault(_digest(path), path)
+            original = first.setdefault(file_digest(path), path)
             if original != path:
                 yield path, original
-
-
-def _digest(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

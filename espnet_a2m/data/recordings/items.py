@@ -47,5 +47,10 @@ def unique_keys(
     return {n: k if count[k] == 1 else f"{k}-{_digest(n)}" for n, k in keys.items()}
 
 
+def shown(path: str) -> str:
+    """A path as a line of text can hold it: quoted, if it has odd characters."""
+    return path if path.isprintable() else repr(path)
+
+
 def _digest(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:8]

@@ -9,6 +9,9 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import os
+import re
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +40,9 @@ COLUMNS = {
     "name": ("id", "utt_id", "utt", "segment_id"),
 }
 MOST_PROBLEMS = 10
+URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+QUOTED = re.compile(r'"((?:[^"]|"")*)"')  # a cell, with its quotation marks doubled
+LAST_SECOND = 1e9
 
 
 def read_manifest(path: Path) -> list[Item]:
@@ -48,11 +54,12 @@ def read_manifest(path: Path) -> list[Item]:
     lines: dict[str, int] = {}
     for number, row in _rows(path):
         try:
+            row = _parse(row) if isinstance(row, str) else row
             item = to_item(row, path.parent, f"{path.stem}-{number:06d}")
             if (first := lines.setdefault(item.name, number)) != number:
                 raise ValueError(f"the id {item.name!r} is that of line {first}, too")
             items.append(item)
-        except (TypeError, ValueError) as error:
+        except ValueError as error:
             problems.append(f"{path}:{number}: {error}")
     if problems:
         shown = "\n  ".join(problems[:MOST_PROBLEMS])
@@ -66,7 +73,12 @@ def read_manifest(path: Path) -> list[Item]:
 
 def to_item(row: Mapping[str, Any], folder: Path, name: str) -> Item:
     """A row; ``name`` is for rows without an id. Raises ValueError."""
-    values = dict(_lhotse(row) if "recording" in row or "sources" in row else row)
+    if None in row:  # as csv has it
+        raise ValueError(
+            "more cells than columns; quote those with a separator in them"
+        )
+    lhotse = isinstance(row.get("recording"), Mapping) or "sources" in row
+    values = dict(_lhotse(row) if lhotse else row)
     found = {
         what: value
         for what, names in COLUMNS.items()
@@ -77,38 +89,45 @@ def to_item(row: Mapping[str, Any], folder: Path, name: str) -> Item:
         raise ValueError(
             f"no column {' or '.join(COLUMNS['audio'])} (found: {preview(values, 9)})"
         )
-    audio = found["audio"]
-    if isinstance(audio, Mapping):  # as datasets has it
-        audio = audio.get("path") or ""
+    if isinstance(found["audio"], Mapping):  # as datasets has it
+        found["audio"] = found["audio"].get("path") or ""
+    for what, value in found.items():
+        if not isinstance(value, str | int | float) or "\0" in str(value):
+            raise ValueError(f"{what}: {value!r}: expected a text or a number")
+    audio = os.path.expanduser(str(found["audio"]))
+    if URL.match(audio):
+        raise ValueError(f"{audio}: download it; a manifest names files")
     start, end = float(found.get("start", 0.0)), None
     if "end" in found:
         end = float(found["end"])
     elif "duration" in found and "start" in found:
         end = start + float(found["duration"])
-    if not 0 <= start < (end or float("inf")) < 1e9 and end is not None or start < 0:
+    if not 0 <= start < (LAST_SECOND if end is None else end) <= LAST_SECOND:
         raise ValueError(f"from {start} to {end} s")
-    channel = int(found["channel"]) if "channel" in found else None
-    text = found.get("text")
+    channel = float(found["channel"]) if "channel" in found else None  # pandas: "1.0"
+    if channel is not None and not (channel >= 0 and channel.is_integer()):
+        raise ValueError(f"channel {found['channel']}: expected 0, 1, ...")
     return Item(
-        audio=str(folder / str(audio)),
+        audio=str(folder / audio),
         name=str(found.get("name", name)),
         speaker=str(found["speaker"]) if "speaker" in found else None,
-        text=" ".join(str(text).split()) if text is not None else None,
+        text=" ".join(str(found.get("text", "")).split()) or None,
         language=str(found["language"]) if "language" in found else None,
         start=start,
         end=end,
-        channel=channel,
+        channel=None if channel is None else int(channel),
     )
 
 
 def _given(value: Any) -> bool:
-    return value is not None and value != ""
+    missing = value is None or value == "" or value != value  # NaN, as pandas has it
+    return not missing
 
 
 def _lhotse(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """What a cut or a recording of lhotse says, by the names of `COLUMNS`."""
     recording = row.get("recording") or row
-    sources = recording["sources"]
+    sources = recording.get("sources", ())
     if len(sources) != 1 or sources[0].get("type") != "file":
         raise ValueError(f"{row.get('id')}: not one source that is a file")
     supervisions = row.get("supervisions", ())
@@ -120,7 +139,7 @@ def _lhotse(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "id", row.get("id")
     if "recording" in row:
         yield "start", row.get("start", 0.0)
-        yield "duration", row["duration"]
+        yield "duration", row.get("duration")
         channel = row.get("channel", 0)
         if len(sources[0].get("channels", [0])) > 1:
             yield "channel", channel[0] if isinstance(channel, list) else channel
@@ -128,34 +147,51 @@ def _lhotse(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield from ((k, supervision.get(k)) for k in ("text", "speaker", "language"))
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Line numbers and rows. Raises DataError."""
-    kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    """Line numbers and rows, or lines of JSON. Raises DataError."""
+    suffix = path.suffix.lower()
+    kind = path.with_suffix("").suffix.lower() if suffix == ".gz" else suffix
+    number = 0
     try:
-        opener = gzip.open if path.suffix == ".gz" else open
+        opener = gzip.open if suffix == ".gz" else open
         with opener(path, "rt", encoding="utf-8-sig", newline="") as stream:
-            if kind in (".csv", ".tsv"):
-                delimiter = "," if kind == ".csv" else "\t"
-                table = csv.DictReader(stream, delimiter=delimiter)
+            if kind == ".csv":
+                table = csv.DictReader(stream, strict=True)
                 for row in table:
-                    yield table.line_num, row
+                    number = table.line_num
+                    yield number, row
+            elif kind == ".tsv":
+                # a quotation mark that is not closed must not swallow other rows
+                table = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
+                for row in table:
+                    number = table.line_num
+                    yield number, {k: _unquote(v) for k, v in row.items()}
             elif kind in (".json", ".jsonl", ".ndjson"):
                 for number, line in enumerate(stream, 1):
                     if line.strip():
-                        yield number, _parse(line, f"{path}:{number}")
+                        yield number, line
             else:
                 raise DataError(
                     f"{path}: a manifest is .csv, .tsv or .jsonl, perhaps with .gz"
                 )
-    except (UnicodeDecodeError, csv.Error, EOFError, gzip.BadGzipFile) as error:
+    except csv.Error as error:
+        raise DataError(
+            f"{path}: after line {number}: {error}: wrong quotes?"
+        ) from None
+    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}: damaged, or no text in UTF-8 ({error})") from None
 
 
-def _parse(line: str, where: str) -> Mapping[str, Any]:
+def _unquote(cell: Any) -> Any:
+    quoted = QUOTED.fullmatch(cell) if isinstance(cell, str) else None
+    return quoted[1].replace('""', '"') if quoted else cell
+
+
+def _parse(line: str) -> Mapping[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise DataError(f"{where}: no JSON: {error}; one object a line") from None
+        raise ValueError(f"no JSON: {error}; one object a line") from None
     if not isinstance(row, dict):
-        raise DataError(f"{where}: no JSON object")
+        raise ValueError("no JSON object")
     return row

@@ -15,7 +15,10 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
+import re
 import shutil
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,9 +26,8 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from espnet_a2m.core.errors import DataError, UserError, main_guard, warn
+from espnet_a2m.core.errors import DataError, UserError, main_guard, preview, warn
 from espnet_a2m.core.files import write_atomic
-from espnet_a2m.data.archives import is_archive_entry
 from espnet_a2m.data.audio import AudioInfo
 from espnet_a2m.data.corpora._shared import THREADS, hundredths
 from espnet_a2m.data.datadir import MIX, Segment, write_data_dir
@@ -37,11 +39,15 @@ from espnet_a2m.data.formatting.format_headers import (
 from espnet_a2m.data.formatting.format_jobs import END_SLACK, process_pool
 from espnet_a2m.data.recordings.cut import Span, cut_at_pauses
 from espnet_a2m.data.recordings.folder import find_copies, list_folder
-from espnet_a2m.data.recordings.items import Item, to_key, unique_keys
+from espnet_a2m.data.recordings.items import Item, shown, to_key, unique_keys
 from espnet_a2m.data.recordings.manifest import read_manifest
 from espnet_a2m.data.tables import is_command
 
 SETS = ("valid", "test")  # may be held out
+TRANSCRIBED = "transcribed"
+SOURCE = "source.txt"  # in each directory that is written: of what
+#: What lines of a table cannot hold, or are stripped of
+UNFIT = re.compile(r"[\0\r\n\ud800-\udfff]|\s\Z")
 A_COPY = "a copy of"
 LARGEST_EXCESS = 1.5  # times what a set still wants, of a recording or a speaker
 
@@ -66,9 +72,24 @@ def check_names(items: Iterable[Item]) -> dict[str, str]:
     """Audio that a data directory cannot name -> why."""
     bad = {}
     for audio in {item.audio: None for item in items}:
-        if is_command(audio) or is_archive_entry(audio) or not audio.isprintable():
-            bad[audio] = f"{audio!r}: rename it: Kaldi's tables cannot hold this name"
+        path = os.path.abspath(audio)
+        if is_command(path) or UNFIT.search(path):
+            bad[audio] = "rename it: Kaldi's tables cannot hold this name"
     return bad
+
+
+def misfit(item: Item, info: AudioInfo, channels: str) -> str:
+    """What an item wants that its audio does not have, or ""."""
+    if item.start >= info.seconds:
+        return f"starts at {item.start:g} s of {info.seconds:.2f} s"
+    if item.end is not None and item.end > info.seconds + END_SLACK:
+        return f"{item.start:g} to {item.end:g} s of {info.seconds:.2f} s"
+    channel = item.channel
+    if channel is None and channels.isdecimal() and info.channels > 1:
+        channel = int(channels)
+    if channel is not None and channel >= info.channels:
+        return f"no channel {channel} (from 0) but {info.channels}"
+    return ""
 
 
 def channels_of(item: Item, info: AudioInfo, channels: str) -> list[int | None]:
@@ -84,63 +105,74 @@ def channels_of(item: Item, info: AudioInfo, channels: str) -> list[int | None]:
     return [int(channels)]
 
 
-def cut_long(
-    parts: dict[str, tuple[Item, Segment]], longest: float, nj: int
-) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """Id -> ends of the pieces of what is too long and has no transcript.
-
-    And audio -> what is wrong with it.
-    """
-    spans = {
-        utt: Span(item.audio, cut.channel, cut.start, cut.end, longest)
-        for utt, (item, cut) in parts.items()
-        if cut.end - cut.start > longest and item.text is None
-    }
-    pieces, bad = {}, {}
-    with process_pool(nj) as pool:
-        found = pool.map(cut_at_pauses, spans.values())
-        bar = tqdm(found, "cut", len(spans), unit="recording", disable=not spans)
-        for (utt, span), ends in zip(spans.items(), bar):
-            if isinstance(ends, str):
-                bad[span.audio] = ends
-            else:
-                pieces[utt] = ends
-    return pieces, bad
-
-
 def make_utterances(
-    items: list[Item],
-    infos: dict[str, AudioInfo],
-    channels: str,
-    longest: float,
-    nj: int,
-) -> tuple[list[Utterance], dict[str, str]]:
-    """All utterances, and audio -> what is wrong with it."""
+    items: list[Item], infos: dict[str, AudioInfo], channels: str
+) -> list[Utterance]:
+    """The utterances, of any length."""
     keys = unique_keys([item.name for item in items])
     recordings = unique_keys([item.audio for item in items], lambda x: Path(x).stem)
-    parts: dict[str, tuple[Item, Segment]] = {}
+    speakers = unique_keys([item.speaker for item in items if item.speaker])
+    utterances = []
     for item in items:
         info = infos[item.audio]
+        speaker = speakers[item.speaker] if item.speaker else keys[item.name]
+        language = to_key(item.language) if item.language else None
         end = min(info.seconds, item.end or info.seconds)
         for channel in channels_of(item, info, channels):
             each = channels == "each" and channel is not None and item.channel is None
             utt = keys[item.name] + (f"-ch{channel}" if each else "")
             cut = Segment(recordings[item.audio], item.start, end, channel)
-            parts[utt] = item, cut
-    pieces, bad = cut_long(parts, longest, nj)
-    utterances = []
-    for utt, (item, cut) in parts.items():
-        speaker = to_key(item.speaker) if item.speaker else keys[item.name]
-        language = item.language and to_key(item.language)
-        start = cut.start
-        for end in pieces.get(utt, [cut.end]) if item.audio not in bad else ():
-            name = f"{utt}-{hundredths(start, end)}" if utt in pieces else utt
-            segment = cut._replace(start=start, end=end)
-            utterances.append(
-                Utterance(name, item.audio, segment, speaker, item.text, language)
-            )
+            about = speaker, item.text, language
+            utterances.append(Utterance(utt, item.audio, cut, *about))
+    return utterances
+
+
+def cut_long(
+    utterances: list[Utterance], longest: float, nj: int
+) -> tuple[list[Utterance], dict[str, str]]:
+    """Cut what is too long and has no transcript.
+
+    Returns all utterances of audio that is not damaged, and the other -> why.
+
+    Raises DataError where several get the same id.
+    """
+    every = [u for u in utterances if u.seconds > longest]
+    too_long = [u for u in every if u.text is None]
+    if kept := [u.utt for u in every if u.text is not None]:
+        warn(
+            f"{len(kept)} recordings with transcripts are longer than {longest:g} s "
+            f"and not cut: {preview(kept)}: list their parts with the text of each, or "
+            "list them without text"
+        )
+    spans = [
+        Span(u.audio, u.segment.channel, u.segment.start, u.segment.end, longest)
+        for u in too_long
+    ]
+    pieces: dict[Utterance, list[float]] = {}
+    bad = {}
+    with process_pool(nj) as pool:
+        found = pool.map(cut_at_pauses, spans)
+        bar = tqdm(found, "cut", len(spans), unit="recording", disable=not spans)
+        for utterance, ends in zip(too_long, bar):
+            if isinstance(ends, str):
+                bad[utterance.audio] = ends
+            else:
+                pieces[utterance] = ends
+    result = []
+    for u in utterances:
+        start = u.segment.start
+        for end in pieces.get(u, [u.segment.end]) if u.audio not in bad else ():
+            name = f"{u.utt}-{hundredths(start, end)}" if u in pieces else u.utt
+            cut = u.segment._replace(start=start, end=end)
+            result.append(u._replace(utt=name, segment=cut))
             start = end
-    return utterances, bad
+    count = Counter(u.utt for u in result)
+    if twice := [utt for utt, n in count.items() if n > 1]:
+        raise DataError(
+            f"several utterances would be called {preview(twice)}: rename their "
+            "recordings, or correct their ids"
+        )
+    return result, bad
 
 
 def split(
@@ -166,8 +198,9 @@ def split(
     seconds = {name: sum(u.seconds for u in groups[name]) for name in usable}
     usable.sort(key=lambda x: hashlib.sha256(f"{seed} {x}".encode()).digest())
     sets: dict[str, list[Utterance]] = {}
+    total = sum(seconds.values())
     for set_name, share in shares.items():
-        wanted = share * sum(seconds.values())
+        wanted = share * total
         # one that would be far too much stays in the pool
         for name in usable:
             if name in groups and seconds[name] <= LARGEST_EXCESS * wanted:
@@ -177,7 +210,12 @@ def split(
                 break
     sets[""] = [u for members in groups.values() for u in members]
     if empty := [f"--{name}" for name in shares if name not in sets]:
-        raise UserError(f"{' and '.join(empty)}: too few to hold out: --split_by {by}")
+        least = min(seconds.values(), default=total) / max(total, 1e-9)
+        raise UserError(
+            f"{' and '.join(empty)}: too few to hold out: of {len(usable)} {by}s"
+            f"{' with transcripts for all they have' if has_text else ''} the shortest "
+            f"has {least:.3f} of the time: give a larger share, or 0"
+        )
     if not sets[""] or (has_text and not any(u.text for u in sets[""])):
         raise UserError(
             f"--valid and --test leave nothing: there are too few --split_by {by}"
@@ -185,12 +223,18 @@ def split(
     return sets
 
 
-def write_set(path: Path, utterances: list[Utterance], with_text: bool) -> None:
+def write_set(
+    path: Path, utterances: list[Utterance], with_text: bool, source: str
+) -> None:
     """Write a data directory."""
+    write_atomic(path / SOURCE, f"{os.path.abspath(source)}\n")
     audio = {u.segment.recording: str(Path(u.audio).absolute()) for u in utterances}
     tables: dict[str, Any] = {"utt2spk": {u.utt: u.speaker for u in utterances}}
-    if all(u.language for u in utterances):
-        tables["utt2lang"] = {u.utt: u.language for u in utterances}
+    languages = {u.utt: u.language for u in utterances if u.language}
+    if len(languages) == len(utterances):
+        tables["utt2lang"] = languages
+    elif languages:
+        warn(f"{path}: utt2lang is not written: not all utterances have a language")
     if with_text:
         tables["text"] = {u.utt: u.text for u in utterances}
     write_data_dir(path, audio, tables, {u.utt: u.segment for u in utterances})
@@ -202,57 +246,116 @@ def write_set(path: Path, utterances: list[Utterance], with_text: bool) -> None:
 
 def list_source(args: argparse.Namespace) -> tuple[list[Item], dict[str, str]]:
     """The items of the folder or the manifest, and file -> why it is left out."""
-    source = Path(args.source)
+    source = Path(args.source).expanduser()
     if source.is_file():
-        return read_manifest(source), {}
+        if args.text_suffix or args.speaker != "file":
+            raise UserError(
+                "--speaker and --text_suffix are of folders: manifests say it"
+            )
+        parts: dict[tuple[Any, ...], Item] = {}
+        left_out = {}
+        for item in read_manifest(source):
+            part = os.path.realpath(item.audio), item.start, item.end, item.channel
+            if (first := parts.setdefault(part, item)) is not item:
+                left_out[label(item)] = f"{A_COPY} {first.name}"
+        return list(parts.values()), left_out
     items, left_out = list_folder(source, args.speaker, args.text_suffix)
     copies = dict(find_copies(item.audio for item in items))
     left_out |= {path: f"{A_COPY} {first}" for path, first in copies.items()}
+    left_out = {shown(path): shown(reason) for path, reason in left_out.items()}
     return [item for item in items if item.audio not in copies], left_out
+
+
+def label(item: Item) -> str:
+    """What reports call an item of a recording that may have several."""
+    return f"{shown(item.audio)}, {shown(item.name)}"
 
 
 def check_audio(
     items: list[Item], channels: str
-) -> tuple[dict[str, AudioInfo], dict[str, str]]:
-    """Open all recordings: path -> what its header says, and path -> what is wrong."""
-    bad = check_names(items)
+) -> tuple[list[Item], dict[str, AudioInfo], dict[str, str]]:
+    """Open all recordings.
+
+    Returns the items that can be used, path -> what its header says, and recording, or
+    item, -> what is wrong with it.
+    """
+    problems = check_names(items)
     # channel 0: how many there are does not matter yet
-    files = {(item.audio, 0): None for item in items if item.audio not in bad}
+    files = {(item.audio, 0): None for item in items if item.audio not in problems}
     with ThreadPoolExecutor(THREADS) as pool:
         read, errors = read_headers(files, pool)
     infos = {path: info for (path, _), info in read.items()}
-    bad |= {path: problem for (path, _), problem in errors.items()}
+    problems |= {path: problem for (path, _), problem in errors.items()}
+    bad, good = name_audio(problems), []
     for item in items:
-        if item.audio in infos:
-            info = infos[item.audio]
-            wanted = item.channel or (int(channels) if channels.isdigit() else 0)
-            end = info.seconds if item.end is None else item.end
-            if item.start >= info.seconds or end > info.seconds + END_SLACK:
-                bad[item.audio] = f"{item.start:g} to {end:g} s of {info.seconds:.2f} s"
-            elif wanted >= info.channels > 1:
-                bad[item.audio] = f"no channel {wanted} (from 0) but {info.channels}"
-    mixed = sum(x.channels > 1 for x in infos.values()) if channels == "mix" else 0
-    if mixed:
+        if item.audio not in infos:
+            continue
+        if problem := misfit(item, infos[item.audio], channels):
+            bad[label(item)] = problem
+        else:
+            good.append(item)
+    several = [x for x in good if infos[x.audio].channels > 1 and x.channel is None]
+    if channels == "mix" and several:
+        mixed = len({item.audio for item in several})
         print(f"{mixed} recordings have several channels: mixed (see --channels)")
-    return infos, bad
+    return good, infos, bad
+
+
+def name_audio(problems: dict[str, str]) -> dict[str, str]:
+    """Audio as reports call it -> its problem, without its name."""
+    return {shown(x): why.removeprefix(f"{x}: ") for x, why in problems.items()}
+
+
+def check_targets(folders: Iterable[Path]) -> None:
+    """Raise UserError where data directories of other origin would be replaced."""
+    others = [str(x) for x in folders if (x / "wav.scp").exists() and not is_ours(x)]
+    if others:
+        raise UserError(
+            f"{preview(others)}: prepare_recordings did not write this: choose another "
+            "--name, or remove it"
+        )
+
+
+def is_ours(folder: Path) -> bool:
+    """Is it a data directory that an earlier run has written?"""
+    return (folder / SOURCE).is_file()
 
 
 def prepare(args: argparse.Namespace) -> None:
     """Look at all audio, then write all sets. Raises DataError."""
     target = Path(args.data, args.name)
     report = target / "left_out.txt"
+    others = {name: Path(f"{target}_{name}") for name in (*SETS, TRANSCRIBED)}
+    check_targets([target, *others.values()])
     items, left_out = list_source(args)
-    infos, bad = check_audio(items, args.channels)
-    good = [item for item in items if item.audio not in bad]
-    limits = args.channels, args.max_seconds, args.nj
-    utterances, damaged = make_utterances(good, infos, *limits)
-    bad |= damaged
+    good, infos, bad = check_audio(items, args.channels)
+    utterances = make_utterances(good, infos, args.channels)
+    utterances, damaged = cut_long(utterances, args.max_seconds, args.nj)
+    bad |= name_audio(damaged)
     if bad and args.skip_bad_audio != "true":
         error = BadAudio(bad, target)
         error.write()
         raise error
-    (target / "bad_audio.txt").unlink(missing_ok=True)  # of an earlier run
     left_out |= bad
+    if not utterances:
+        raise DataError(
+            f"{args.source}: no recording can be used: "
+            f"{preview(f'{x}: {why}' for x, why in left_out.items())}"
+        )
+    shares = {name: share for name in SETS if (share := getattr(args, name))}
+    sets = split(utterances, shares, args.split_by, args.seed)
+    has_text = any(u.text is not None for u in utterances)
+    rest = sets.pop("")
+    if has_text:
+        sets[TRANSCRIBED] = [u for u in rest if u.text is not None]
+
+    # an interrupted run leaves no directory of an earlier one beside its own
+    for folder in (target, *others.values()):
+        (folder / "wav.scp").unlink(missing_ok=True)
+        if is_ours(folder) and folder not in (target, *(others[x] for x in sets)):
+            shutil.rmtree(folder)
+    for old in (target / "bad_audio.txt", report):
+        old.unlink(missing_ok=True)
     if left_out:
         lines = (f"{path}: {reason}\n" for path, reason in left_out.items())
         write_atomic(report, "".join(lines))
@@ -262,23 +365,9 @@ def prepare(args: argparse.Namespace) -> None:
             f"{len(left_out)} files are left out: {other} are no audio, {copies} are "
             f"copies of others, {len(bad)} have bad audio; {report} lists them"
         )
-    if not utterances:
-        raise DataError(f"{args.source}: no recording can be used")
-
-    shares = {name: share for name in SETS if (share := getattr(args, name))}
-    sets = split(utterances, shares, args.split_by, args.seed)
-    has_text = any(u.text is not None for u in utterances)
-    rest = sets.pop("")
     for name, members in sets.items():
-        write_set(Path(f"{target}_{name}"), members, has_text)
-    write_set(target, rest, False)
-    if has_text:
-        sets["transcribed"] = [u for u in rest if u.text is not None]
-        write_set(Path(f"{target}_transcribed"), sets["transcribed"], True)
-    for name in {*SETS, "transcribed"} - sets.keys():
-        old = Path(f"{target}_{name}")
-        if (old / "wav.scp").is_file():  # of an earlier run
-            shutil.rmtree(old)
+        write_set(others[name], members, has_text, args.source)
+    write_set(target, rest, False, args.source)
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -314,12 +403,14 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
     args = get_parser().parse_args(argv)
-    if not (args.channels in ("mix", "each") or args.channels.isdigit()):
+    if not (args.channels in ("mix", "each") or args.channels.isdecimal()):
         raise UserError(f"--channels {args.channels}: mix, each or a number from 0")
-    if args.max_seconds < 1 or args.nj < 1:
+    if not args.max_seconds >= 1 or args.nj < 1:
         raise UserError("--max_seconds and --nj must be at least 1")
     if not (min(args.valid, args.test) >= 0 and args.valid + args.test < 1):
         raise UserError("--valid and --test must be shares that leave something")
+    if args.text_suffix and not re.fullmatch(r"\.[^/]*[^/.]", args.text_suffix):
+        raise UserError(f"--text_suffix {args.text_suffix}: such as .txt")
     if to_key(args.name) != args.name:
         raise UserError(f"--name {args.name!r}: letters, digits, '-', '_' and '.'")
     prepare(args)

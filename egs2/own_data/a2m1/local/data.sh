@@ -12,7 +12,8 @@ set -euo pipefail
 held_out=(--valid 0.05)
 [ "${TRANSCRIPTS}" != true ] || held_out+=(--test 0.05)
 "${python:-python3}" -m espnet_a2m.bin.data prepare_recordings "${RECORDINGS}" --name own \
-    "${held_out[@]}" "${RECORDINGS_OPTIONS[@]}" "$@"
+    "${held_out[@]}" --nj "${nj:-2}" --skip_bad_audio "${skip_bad_audio:-false}" \
+    "${RECORDINGS_OPTIONS[@]}" "$@"
 [ "${TRANSCRIPTS}" != true ] || [ -e data/own_transcribed ] ||
     die "${RECORDINGS}: no transcripts were found: give --text_suffix .txt in" \
         "RECORDINGS_OPTIONS, or a manifest with texts; or set TRANSCRIPTS=false in db.sh"
