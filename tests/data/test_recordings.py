@@ -358,7 +358,7 @@ def test_manifests_of_others(clips, tmp_path):
     with (tmp_path / "cv.tsv").open("w") as stream:
         table = csv.writer(stream, delimiter="\t")
         table.writerow(["client_id", "path", "sentence", "locale"])
-        table.writerow(["x" * 128, "clips/2.wav", 'He said "no"', "en"])
+        table.writerow(["x" * 128, "2.wav", 'He said "no"', "en"])
     nemo = {"audio_filepath": str(clips / "3.wav"), "offset": 0.2, "duration": 0.4}
     (tmp_path / "nemo.json").write_text(json.dumps({**nemo, "text": "to"}) + "\n")
 
@@ -375,6 +375,7 @@ def test_manifests_of_others(clips, tmp_path):
     ]
     (row,) = read_manifest(tmp_path / "cv.tsv")
     assert (row.text, row.speaker, row.language) == ('He said "no"', "x" * 128, "en")
+    assert row.audio == str(clips / "2.wav")
     (row,) = read_manifest(tmp_path / "nemo.json")
     assert (row.start, row.end, row.text) == (0.2, pytest.approx(0.6), "to")
     run(tmp_path / "nemo.json", "--data", tmp_path)
