@@ -186,6 +186,18 @@ def test_pieces_end_in_pauses(tmp_path, speech):
         assert np.square(around).mean() < 1e-3 * loud  # 30 dB below
 
 
+@pytest.mark.parametrize("longest", [1.0, 2.0, 30.0])
+def test_pieces_are_no_longer_than_asked_for(longest):
+    rng = np.random.default_rng(0)
+    for start in (0.0, 0.013, 3599.99):
+        for times in (1.0001, 1.01, 1.999, 2.0, 2.5, 10.3):
+            span = Span("a.wav", None, start, start + times * longest, longest)
+            power = rng.exponential(size=int(times * longest / 0.02))
+            lengths = np.diff([start, *quietest_points(power, span)])
+            assert lengths.max() <= longest + 1e-5
+            assert lengths.min() >= 0.5 * longest - 0.03
+
+
 def clip(path: Path | str | bytes, seed: int = 0) -> None:
     """Write a second of noise, whose content depends on ``seed``."""
     samples = np.random.default_rng(seed).normal(0, 0.1, FS)
