@@ -17,7 +17,7 @@ from espnet_a2m.confidence.score_set import confidences_of
 from espnet_a2m.core.config import check_kwargs
 from espnet_a2m.core.errors import UserError
 from espnet_a2m.core.frames import FrameGrid, interpolate_frames
-from espnet_a2m.data.audio import MIX, Recording, convert, to_float32
+from espnet_a2m.data.audio import LOUDEST, MIX, Recording, convert, to_float32
 from espnet_a2m.data.recordings.folder import list_folder
 from espnet_a2m.masking.guided import GuidedMasking
 from espnet_a2m.masking.schedule import ANNEALED
@@ -85,14 +85,15 @@ def read(audio: Audio, fs: int, audio_fs: int | None = None) -> np.ndarray:
         audio_fs: Of samples; None: ``fs``.
 
     Raises:
-        UserError: The file is missing, damaged or no audio; samples are not (N,), or
-            integers other than int16.
+        UserError: The file is missing, damaged or no audio; samples are not (N,),
+            integers other than int16, not finite or not scaled.
     """
     if isinstance(audio, str | Path):
         with contextlib.closing(Recording(str(audio), MIX)) as recording:
             samples = recording.read(0, recording.info.frames)
             audio_fs = recording.info.rate
     else:
+        audio = audio.detach().cpu() if isinstance(audio, torch.Tensor) else audio
         samples = np.asarray(audio)
     if samples.ndim != 1:
         raise UserError(f"audio of shape {samples.shape}: expected (N,) samples")
@@ -100,7 +101,10 @@ def read(audio: Audio, fs: int, audio_fs: int | None = None) -> np.ndarray:
         raise UserError(
             f"samples of {samples.dtype}: expected floats in [-1, 1], or int16"
         )
-    return convert(to_float32(samples), audio_fs or fs, fs)
+    samples = to_float32(samples)
+    if not np.abs(samples).max(initial=0.0) <= LOUDEST:  # nor NaN
+        raise UserError("samples are NaN, infinite, or not scaled to [-1, 1]")
+    return convert(samples, audio_fs or fs, fs)
 
 
 def load_scorer(name: str | Path = "energy", **conf: Any) -> Scorer:
@@ -226,8 +230,13 @@ def plot(
 ) -> Path:
     """Draw spectrogram, confidences and a mask (T,) of the scorer's frames as a PNG.
 
-    Returns its path.
+    Returns its path. Raises UserError: the mask is of other frames.
     """
+    if mask.shape != confidence.frames.shape:
+        raise UserError(
+            f"plot: a mask of shape {tuple(mask.shape)} for "
+            f"{len(confidence.frames)} frames: give one mask, drawn without grid"
+        )
     from espnet_a2m.evaluation.plots import draw_utterance
 
     frames = confidence.frames.numpy(), mask.numpy(), confidence.grid

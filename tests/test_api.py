@@ -87,6 +87,8 @@ def test_guidance_moves_masks_to_confident_frames(here):
     # an annealed option has its last value, as in the report
     masks = a2m.draw_masks(confidence, 500, anneal={"mask_prob": [0.9, 0.2, 10]})
     assert float(masks.float().mean()) == pytest.approx(0.2, abs=0.02)
+    with pytest.raises(UserError, match="a mask of shape .500, .* for .* frames"):
+        a2m.plot(confidence, masks, here / "no.png")
     other = dataclasses.replace(confidence.grid, fs=8000)
     with pytest.raises(UserError, match="a grid of 8000 Hz for confidences of 16000"):
         a2m.draw_masks(confidence, grid=other)
@@ -156,12 +158,15 @@ def test_audio_of_any_kind(here, short_utterances, tmp_path):
     path = short_utterances[5][1]
     speech, fs = soundfile.read(path, dtype="float32")
     expected = a2m.score(scorer, path)
-    for same in (speech, torch.from_numpy(speech), (speech * 32768).astype(np.int16)):
+    tensor = torch.from_numpy(speech).requires_grad_()
+    for same in (speech, tensor, (speech * 32768).astype(np.int16)):
         assert torch.equal(a2m.score(scorer, same).frames, expected.frames)
     slower = a2m.score(scorer, speech[::2], fs=fs // 2)
     assert len(slower.frames) == len(expected.frames)
     for audio, problem in (
         ((speech * 32768).astype(np.int32), "samples of int32: expected floats"),
+        (speech * np.nan, "samples are NaN, infinite, or not scaled"),
+        (speech * 32768, "samples are NaN, infinite, or not scaled"),
         (speech[None], "expected .N,. samples"),
         (speech[:100], "too short for the scorer"),
         (tmp_path / "no.wav", "no.wav: cannot be opened"),

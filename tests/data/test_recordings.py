@@ -186,6 +186,18 @@ def test_pieces_end_in_pauses(tmp_path, speech):
         assert np.square(around).mean() < 1e-3 * loud  # 30 dB below
 
 
+@pytest.mark.parametrize("longest", [1.0, 2.0, 30.0])
+def test_pieces_are_no_longer_than_asked_for(longest):
+    rng = np.random.default_rng(0)
+    for start in (0.0, 0.013, 3599.99):
+        for times in (1.0001, 1.01, 1.999, 2.0, 2.5, 10.3):
+            span = Span("a.wav", None, start, start + times * longest, longest)
+            power = rng.exponential(size=int(times * longest / 0.02))
+            lengths = np.diff([start, *quietest_points(power, span)])
+            assert lengths.max() <= longest + 1e-5
+            assert lengths.min() >= 0.5 * longest - 0.03
+
+
 def clip(path: Path | str | bytes, seed: int = 0) -> None:
     """Write a second of noise, whose content depends on ``seed``."""
     samples = np.random.default_rng(seed).normal(0, 0.1, FS)
@@ -358,7 +370,7 @@ def test_manifests_of_others(clips, tmp_path):
     with (tmp_path / "cv.tsv").open("w") as stream:
         table = csv.writer(stream, delimiter="\t")
         table.writerow(["client_id", "path", "sentence", "locale"])
-        table.writerow(["x" * 128, "clips/2.wav", 'He said "no"', "en"])
+        table.writerow(["x" * 128, "2.wav", 'He said "no"', "en"])
     nemo = {"audio_filepath": str(clips / "3.wav"), "offset": 0.2, "duration": 0.4}
     (tmp_path / "nemo.json").write_text(json.dumps({**nemo, "text": "to"}) + "\n")
 
@@ -375,6 +387,7 @@ def test_manifests_of_others(clips, tmp_path):
     ]
     (row,) = read_manifest(tmp_path / "cv.tsv")
     assert (row.text, row.speaker, row.language) == ('He said "no"', "x" * 128, "en")
+    assert row.audio == str(clips / "2.wav")
     (row,) = read_manifest(tmp_path / "nemo.json")
     assert (row.start, row.end, row.text) == (0.2, pytest.approx(0.6), "to")
     run(tmp_path / "nemo.json", "--data", tmp_path)

@@ -73,5 +73,5 @@ def quietest_points(power: np.ndarray, span: Span) -> list[float]:
         window = around[first : last + 1]
         quiet = len(window) - 1 - int(np.argmin(window[::-1]))
         begin = span.start + (first + quiet) * FRAME
-        ends.append(round(begin, 2))
+        ends.append(round(begin, 6))
     return [*ends, span.end]

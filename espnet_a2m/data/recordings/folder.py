@@ -99,8 +99,10 @@ def read_transcript(path: Path) -> str:
 def find_copies(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Files with the content of an earlier one, and that one."""
     by_size: dict[int, list[str]] = {}
-    for path in filter(os.path.isfile, paths):
-        by_size.setdefault(os.path.getsize(path), []).append(path)
+    for path in paths:
+        # of others, opening them as recordings says what is wrong
+        if os.path.isfile(path) and os.access(path, os.R_OK):
+            by_size.setdefault(os.path.getsize(path), []).append(path)
     for size, same_size in by_size.items():
         first: dict[str, str] = {}
         for path in same_size if size and len(same_size) > 1 else ():

@@ -108,7 +108,7 @@ def to_item(row: Mapping[str, Any], folder: Path, name: str) -> Item:
     if channel is not None and not (channel >= 0 and channel.is_integer()):
         raise ValueError(f"channel {found['channel']}: expected 0, 1, ...")
     return Item(
-        audio=str(folder / audio),
+        audio=str(_find(folder, audio)),
         name=str(found.get("name", name)),
         speaker=str(found["speaker"]) if "speaker" in found else None,
         text=" ".join(str(found.get("text", "")).split()) or None,
@@ -117,6 +117,12 @@ def to_item(row: Mapping[str, Any], folder: Path, name: str) -> Item:
         end=end,
         channel=None if channel is None else int(channel),
     )
+
+
+def _find(folder: Path, audio: str) -> Path:
+    """Where a manifest's audio is: beside it, or in Common Voice's folder ``clips``."""
+    path, clip = folder / audio, folder / "clips" / audio
+    return clip if clip.exists() and not path.exists() else path
 
 
 def _given(value: Any) -> bool:

@@ -340,7 +340,7 @@ def prepare(args: argparse.Namespace) -> None:
     if not utterances:
         raise DataError(
             f"{args.source}: no recording can be used: "
-            f"{preview(f'{x}: {why}' for x, why in left_out.items())}"
+            f"{preview(f'{x}: {why}' for x, why in (bad or left_out).items())}"
         )
     shares = {name: share for name in SETS if (share := getattr(args, name))}
     sets = split(utterances, shares, args.split_by, args.seed)
@@ -411,7 +411,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("--valid and --test must be shares that leave something")
     if args.text_suffix and not re.fullmatch(r"\.[^/]*[^/.]", args.text_suffix):
         raise UserError(f"--text_suffix {args.text_suffix}: such as .txt")
-    if to_key(args.name) != args.name:
+    if to_key(args.name) != args.name or args.name.startswith("."):
         raise UserError(f"--name {args.name!r}: letters, digits, '-', '_' and '.'")
     prepare(args)
 
