@@ -154,27 +154,33 @@ def test_what_does_not_fit_stops_the_recipe(pretrained, tmp_path, capsys):
 
 #: What ESPnet's own recipes pre-train: options of its task, and as ours are without
 STOCK = {
-    "ssl_wav2vec2_cnn_transformer.yaml": (
+    ("transformer", "ssl_wav2vec2_cnn_transformer.yaml"): (
         ["--preencoder", "linear", "--preencoder_conf", "output_size=96"]
         + ["--encoder_conf", "input_layer=wav2vec"]
         + ["--encoder_conf", "pos_enc_layer_type=conv"]
     ),
-    "ssl_hubert_conformer.yaml": ["--normalize", "utterance_mvn"],
+    ("conformer", "ssl_hubert_conformer.yaml"): ["--normalize", "utterance_mvn"],
+    ("e_branchformer", "ssl_hubert_conformer.yaml"): ["--normalize", "utterance_mvn"],
 }
 
 
-@pytest.mark.parametrize("name", STOCK)
-def test_it_continues_from_espnets_own_task(name, tmp_path, short_utterances, capsys):
+@pytest.mark.parametrize(("encoder", "name"), STOCK)
+def test_it_continues_from_espnets_own_task(
+    encoder, name, tmp_path, short_utterances, capsys
+):
     """Front end and encoder; and a layer of that model, for labels."""
     from espnet2.tasks.ssl import SSLTask
     from espnet2.torch_utils.load_pretrained_model import load_pretrained_model
     from espnet2.utils.yaml_no_alias_safe_dump import yaml_no_alias_safe_dump
 
     options = A2MTask.get_parser().parse_args(
-        ["--config", str(CONF / "tiny" / name), *STOCK[name], "--ssl_init"]
+        ["--config", str(CONF / "tiny" / name), *STOCK[encoder, name], "--ssl_init"]
         + [str(tmp_path / "valid.loss.ave.pth"), "--output_dir", str(tmp_path / "exp")]
         + ["--masking_conf", "guidance=uniform"]
     )
+    if encoder == "e_branchformer":
+        options.encoder, sizes = encoder, ("output_size", "num_blocks", "linear_units")
+        options.encoder_conf = {size: options.encoder_conf[size] for size in sizes}
     stock = SSLTask.get_parser().parse_args([])
     for part in ("frontend", "normalize", "preencoder", "encoder"):
         for option in (part, f"{part}_conf"):
