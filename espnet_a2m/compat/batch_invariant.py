@@ -174,14 +174,14 @@ def encode(
     if model.preencoder is not None:
         feats, _ = model.preencoder(feats, feats_lengths)
 
-    # its convolutions are not padded: an utterance's frames do not see what lies beyond
-    hidden = input_layer(encoder, feats)
     inside = ~padding_mask(lengths, num_frames)
     mask = inside[:, None]
     with (
         convolutions_see_zeros(encoder, inside[..., None]),
         legacy_positions_of_each(encoder, lengths, num_frames),
     ):
+        # what subsamples is not padded: frames do not see what lies beyond an utterance
+        hidden = input_layer(encoder, feats)
         for layer in list(encoder.encoders)[:num_layers]:
             hidden, mask = layer(hidden, mask)
     if isinstance(hidden, tuple):  # with the positions that attention needs

@@ -117,7 +117,8 @@ def convolutions_see_zeros(
     That is what the convolution's own padding gives an utterance that is alone.
 
     Args:
-        encoder: Any ESPnet encoder; of its layers, not of its input layer.
+        encoder: Any ESPnet encoder; of its layers and its positions, not of the rest of
+            its input layer.
         inside: (B, T, 1) True in utterances.
     """
     outside = ~inside.transpose(1, 2)  # (B, 1, T), as convolutions see time
@@ -125,9 +126,11 @@ def convolutions_see_zeros(
     def hide(module, args):
         return (args[0].masked_fill(outside, 0.0),)
 
-    stack: torch.nn.ModuleList = encoder.encoders  # type: ignore[assignment]
+    tops: list[torch.nn.Module] = [encoder.encoders]  # type: ignore[list-item]
+    if isinstance(layer := getattr(encoder, "embed", None), torch.nn.Module):
+        tops += _position_modules(layer)
     with ExitStack() as handles:
-        for module in stack.modules():
+        for module in {module for top in tops for module in top.modules()}:
             if isinstance(module, torch.nn.Conv1d) and module.kernel_size[0] > 1:
                 handles.enter_context(module.register_forward_pre_hook(hide))
         yield

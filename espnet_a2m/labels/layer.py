@@ -47,7 +47,7 @@ class LayerFeatures:
         model_path = Path(model_file)
         config = model_path.parent / "config.yaml"
         options = load_config(config) if config.is_file() else {"masking_conf": {}}
-        tasks = {"masking_conf": A2MTask, "util": SSLTask}  # options that others lack
+        tasks = {"masking_conf": A2MTask, "util": SSLTask}  # only they have these
         task = next((t for name, t in tasks.items() if name in options), ASRTask)
         fix = "train the model first (bin.ssl_train or bin.asr_train)"
         self.model = load_trained_model(

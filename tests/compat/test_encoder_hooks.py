@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -28,6 +30,8 @@ def encoders():
         "transformer": (TransformerEncoder, {}),
         "branchformer": (BranchformerEncoder, {}),
         "e_branchformer": (EBranchformerEncoder, {"rel_pos_type": "latest"}),
+        # wav2vec 2.0's positions
+        "conv_positions": (TransformerEncoder, {"pos_enc_layer_type": "conv"}),
     }
 
 
@@ -71,9 +75,15 @@ def test_masked_input_hides_the_audio_and_keeps_positions(name, input_layer):
     torch.testing.assert_close(output[0], unmasked[0], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("input_layer", ["linear", "conv2d", "conv2d6", "conv2d8"])
 @pytest.mark.parametrize(
-    "name", ["conformer", "transformer", "branchformer", "e_branchformer"]
+    ("name", "input_layer"),
+    [
+        *itertools.product(
+            ["conformer", "transformer", "branchformer", "e_branchformer"],
+            ["linear", "conv2d", "conv2d6", "conv2d8"],
+        ),
+        ("conv_positions", "linear"),
+    ],
 )
 def test_layers_do_not_see_the_padding(name, input_layer):
     """The frames of an utterance are those that it has alone, to its last one."""

@@ -147,9 +147,8 @@ def test_configurations_of_the_stages_to_run_are_checked(tmp_path, options, chec
 
 LABELS = """
 for name in parse_options steps training; do . "$1/local/${name}.sh"; done
-python=show label_dir=exp/labels label_features=mfcc trust_checkpoint=$2 ngpu=0
-scoring_nj=1
-pretrain_dir=pool valid_dir=dev
+python=show label_dir=exp/labels label_features=mfcc trust_checkpoint=$2
+scoring_nj=1 ngpu=0 pretrain_dir=pool valid_dir=dev
 show() { echo "${@:3}"; }
 make_labels 50 1.5 "$3" --fs 8000
 """

@@ -29,7 +29,11 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 NUM_TOKENS = 1024
 #: It reads a checkpoint of the user's.
 NEEDS_CHECKPOINT = "tiny/asr_ctc_espnet_ssl.yaml"
-CONFIGS = sorted(str(path.relative_to(CONF)) for path in CONF.glob("*/*.yaml"))
+CONFIGS = sorted(
+    str(path.relative_to(CONF))
+    for size in ("tiny", "base", "paper")
+    for path in CONF.glob(f"{size}/*.yaml")
+)
 PRETRAINING = [name for name in CONFIGS if "/ssl_" in name]
 #: What a recogniser is fine-tuned from; its own layers are those of the first.
 FINE_TUNING = {
