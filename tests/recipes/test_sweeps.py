@@ -79,7 +79,8 @@ def test_shipped_sweeps_fit_the_recipes(tmp_path, monkeypatch, corpus):
     recipe = recipes.copy_recipe(corpus, tmp_path / "recipe", fork=False)
     monkeypatch.chdir(recipe)
     monkeypatch.setenv("A2M_ROOT", str(recipes.ROOT))
-    for path in sorted(SWEEPS.glob("*.yaml")):
+    own = recipes.ROOT / "egs2" / corpus / "a2m1" / "conf" / "sweeps"
+    for path in sorted([*SWEEPS.glob("*.yaml"), *own.glob("*.yaml")]):
         sweep = read_sweep(path, ["./run.sh"])
         cells = make_cells(path.stem, sweep._replace(seeds=sweep.seeds[:1]), {})
         described = check_cells(path, ["./run.sh"], cells, "--stop_stage 15", check)
