@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.killing import take_interrupts
 
 from espnet_a2m.core.processes import Job, duration, run_jobs
 
@@ -60,7 +61,10 @@ def test_an_interruption_ends_all_that_was_started(tmp_path):
         run_jobs([Job(n, ["bash", "-c", script, n], Path("log")) for n in "abc"], 2)
     """
     runner = subprocess.Popen(
-        [sys.executable, "-c", program], cwd=tmp_path, stderr=subprocess.PIPE
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        preexec_fn=take_interrupts,
     )
     while len(list(tmp_path.glob("*.pid"))) < 2:
         assert runner.poll() is None

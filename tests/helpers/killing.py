@@ -22,6 +22,11 @@ KILLS = int(os.environ.get("A2M_KILLS", "2"))
 POLL = 0.002
 
 
+def take_interrupts() -> None:
+    """For ``preexec_fn``: Ctrl-C works where tests run in the background, too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(
     command: Sequence[str],
     marker: str,

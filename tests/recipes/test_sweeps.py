@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from helpers import recipes
 from helpers.asterisk_sounds import asterisk_downloads
+from helpers.killing import take_interrupts
 
 from espnet_a2m.bin.check_recipe import check
 from espnet_a2m.evaluation.sweep import check_cells, make_cells, read_sweep
@@ -70,6 +71,7 @@ def start(recipe: Path, **options: str) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=take_interrupts,
     )
 
 
