@@ -129,7 +129,7 @@ class StepCallbacks:
 class SmallBatches:
     """Callback: warns where batches have one utterance, of which models learn little.
 
-    Batches of many epochs are alike: the first ``WATCHED`` of each epoch are looked at.
+    Batches are alike: the first ``WATCHED`` are looked at.
     """
 
     WATCHED = 50

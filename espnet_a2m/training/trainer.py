@@ -191,7 +191,8 @@ class ResumableTrainer(Trainer):
 
         watch: list[Callback] = []
         if hasattr(inner, "fs"):  # pre-training
-            watch = [Throughput(reporter, inner.fs), SmallBatches()]
+            watch = [Throughput(reporter, inner.fs)]
+            watch += [SmallBatches()] if reporter.epoch == 1 else []
         monitor = CollapseMonitor(
             options.monitor, reporter, options.accum_grad, output_dir, options.streaks
         )
