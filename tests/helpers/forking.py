@@ -182,6 +182,8 @@ def become(request: dict, files: Sequence[int]) -> None:
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:0] = [request["cwd"], *filter(None, paths)]
     sys.argv = request["words"]
+    # as in the foreground: what tests start in the background ignores it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 if __name__ == "__main__":
