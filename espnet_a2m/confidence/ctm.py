@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from espnet_a2m.confidence.interface import Scorer
-from espnet_a2m.core.errors import DataError, UserError, preview
+from espnet_a2m.core.errors import DataError, UserError, listed, preview
 from espnet_a2m.core.files import file_digest
 from espnet_a2m.core.frames import FrameGrid
 
@@ -133,8 +133,7 @@ def read_ctm(
         if word is not None:
             words.setdefault(utt_id, []).append(word)
     if errors:
-        more = f"\n  ... and {len(errors) - 10} more" if len(errors) > 10 else ""
-        raise DataError("\n  ".join(errors[:10]) + more)
+        raise DataError(listed(errors))
     if not words:
         of = "" if channel is None else f" of channel {channel}"
         raise DataError(f"{path}: no words{of} in it")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 
@@ -75,3 +75,9 @@ def preview(names: Iterable[str], count: int = 3) -> str:
     for name in names:
         some.add(name)
     return str(some)
+
+
+def listed(lines: Sequence[str], most: int = 10) -> str:
+    """The first ``most`` of ``lines``, each in a line, and how many more there are."""
+    rest = [f"... and {len(lines) - most} more"] if len(lines) > most else []
+    return "\n  ".join([*lines[:most], *rest])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from espnet_a2m.core.errors import DataError, Preview, warn
+from espnet_a2m.core.errors import DataError, Preview, listed, warn
 from espnet_a2m.core.files import write_atomic
 from espnet_a2m.data.audio import AudioInfo, audio_info
 from espnet_a2m.data.formatting.format_jobs import Job, check_segment
@@ -30,11 +30,10 @@ class BadAudio(DataError):
         self.problems = problems
         self.lines = [f"{name}: {problem}" for name, problem in problems.items()]
         self.report = folder / "bad_audio.txt"
-        count, shown = len(self.lines), "\n  ".join(self.lines[:10])
-        rest = f"\n  ... and {count - 10} more" if count > 10 else ""
         super().__init__(
-            f"{count} problem(s) with the audio:\n  {shown}{rest}\nThe complete list "
-            f"is in {self.report}; --skip_bad_audio true leaves them out"
+            f"{len(self.lines)} problem(s) with the audio:\n  {listed(self.lines)}\n"
+            f"The complete list is in {self.report}; --skip_bad_audio true leaves them "
+            "out"
         )
 
     def write(self) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from espnet_a2m.core.errors import DataError
-from espnet_a2m.data.audio import Recording
+from espnet_a2m.data.audio import Recording, to_float32
 
 FRAME = 0.02  # seconds
 PAUSE = 0.3  # seconds that are to be quiet together
@@ -46,10 +46,9 @@ def frame_power(span: Span) -> np.ndarray:
         for first in range(round(span.start * rate), stop, step):
             samples = recording.read(first, min(first + step, stop))
             count = len(samples) // size
-            frames = samples[: count * size].reshape(count, size).astype(np.float64)
-            if samples.dtype == np.int16:
-                frames /= 32768
-            powers.append(frames.var(axis=1))  # a constant is no sound
+            frames = to_float32(samples[: count * size]).reshape(count, size)
+            # a constant is no sound
+            powers.append(frames.var(axis=1, dtype=np.float64))
     return np.concatenate(powers)
 
 

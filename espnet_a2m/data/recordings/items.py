@@ -1,4 +1,4 @@
-"""What a folder or a manifest lists, before its audio has been looked at."""
+"""What a folder or a manifest lists, and the utterances that it becomes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
+
+from espnet_a2m.data.datadir import Segment
 
 LONGEST_KEY = 150  # bytes: keys become names of files, and pieces add to them
 
@@ -23,6 +25,22 @@ class Item(NamedTuple):
     start: float = 0.0  # seconds
     end: float | None = None  # seconds; None: the end of the recording
     channel: int | None = None  # from 0; None: as --channels says
+
+
+class Utterance(NamedTuple):
+    """An utterance to write."""
+
+    utt: str
+    audio: str
+    segment: Segment
+    speaker: str
+    text: str | None
+    language: str | None
+
+    @property
+    def seconds(self) -> float:
+        """Length."""
+        return self.segment.end - self.segment.start
 
 
 def to_key(name: str) -> str:

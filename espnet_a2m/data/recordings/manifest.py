@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from espnet_a2m.core.errors import DataError, preview
+from espnet_a2m.core.errors import DataError, listed, preview
 from espnet_a2m.data.recordings.items import Item
 
 #: What a column is called, the first that is there counts
@@ -39,7 +39,6 @@ COLUMNS = {
     "channel": ("channel",),
     "name": ("id", "utt_id", "utt", "segment_id"),
 }
-MOST_PROBLEMS = 10
 URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 QUOTED = re.compile(r'"((?:[^"]|"")*)"')  # a cell, with its quotation marks doubled
 LAST_SECOND = 1e9
@@ -62,10 +61,7 @@ def read_manifest(path: Path) -> list[Item]:
         except ValueError as error:
             problems.append(f"{path}:{number}: {error}")
     if problems:
-        shown = "\n  ".join(problems[:MOST_PROBLEMS])
-        more = len(problems) - MOST_PROBLEMS
-        rest = f"\n  ... and {more} more" if more > 0 else ""
-        raise DataError(f"{len(problems)} rows cannot be used:\n  {shown}{rest}")
+        raise DataError(f"{len(problems)} rows cannot be used:\n  {listed(problems)}")
     if not items:
         raise DataError(f"{path}: no rows in it")
     return items

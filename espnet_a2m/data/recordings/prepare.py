@@ -14,7 +14,6 @@ are in none of them.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import re
 import shutil
@@ -22,7 +21,7 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tqdm import tqdm
 
@@ -39,8 +38,15 @@ from espnet_a2m.data.formatting.format_headers import (
 from espnet_a2m.data.formatting.format_jobs import END_SLACK, process_pool
 from espnet_a2m.data.recordings.cut import Span, cut_at_pauses
 from espnet_a2m.data.recordings.folder import find_copies, list_folder
-from espnet_a2m.data.recordings.items import Item, shown, to_key, unique_keys
+from espnet_a2m.data.recordings.items import (
+    Item,
+    Utterance,
+    shown,
+    to_key,
+    unique_keys,
+)
 from espnet_a2m.data.recordings.manifest import read_manifest
+from espnet_a2m.data.recordings.split import split
 from espnet_a2m.data.tables import is_command
 
 SETS = ("valid", "test")  # may be held out
@@ -49,23 +55,6 @@ SOURCE = "source.txt"  # in each directory that is written: of what
 #: What lines of a table cannot hold, or are stripped of
 UNFIT = re.compile(r"[\0\r\n\ud800-\udfff]|\s\Z")
 A_COPY = "a copy of"
-LARGEST_EXCESS = 1.5  # times what a set still wants, of a recording or a speaker
-
-
-class Utterance(NamedTuple):
-    """An utterance to write."""
-
-    utt: str
-    audio: str
-    segment: Segment
-    speaker: str
-    text: str | None
-    language: str | None
-
-    @property
-    def seconds(self) -> float:
-        """Length."""
-        return self.segment.end - self.segment.start
 
 
 def check_names(items: Iterable[Item]) -> dict[str, str]:
@@ -173,54 +162,6 @@ def cut_long(
             "recordings, or correct their ids"
         )
     return result, bad
-
-
-def split(
-    utterances: list[Utterance], shares: dict[str, float], by: str, seed: int
-) -> dict[str, list[Utterance]]:
-    """Name of a set -> its utterances; "" is what is not held out.
-
-    Recordings, or with ``by`` = "speaker" speakers, are held out until a set has its
-    share of the seconds; which ones depends on their names and the seed alone. Only
-    those with transcripts are, if there are any.
-
-    Raises UserError where there are too few to divide.
-    """
-    has_text = any(u.text is not None for u in utterances)
-    groups: dict[str, list[Utterance]] = {}
-    for u in utterances:
-        groups.setdefault(u.speaker if by == "speaker" else u.audio, []).append(u)
-    usable = [
-        name
-        for name, members in groups.items()
-        if not has_text or all(u.text is not None for u in members)
-    ]
-    seconds = {name: sum(u.seconds for u in groups[name]) for name in usable}
-    usable.sort(key=lambda x: hashlib.sha256(f"{seed} {x}".encode()).digest())
-    sets: dict[str, list[Utterance]] = {}
-    total = sum(seconds.values())
-    for set_name, share in shares.items():
-        wanted = share * total
-        # one that would be far too much stays in the pool
-        for name in usable:
-            if name in groups and seconds[name] <= LARGEST_EXCESS * wanted:
-                sets.setdefault(set_name, []).extend(groups.pop(name))
-                wanted -= seconds[name]
-            if wanted <= 0:
-                break
-    sets[""] = [u for members in groups.values() for u in members]
-    if empty := [f"--{name}" for name in shares if name not in sets]:
-        least = min(seconds.values(), default=total) / max(total, 1e-9)
-        raise UserError(
-            f"{' and '.join(empty)}: too few to hold out: of {len(usable)} {by}s"
-            f"{' with transcripts for all they have' if has_text else ''} the shortest "
-            f"has {least:.3f} of the time: give a larger share, or 0"
-        )
-    if not sets[""] or (has_text and not any(u.text for u in sets[""])):
-        raise UserError(
-            f"--valid and --test leave nothing: there are too few --split_by {by}"
-        )
-    return sets
 
 
 def write_set(
