@@ -14,7 +14,7 @@ from sklearn.metrics.cluster import contingency_matrix
 from torchaudio.functional import forced_align, merge_tokens
 from tqdm import tqdm
 
-from espnet_a2m.confidence.ctm import Word, read_ctm
+from espnet_a2m.confidence.ctm import Word, read_ctm, word_frames
 from espnet_a2m.confidence.espnet import ESPnetScorer
 from espnet_a2m.core.errors import DataError, Preview, UserError, warn
 from espnet_a2m.core.files import PathLike
@@ -94,12 +94,10 @@ def label_pairs(
             without.add(utt)
             continue
         classes = read_array(source)
-        seconds = (grid.offset + grid.stride * np.arange(len(classes))) / grid.fs
-        said = [SILENCE] * len(classes)
-        for start, duration, word, _ in alignment[utt]:
-            begin, end = np.searchsorted(seconds, [start, start + duration])
-            said[begin:end] = [word] * (end - begin)
-        yield said, classes
+        said = np.full(len(classes), SILENCE, dtype=object)
+        for word, frames in word_frames(alignment[utt], grid, len(classes)):
+            said[frames] = word.word
+        yield said.tolist(), classes
     if without.count == total:
         raise UserError(
             f"{labels / 'labels.scp'}: the alignment has none of its utterances, but "
